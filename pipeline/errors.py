@@ -1,0 +1,94 @@
+"""
+What can go wrong with one video, in words for the person who sent it.
+
+    PipelineError            code, message, retryable
+    ├─ InvalidParameters     the request is wrong; field names what
+    ├─ MediaError            the file is
+    │  ├─ UnreadableMedia    damaged, empty, or no video at all
+    │  └─ UnsupportedMedia   sound, but we do not take it
+    │     └─ LimitExceeded   larger than the operator allows
+    ├─ SurrogateUnavailable  a named network cannot be loaded
+    ├─ OutputFailed          the result cannot be written (disk, rights)
+    └─ VerificationFailed    the result was written but does not read back right
+    Cancelled                not an error; stands outside
+
+`ValueError` is for programmers, `PipelineError` for users. The codes are part of the
+REST interface and of the status files: they never change meaning. Every class survives
+pickling, because workers send them to the service.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class PipelineError(Exception):
+    """A reason a user understands; `message` names the file, the fact and the next step."""
+
+    code: ClassVar[str] = "pipeline_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidParameters(PipelineError):
+    """A parameter is out of range, of the wrong type, or unknown."""
+
+    code = "invalid_parameter"
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.field)
+
+
+class MediaError(PipelineError):
+    """The file itself is the reason."""
+
+    code = "media_error"
+
+
+class UnreadableMedia(MediaError):
+    """Not a video, or too damaged to read a single frame."""
+
+    code = "unreadable_media"
+
+
+class UnsupportedMedia(MediaError):
+    """A readable video of a kind that cannot be protected without spoiling it."""
+
+    code = "unsupported_media"
+
+
+class LimitExceeded(UnsupportedMedia):
+    """Beyond one of the operator's `limits`."""
+
+    code = "limit_exceeded"
+
+
+class SurrogateUnavailable(PipelineError):
+    """A surrogate that the configuration names cannot be loaded."""
+
+    code = "surrogate_unavailable"
+
+
+class OutputFailed(PipelineError):
+    """The protected file could not be written."""
+
+    code = "output_failed"
+    retryable = True
+
+
+class VerificationFailed(PipelineError):
+    """The protected file does not read back as it was written."""
+
+    code = "verification_failed"
+    retryable = True
+
+
+class Cancelled(Exception):
+    """The work was called off. Not an error: nothing is wrong with the file."""

@@ -1,0 +1,70 @@
+"""
+What the operator sets for every video: encoder, surrogate, limits.
+
+`config.yaml` fills these; the defaults live here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+EMBEDDED = "embedded"
+# x264's and x265's own names, fastest first; VP9 is driven by their position.
+PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on a hostile or careless input; beyond one of them a task is refused."""
+
+    max_pixels: int = 8192 * 4352  # of one frame: 8K with the rows codecs add
+    max_duration_h: float = 12.0
+    max_streams: int = 32
+    max_fps: float = 250.0
+    worker_memory_gb: float = 8.0  # address space beyond what the program itself maps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    How videos are protected and encoded.
+
+    Attributes:
+        surrogates: `("embedded",)`, or the names of one or several networks.
+        weights: file for a surrogate's name: TorchScript, or a state dict of the
+            torchvision classifier of that name.
+        crf: constant rate factor of the encoder, 0-51; smaller is better and larger.
+        preset: the encoder's speed, one of `PRESETS`.
+        odd_size: `pad` an odd width or height by one line and crop it on display, or
+            `keep` it by a codec that can (VP9).
+        device: `auto` takes an accelerator where there is one.
+        threads: of the encoder; 0 takes every core.
+    """
+
+    surrogates: tuple[str, ...] = (EMBEDDED,)
+    weights: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    crf: int = 20
+    preset: str = "veryfast"
+    odd_size: Literal["pad", "keep"] = "pad"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    limits: Limits = Limits()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the weight-free way is used, without any network."""
+        return self.surrogates == (EMBEDDED,)
