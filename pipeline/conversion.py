@@ -1,0 +1,64 @@
+"""
+Between the decoder's frames and the encoder's: pixel format, size, padding.
+
+Most videos need none of this: 4:2:0 planes go through as they are.
+"""
+
+from __future__ import annotations
+
+import av
+
+from pipeline.plan import VideoPlan
+from pipeline.planes import planes_of
+
+# What `Planes` can view without conversion.
+_DIRECT = {"yuv420p": ("yuv420p", "yuvj420p"), "yuv420p10le": ("yuv420p10le",)}
+# swscale's numbers.
+_UNSPECIFIED_RANGE = 0
+_SWSCALE_MATRIX = {1: "ITU709", 6: "ITU601"}
+
+
+def to_working_format(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    """
+    Return the frame as the encoder takes it: planar 4:2:0 of the plan's depth and coded size.
+
+    A frame of another size (a stream may change it halfway) is scaled to the first one's.
+    Range and matrix stay; RGB becomes the plan's matrix, limited range. Padding repeats
+    the last column and row.
+    """
+    fits = (frame.width, frame.height) == (plan.width, plan.height)
+    if not (fits and frame.format.name in _DIRECT[plan.pixel_format]):
+        frame = _converted(frame, plan)
+    return _padded(frame, plan) if plan.is_padded else frame
+
+
+def blank_frame(plan: VideoPlan) -> av.VideoFrame:
+    """Return new memory for a frame as the encoder takes it."""
+    return av.VideoFrame(plan.coded_width, plan.coded_height, plan.pixel_format)
+
+
+def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    is_rgb = frame.format.is_rgb or frame.format.has_palette
+    return frame.reformat(
+        width=plan.width,
+        height=plan.height,
+        format=plan.pixel_format,
+        interpolation="BICUBIC",
+        src_color_range=_UNSPECIFIED_RANGE if is_rgb else plan.colour.range,
+        dst_color_range=plan.colour.range,
+        dst_colorspace=_SWSCALE_MATRIX.get(plan.colour.matrix) if is_rgb else None,
+        threads=1,
+    )
+
+
+def _padded(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    padded = blank_frame(plan)
+    source, target = planes_of(frame), planes_of(padded)
+    # 4:2:0 chroma already covers the added column and row.
+    target.cb[:], target.cr[:] = source.cb, source.cr
+    target.luma[: plan.height, : plan.width] = source.luma
+    if plan.pad_right:
+        target.luma[: plan.height, plan.width] = source.luma[:, -1]
+    if plan.pad_bottom:
+        target.luma[plan.height] = target.luma[plan.height - 1]
+    return padded

@@ -1,0 +1,282 @@
+"""
+Decide what the output looks like: container, encoders, which tracks are copied.
+
+Decisions only; nothing is opened but a codec to see whether it takes a track.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import av.error
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+
+from pipeline.errors import InvalidParameters
+from pipeline.parameters import AudioLevel, Parameters
+from pipeline.reader import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
+from pipeline.settings import PRESETS, Settings
+from pipeline.sidedata import parse_content_light, parse_mastering_display
+
+# What may be copied into MP4 and is played there by common players.
+_MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"})
+_MP4_SUBTITLES = frozenset({"mov_text"})
+_MOV_AUDIO = _MP4_AUDIO - {"opus"}
+# H.273 code points.
+_RGB_MATRIX, _BT709, _BT601 = 0, 1, 6
+_UNSPECIFIED = 2
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
+_AAC_BITS_PER_CHANNEL = 96_000
+
+
+@dataclass(frozen=True)
+class VideoPlan:
+    """
+    How the picture is encoded.
+
+    Attributes:
+        width, height: of the picture as it is shown.
+        pad_right, pad_bottom: repeated columns and rows that the codec needs, 0 or 1.
+        codec_tag: the container's four letters, None for its own choice.
+    """
+
+    encoder: str
+    pixel_format: str
+    width: int
+    height: int
+    pad_right: int
+    pad_bottom: int
+    colour: Colour
+    options: dict[str, str]
+    codec_tag: str | None
+
+    @property
+    def coded_width(self) -> int:
+        """Width that the encoder sees."""
+        return self.width + self.pad_right
+
+    @property
+    def coded_height(self) -> int:
+        """Height that the encoder sees."""
+        return self.height + self.pad_bottom
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the container has to crop the picture on display."""
+        return bool(self.pad_right or self.pad_bottom)
+
+
+@dataclass(frozen=True)
+class AudioPlan:
+    """How one audio track goes out: encoded anew, or copied where `encoder` is None."""
+
+    track: AudioTrack
+    encoder: str | None
+    layout: str
+    bit_rate: int | None
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """
+    What the output will be.
+
+    Attributes:
+        container: FFmpeg's muxer, `mp4`, `mov` or `matroska`.
+        notes: plain sentences for the report: what is not kept, and why.
+    """
+
+    container: str
+    video: VideoPlan
+    audio: tuple[AudioPlan, ...]
+    subtitles: tuple[SubtitleTrack, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def suffix(self) -> str:
+        """The file name's ending."""
+        return _SUFFIX_OF[self.container]
+
+    @property
+    def copied(self) -> frozenset[int]:
+        """Indices of the streams whose packets are copied."""
+        sound = (a.track.index for a in self.audio if a.encoder is None)
+        return frozenset((*sound, *(s.index for s in self.subtitles)))
+
+
+_CONTAINER_OF = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_SUFFIX_OF = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
+
+
+def plan_output(
+    info: MediaInfo, parameters: Parameters, settings: Settings, suffix: str | None = None
+) -> OutputPlan:
+    """
+    Return how `info`'s video is written.
+
+    Args:
+        suffix: the file name's ending that the user asks for; None for our choice, which is
+            MP4, or Matroska where a track to be kept does not fit MP4.
+
+    Raises:
+        InvalidParameters: the container asked for cannot hold this video.
+    """
+    is_copied = parameters.audio_level is AudioLevel.NONE
+    container = _container(info, is_copied, suffix)
+    notes = list(info.dropped and [f"Not kept: {', '.join(info.dropped)}."])
+    video = _plan_video(info.video, container, settings, notes)
+    audio = tuple(_plan_audio(track, is_copied, notes) for track in info.audio)
+    return OutputPlan(container, video, audio, info.subtitles, tuple(notes))
+
+
+def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
+    asked = None
+    if suffix is not None:
+        asked = _CONTAINER_OF.get(suffix.lower())
+        if asked is None:
+            known = ", ".join(_CONTAINER_OF)
+            raise InvalidParameters(f"An output {suffix or 'without ending'} is not possible; use {known}.")
+    if asked == "matroska":
+        return asked
+    misfits = _misfits(info, is_copied, _MOV_AUDIO if asked == "mov" else _MP4_AUDIO)
+    if not misfits:
+        return asked or "mp4"
+    if asked is not None:
+        raise InvalidParameters(
+            f"{suffix} cannot hold this video's {' and '.join(misfits)}; name the output .mkv."
+        )
+    return "matroska"
+
+
+def _misfits(info: MediaInfo, is_copied: bool, audio_codecs: frozenset[str]) -> list[str]:
+    sound = [t.codec for t in info.audio if is_copied and t.codec not in audio_codecs]
+    text = [t.codec for t in info.subtitles if t.codec not in _MP4_SUBTITLES]
+    return [f"{c} sound" for c in sound] + [f"{c} subtitles" for c in text]
+
+
+def _plan_video(
+    track: VideoTrack, container: str, settings: Settings, notes: list[str]
+) -> VideoPlan:
+    _note_losses(track, notes)
+    is_deep = track.depth > 8 or track.is_hdr
+    is_odd = bool(track.width % 2 or track.height % 2)
+    # Matroska's crop cannot be written through FFmpeg's muxer: there an odd size is kept.
+    keeps_odd = is_odd and (settings.odd_size == "keep" or container == "matroska")
+    encoder = "libvpx-vp9" if keeps_odd else "libx265" if is_deep else "libx264"
+    return VideoPlan(
+        encoder=encoder,
+        pixel_format="yuv420p10le" if is_deep else "yuv420p",
+        width=track.width,
+        height=track.height,
+        pad_right=0 if keeps_odd else track.width % 2,
+        pad_bottom=0 if keeps_odd else track.height % 2,
+        colour=_output_colour(track),
+        options=_OPTIONS_OF[encoder](track, settings, notes),
+        # Apple's players take HEVC only under this name.
+        codec_tag="hvc1" if encoder == "libx265" and container != "matroska" else None,
+    )
+
+
+def _note_losses(track: VideoTrack, notes: list[str]) -> None:
+    if track.has_alpha:
+        notes.append("The alpha channel is not kept.")
+    if track.has_dolby_vision:
+        notes.append("The Dolby Vision layer is not kept; its HDR base layer is.")
+    if track.has_captions:
+        notes.append("Closed captions inside the video stream are not kept.")
+    if track.depth > 10:
+        notes.append(f"{track.depth} bits a sample become 10.")
+
+
+def _output_colour(track: VideoTrack) -> Colour:
+    colour = track.colour
+    if colour.matrix == _RGB_MATRIX or track.pixel_format.startswith(("rgb", "bgr", "gbr", "pal")):
+        matrix = _BT709 if track.height >= 720 else _BT601
+        return Colour(colour.primaries, colour.transfer, matrix, _LIMITED_RANGE)
+    return colour
+
+
+def _x264_options(track: VideoTrack, settings: Settings, notes: list[str]) -> dict[str, str]:
+    options = {"crf": str(settings.crf), "preset": settings.preset}
+    if track.field_order is not FieldOrder.PROGRESSIVE:
+        options["x264-params"] = f"{track.field_order.value}=1"
+    return options
+
+
+def _x265_options(track: VideoTrack, settings: Settings, notes: list[str]) -> dict[str, str]:
+    # info=0: otherwise the stream names x265's version and every setting.
+    parameters = ["info=0", "log-level=none"]
+    if track.mastering_display is not None:
+        mastering = parse_mastering_display(track.mastering_display)
+        if mastering is not None:
+            parameters.append(f"master-display={mastering.x265()}")
+    if track.content_light is not None:
+        light = parse_content_light(track.content_light)
+        parameters.append(f"max-cll={light.max_cll},{light.max_fall}")
+    if track.colour.transfer == 16:
+        parameters += ["hdr10=1", "repeat-headers=1"]
+    if track.field_order is not FieldOrder.PROGRESSIVE:
+        notes.append("The mark that the 10-bit picture is interlaced is not kept.")
+    return {
+        "crf": str(settings.crf),
+        "preset": settings.preset,
+        "x265-params": ":".join(parameters),
+    }
+
+
+def _vp9_options(track: VideoTrack, settings: Settings, notes: list[str]) -> dict[str, str]:
+    speed = 8 - PRESETS.index(settings.preset)
+    if track.field_order is not FieldOrder.PROGRESSIVE:
+        notes.append("The mark that the picture is interlaced is not kept (VP9, odd size).")
+    # VP9's scale is 0-63; at x264's 20 it looks alike around 28.
+    crf = min(63, round(settings.crf * 1.4))
+    return {"crf": str(crf), "b": "0", "deadline": "good", "cpu-used": str(speed), "row-mt": "1"}
+
+
+_OPTIONS_OF = {
+    "libx264": _x264_options,
+    "libx265": _x265_options,
+    "libvpx-vp9": _vp9_options,
+}
+
+
+def _plan_audio(track: AudioTrack, is_copied: bool, notes: list[str]) -> AudioPlan:
+    if is_copied:
+        return AudioPlan(track, None, track.layout, None)
+    layout = _known_layout(track)
+    # A codec's ceiling is 6144 bits a frame of 1024 samples and channel.
+    bit_rate = min(_AAC_BITS_PER_CHANNEL, 6 * track.sample_rate) * track.channels
+    if _takes("aac", track.sample_rate, layout):
+        return AudioPlan(track, "aac", layout, bit_rate)
+    notes.append(
+        f"Sound of stream {track.index} ({track.sample_rate} Hz, {track.layout})"
+        " is beyond AAC and goes out lossless."
+    )
+    for encoder in ("flac", "pcm_s24le"):
+        if _takes(encoder, track.sample_rate, layout):
+            return AudioPlan(track, encoder, layout, None)
+    raise InvalidParameters(
+        f"Sound of stream {track.index} ({track.sample_rate} Hz, {track.channels} channels)"
+        " fits no codec; use audio_level: none, which copies it.",
+        "audio_level",
+    )
+
+
+def _known_layout(track: AudioTrack) -> str:
+    """Return the layout's name; where the file only counts channels, one or two say enough."""
+    return {"1 channels": "mono", "2 channels": "stereo"}.get(track.layout, track.layout)
+
+
+def _takes(encoder: str, sample_rate: int, layout: str) -> bool:
+    try:
+        context = Codec(encoder, "w").create("audio")
+        context.sample_rate = sample_rate
+        context.layout = layout
+        context.format = Codec(encoder, "w").audio_formats[0]  # type: ignore[index]
+        context.time_base = Fraction(1, sample_rate)
+        context.open()
+    except (UnknownCodecError, av.error.FFmpegError, ValueError):
+        return False
+    return True

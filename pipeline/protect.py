@@ -1,0 +1,418 @@
+"""
+Protect one video: the one entry to everything else in this package.
+
+    plan ─ decode ▶ protect ▶ encode ─ read back ─ audit ─ report ─ rename
+
+Composes, computes nothing. Callable from a worker process as from a command line: progress
+and cancellation are callbacks, errors pickle, nothing global is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from pipeline.conversion import blank_frame, to_working_format
+from pipeline.errors import LimitExceeded, OutputFailed, UnreadableMedia, VerificationFailed
+from pipeline.metadata import audit, inventory
+from pipeline.parameters import Mode, Parameters
+from pipeline.plan import OutputPlan, plan_output
+from pipeline.planes import planes_of
+from pipeline.readback import CopiedSound, EncodedSound, Expected, ReadBack, read_back
+from pipeline.reader import AudioItem, Item, MediaInfo, PacketItem, Reader, VideoItem, probe
+from pipeline.report import Report, TrackReport
+from pipeline.sampler import Sampler
+from pipeline.settings import Limits, Settings
+from pipeline.sound import Sound, SoundProtector
+from pipeline.stages import run_stages
+from pipeline.strip import strip
+from pipeline.surrogate import load_surrogates
+from pipeline.timeline import Placed, VideoClock
+from pipeline.video import VideoProtector
+from pipeline.writer import CopiedSpan, Writer
+
+_QUEUE_BYTES = 48 << 20  # of frames that wait between two stages
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work is: `phase` is `protect`, then `read back`."""
+
+    phase: str
+    frames: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished file and what is to be said of it."""
+
+    output: Path
+    report: Report
+
+
+ShowProgress = Callable[[Progress], None]
+
+
+def protect(
+    original: Path,
+    output: Path | None,
+    parameters: Parameters,
+    settings: Settings,
+    *,
+    progress: ShowProgress = lambda progress: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """
+    Make a protected copy of `original`; it appears under its name only when it is complete.
+
+    Args:
+        output: where to, its ending naming the container; by default beside the original,
+            as `<stem>_protected` with the ending that fits. An existing file is replaced.
+
+    Raises:
+        PipelineError: why there is no result. Nothing is left behind.
+        Cancelled: `cancelled` said so. Nothing is left behind.
+    """
+    suffix = output.suffix if output else planned_suffix(original, parameters, settings)
+    output = output or original.with_name(f"{original.stem}_protected{suffix}")
+    partial = output.with_name(f".{secrets.token_hex(8)}.part{suffix}")
+    try:
+        report = protect_into(
+            original, partial, parameters, settings, progress=progress, cancelled=cancelled
+        )
+        _publish(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Outcome(output, report)
+
+
+def planned_suffix(original: Path, parameters: Parameters, settings: Settings) -> str:
+    """Return the file name's ending that fits `original`'s protected copy."""
+    if parameters.mode is Mode.STRIP:
+        return original.suffix
+    return plan_output(probe(original, settings.limits), parameters, settings).suffix
+
+
+def protect_into(
+    original: Path,
+    partial: Path,
+    parameters: Parameters,
+    settings: Settings,
+    *,
+    progress: ShowProgress = lambda progress: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Report:
+    """
+    Write the protected copy of `original` to `partial`, read it back and audit it.
+
+    For callers that publish the result themselves; `partial` may be left behind on failure.
+    Its ending names the container.
+
+    Raises:
+        PipelineError, Cancelled: as `protect`.
+    """
+    if parameters.mode is Mode.STRIP:
+        return _strip(original, partial, settings, progress, cancelled)
+    watch = _Watch()
+    info = probe(original, settings.limits)
+    plan = plan_output(info, parameters, settings, partial.suffix)
+    work = _Work(info, plan, parameters, settings, progress)
+    work.run(partial, cancelled)
+    check = read_back(
+        partial,
+        work.expected(),
+        name=original.name,
+        threads=settings.threads,
+        progress=lambda n: progress(Progress("read back", n, work.frames)),
+        cancelled=cancelled,
+    )
+    return work.report(partial, check, watch)
+
+
+class _Watch:
+    """Wall and CPU seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._wall
+
+    @property
+    def cpu_seconds(self) -> float:
+        return time.process_time() - self._cpu
+
+
+@dataclass(frozen=True)
+class _Picture:
+    frame: av.VideoFrame
+    placed: Placed
+
+
+_Result = _Picture | Sound | PacketItem
+
+
+class _Work:
+    """One video on its way through the three stages."""
+
+    def __init__(
+        self,
+        info: MediaInfo,
+        plan: OutputPlan,
+        parameters: Parameters,
+        settings: Settings,
+        progress: ShowProgress,
+    ) -> None:
+        track = info.video
+        self.frames = 0
+        self._encoded = 0
+        self._info, self._plan, self._settings = info, plan, settings
+        self._progress = progress
+        self._clock = VideoClock(track.time_base, info.start, track.frame_rate)
+        self._origin = self._clock.origin * track.time_base
+        self._timestamps: list[int] = []
+        self._sampler = Sampler()
+        # Unpredictable, so that what is added to one video tells nothing of another's.
+        seed = secrets.randbits(63)
+        self._picture = VideoProtector(
+            plan.video.coded_width,
+            plan.video.coded_height,
+            parameters,
+            settings,
+            load_surrogates(settings),
+            seed,
+        )
+        self._sounds = {
+            a.track.index: SoundProtector(
+                a, parameters.audio_level, self._origin, seed ^ (a.track.index + 1)
+            )
+            for a in plan.audio
+            if a.encoder is not None
+        }
+        self._copied: dict[int, CopiedSpan] = {}
+        self._reader_notes: list[str] = []
+
+    def run(self, partial: Path, cancelled: Callable[[], bool]) -> None:
+        """Decode, protect, encode."""
+        with (
+            Reader(self._info, self._plan.copied, self._settings.limits) as reader,
+            Writer(
+                partial, self._plan, self._info, self._origin, self._settings.threads
+            ) as writer,
+        ):
+            run_stages(
+                reader.items(),
+                self._transform,
+                self._finish,
+                lambda result: self._write(writer, result),
+                depth=self._queue_depth(),
+                cancelled=cancelled,
+            )
+            if not self.frames:
+                raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
+            writer.close()
+            self._copied = writer.copied_spans
+        self._reader_notes = _reader_notes(reader, self._clock)
+
+    def expected(self) -> Expected:
+        """What reading the finished file back must find."""
+        return Expected(
+            timestamps=self._timestamps,
+            time_base=self._info.video.time_base,
+            samples=self._sampler.pictures,
+            sound=[self._expected_sound(a.track.index) for a in self._plan.audio],
+        )
+
+    def report(self, partial: Path, check: ReadBack, watch: _Watch) -> Report:
+        """Say what was done; audits the finished file."""
+        findings = _audited(partial, self._info.path.name)
+        summary, picture = self._picture.summary, check.picture
+        return Report(
+            mode=Mode.PROTECT,
+            container=self._plan.container,
+            video_codec=_CODEC_WORDS[self._plan.video.encoder],
+            original_bytes=self._info.path.stat().st_size,
+            protected_bytes=partial.stat().st_size,
+            surrogate=", ".join(summary.surrogates) or "embedded",
+            device=summary.device,
+            frames=check.frames,
+            anchors=summary.anchors,
+            cuts=summary.cuts,
+            psnr_db=picture.psnr_db if picture else None,
+            ssim=picture.ssim if picture else None,
+            largest_change=picture.largest if picture else None,
+            mean_change=picture.mean if picture else None,
+            p999_change=picture.p999 if picture else None,
+            top1_changed=summary.top1_changed,
+            audio=tuple(self._track_reports()),
+            metadata_removed=inventory(self._info.path),
+            audit=findings,
+            is_truncated=self._info.is_truncated,
+            notes=(*self._truncation_notes(), *self._plan.notes, *self._reader_notes),
+            seconds=watch.seconds,
+            cpu_seconds=watch.cpu_seconds,
+        )
+
+    def _transform(self, item: Item) -> Iterator[_Result]:
+        if isinstance(item, VideoItem):
+            yield self._protect_picture(item.frame)
+        elif isinstance(item, AudioItem):
+            yield from self._sounds[item.track.index].protect(item.frame)
+        else:
+            yield item
+
+    def _finish(self) -> Iterator[_Result]:
+        for sound in self._sounds.values():
+            yield from sound.finish()
+
+    def _protect_picture(self, frame: av.VideoFrame) -> _Picture:
+        placed = self._clock.place(frame.pts, frame.duration)
+        _check_length(placed, self.frames, self._info, self._settings.limits)
+        # Held while its planes are in use: they are views of its memory.
+        original = to_working_format(frame, self._plan.video)
+        protected = blank_frame(self._plan.video)
+        planes = planes_of(original)
+        self._picture.protect(planes, planes_of(protected))
+        self._sampler.offer(self.frames, planes)
+        self._timestamps.append(placed.pts)
+        self.frames += 1
+        return _Picture(protected, placed)
+
+    def _write(self, writer: Writer, result: _Result) -> None:
+        if isinstance(result, _Picture):
+            writer.write_picture(result.frame, result.placed)
+            self._encoded += 1
+            self._progress(Progress("protect", self._encoded, self._info.expected_frames))
+        elif isinstance(result, Sound):
+            writer.write_sound(result.track, result.samples, result.at)
+        else:
+            writer.copy_packet(result.track, result.packet)
+
+    def _queue_depth(self) -> int:
+        video = self._plan.video
+        frame_bytes = video.coded_width * video.coded_height * 3 // 2
+        frame_bytes *= 2 if video.pixel_format.endswith("10le") else 1
+        return max(2, min(16, _QUEUE_BYTES // frame_bytes))
+
+    def _expected_sound(self, index: int) -> EncodedSound | CopiedSound:
+        picture_start = self._timestamps[0] * self._info.video.time_base
+        sound = self._sounds.get(index)
+        if sound is not None:
+            return EncodedSound(
+                sound.track.sample_rate, sound.track.channels, sound.samples, sound.start - picture_start
+            )
+        span = self._copied[index]
+        return CopiedSound(span.end - span.start, span.start - picture_start)
+
+    def _track_reports(self) -> Iterator[TrackReport]:
+        for number, plan in enumerate(self._plan.audio, 1):
+            track, sound = plan.track, self._sounds.get(plan.track.index)
+            if sound is None:
+                yield TrackReport(number, track.codec, track.sample_rate, track.channels, "copied")
+                continue
+            summary = sound.summary
+            yield TrackReport(
+                number,
+                plan.encoder or track.codec,
+                track.sample_rate,
+                track.channels,
+                "unchanged" if summary.nmr_db is None else "masked",
+                summary.nmr_db,
+                summary.snr_db,
+                summary.speech_share,
+            )
+
+    def _truncation_notes(self) -> list[str]:
+        if not self._info.is_truncated:
+            return []
+        return ["The original is cut short; it is protected as far as it can be read."]
+
+
+_CODEC_WORDS = {"libx264": "h264", "libx265": "hevc", "libvpx-vp9": "vp9"}
+
+
+def _reader_notes(reader: Reader, clock: VideoClock) -> list[str]:
+    notes = []
+    if reader.damaged_packets:
+        notes.append(f"{reader.damaged_packets} damaged packets of the original were passed over.")
+    if reader.ended_early:
+        notes.append("The original breaks off; what could be read of it is protected.")
+    if clock.moved:
+        notes.append(f"{clock.moved} frames had the time of the one before; each is one tick later.")
+    return notes
+
+
+def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) -> None:
+    hours = placed.pts * info.video.time_base / 3600
+    if hours > limits.max_duration_h or frames > limits.max_duration_h * 3600 * limits.max_fps:
+        raise LimitExceeded(
+            f"{info.path.name} is longer than it states;"
+            f" at most {limits.max_duration_h:g} hours are allowed (limits.max_duration_h)."
+        )
+
+
+def _audited(partial: Path, name: str) -> tuple[str, ...]:
+    findings = audit(partial).findings
+    if findings:
+        raise VerificationFailed(
+            f"The protected copy of {name} still holds metadata ({'; '.join(findings)});"
+            " it is not given out. Please report this with the original's container and codec."
+        )
+    return findings
+
+
+def _strip(
+    original: Path,
+    partial: Path,
+    settings: Settings,
+    progress: ShowProgress,
+    cancelled: Callable[[], bool],
+) -> Report:
+    watch = _Watch()
+    result = strip(
+        original,
+        partial,
+        settings.limits,
+        progress=lambda n, total: progress(Progress("strip", n, total)),
+        cancelled=cancelled,
+    )
+    notes = [f"Not kept: {', '.join(result.dropped)}."] if result.dropped else []
+    if result.ended_early:
+        notes.append("The original breaks off; what could be read of it is kept.")
+    return Report(
+        mode=Mode.STRIP,
+        container=result.container,
+        video_codec=result.video_codec,
+        original_bytes=original.stat().st_size,
+        protected_bytes=partial.stat().st_size,
+        frames=result.frames,
+        metadata_removed=inventory(original),
+        audit=audit(partial).findings,
+        notes=tuple(notes),
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
+    )
+
+
+def _publish(partial: Path, output: Path) -> None:
+    """Rename durably: file and folder reach the disk before anyone is told."""
+    try:
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, output)
+        folder = os.open(output.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OutputFailed(f"{output} cannot be written: {error.strerror}.") from error

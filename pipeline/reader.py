@@ -1,0 +1,552 @@
+"""
+Open a video, tell what is in it, and decode it.
+
+FFmpeg may open this one file and nothing else, by a whitelist of containers and of the
+`file` protocol: playlists and scripts that name other files are refused. What becomes of
+the frames is left to others; a decoded frame is never written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition
+
+from pipeline.boxes import completeness
+from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
+from pipeline.settings import Limits
+
+# Containers that hold their own streams. Not among them: playlists (hls, dash), scripts
+# (concat), still images (image2, gif, png_pipe), subtitles, devices.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,mxf_opatom,"
+    "gxf,nut,rm,dv,ivf,wtv"
+)
+_NOT_A_PICTURE = (
+    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+)
+_STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix", "heif"})
+_AV_TIME_BASE = 1_000_000
+
+
+class FieldOrder(Enum):
+    """How a frame's two fields follow each other in time."""
+
+    PROGRESSIVE = "progressive"
+    TOP_FIRST = "tff"
+    BOTTOM_FIRST = "bff"
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Colour description in the code points of ITU-T H.273; 2 is "unspecified"."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    range: int  # FFmpeg's: 0 unspecified, 1 limited, 2 full
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the transfer is PQ (SMPTE ST 2084) or HLG (ARIB STD-B67)."""
+        return self.transfer in (16, 18)
+
+
+@dataclass(frozen=True)
+class VideoTrack:
+    """The moving picture, as its container and its first frame describe it."""
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    pixel_format: str
+    depth: int
+    time_base: Fraction
+    frame_rate: Fraction
+    stated_frames: int  # 0 where the container does not say
+    sample_aspect: Fraction | None
+    colour: Colour
+    field_order: FieldOrder
+    display_matrix: tuple[int, ...] | None
+    mastering_display: bytes | None  # AVMasteringDisplayMetadata
+    content_light: bytes | None  # AVContentLightMetadata
+    spherical: bytes | None  # AVSphericalMapping
+    stereo: bytes | None  # AVStereo3D
+    has_alpha: bool
+    has_dolby_vision: bool
+    has_captions: bool
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the picture needs more than 8 bits to look as it does."""
+        return self.colour.is_hdr
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One audio track."""
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+    layout: str
+    time_base: Fraction
+    language: str | None
+    disposition: int
+
+
+@dataclass(frozen=True)
+class SubtitleTrack:
+    """One subtitle track."""
+
+    index: int
+    codec: str
+    time_base: Fraction
+    language: str | None
+    disposition: int
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter, in seconds from the file's origin of time."""
+
+    start: Fraction
+    end: Fraction
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """
+    What a file holds.
+
+    Attributes:
+        container: FFmpeg's name, such as `mov,mp4,m4a,3gp,3g2,mj2` or `matroska,webm`.
+        start: seconds on the file's clock at which its first stream begins.
+        duration: seconds, None where the container does not say.
+        dropped: streams that a protected copy leaves out, in words.
+        is_truncated: the container states more bytes than there are.
+    """
+
+    path: Path
+    container: str
+    start: Fraction
+    duration: Fraction | None
+    video: VideoTrack
+    audio: tuple[AudioTrack, ...]
+    subtitles: tuple[SubtitleTrack, ...]
+    chapters: tuple[Chapter, ...]
+    dropped: tuple[str, ...]
+    is_truncated: bool
+
+    @property
+    def expected_frames(self) -> int | None:
+        """About how many frames there are, for a progress bar; None if unknown."""
+        if self.video.stated_frames:
+            return self.video.stated_frames
+        if self.duration is None:
+            return None
+        return max(1, round(self.duration * self.video.frame_rate))
+
+
+def open_media(path: Path) -> InputContainer:
+    """
+    Open a media file for reading, and nothing but this file.
+
+    Raises:
+        UnreadableMedia: not a container we know, damaged at its head, or not readable.
+    """
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": _CONTAINERS,
+    }
+    if path.stat().st_size == 0:
+        raise UnreadableMedia(f"{path.name} is empty; copy it again.")
+    try:
+        # An absolute path cannot be taken for a protocol, as `concat:a|b.mp4` would be.
+        return av.open(
+            str(path.absolute()),
+            "r",
+            options=options,
+            metadata_errors="replace",
+        )
+    except PermissionError as error:
+        raise UnreadableMedia(f"{path.name} may not be read: {error.strerror}.") from error
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnreadableMedia(_why_not_opened(path)) from error
+
+
+def probe(path: Path, limits: Limits) -> MediaInfo:
+    """
+    Return what a file holds, having decoded its first frame.
+
+    Raises:
+        UnreadableMedia: no video, or none that can be decoded.
+        UnsupportedMedia: of a kind that cannot be protected.
+        LimitExceeded: beyond one of `limits`.
+    """
+    with open_media(path) as container:
+        _refuse_still_picture(container, path)
+        _check_streams(container, path, limits)
+        stream = _main_video(container, path)
+        _check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
+        first = _first_frame(container, stream, path)
+        _check_size(first.width, first.height, path, limits)
+        info = _describe(container, stream, first, path)
+    _check_time(info, limits)
+    _check_dolby_vision(info)
+    return info
+
+
+@dataclass(frozen=True)
+class VideoItem:
+    """The next frame of the picture."""
+
+    frame: av.VideoFrame
+
+
+@dataclass(frozen=True)
+class AudioItem:
+    """The next decoded samples of one audio track."""
+
+    track: AudioTrack
+    frame: av.AudioFrame
+
+
+@dataclass(frozen=True)
+class PacketItem:
+    """The next packet of a track that is copied as it is."""
+
+    track: AudioTrack | SubtitleTrack
+    packet: av.Packet[Any]
+
+
+Item = VideoItem | AudioItem | PacketItem
+
+
+class Reader:
+    """
+    Decodes one file once, from beginning to end.
+
+    Attributes:
+        damaged_packets: packets that could not be decoded and were passed over.
+        ended_early: the container broke off before its end.
+    """
+
+    def __init__(self, info: MediaInfo, copied: frozenset[int], limits: Limits) -> None:
+        """Open `info.path`; the streams whose index is in `copied` yield packets."""
+        self.damaged_packets = 0
+        self.ended_early = False
+        self._info = info
+        self._copied = copied
+        self._limits = limits
+        self._container = open_media(info.path)
+        self._container.streams[info.video.index].thread_type = "AUTO"  # type: ignore[attr-defined]
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    def items(self) -> Iterator[Item]:
+        """Yield frames, samples and packets in the order in which the file holds them."""
+        tracks: dict[int, AudioTrack | SubtitleTrack] = {
+            t.index: t for t in (*self._info.audio, *self._info.subtitles)
+        }
+        wanted = [self._info.video.index, *tracks]
+        streams = [self._container.streams[index] for index in wanted]
+        for packet in self._packets(streams):
+            track = tracks.get(packet.stream_index)
+            if track is None:
+                yield from self._pictures(packet)
+            elif packet.stream_index in self._copied:
+                if packet.size:
+                    yield PacketItem(track, packet)
+            elif isinstance(track, AudioTrack):
+                yield from (AudioItem(track, frame) for frame in self._decode(packet))
+
+    def _pictures(self, packet: av.Packet[Any]) -> Iterator[VideoItem]:
+        for frame in self._decode(packet):
+            # A stream may change its size halfway.
+            _check_size(frame.width, frame.height, self._info.path, self._limits)
+            yield VideoItem(frame)
+
+    def _packets(self, streams: list[Any]) -> Iterator[av.Packet[Any]]:
+        packets = self._container.demux(streams)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:
+                # The rest of a damaged container is out of reach; flush the decoders, so
+                # that the frames they still hold are not lost.
+                self.ended_early = True
+                yield from (_flush_packet(stream) for stream in streams)
+                return
+            yield packet
+
+    def _decode(self, packet: av.Packet[Any]) -> list[Any]:
+        try:
+            return packet.decode()
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError:
+            self.damaged_packets += 1
+            return []
+
+
+def _flush_packet(stream: Any) -> av.Packet[Any]:
+    packet: av.Packet[Any] = av.Packet()
+    packet.stream = stream
+    return packet
+
+
+def _why_not_opened(path: Path) -> str:
+    if completeness(path).is_truncated:
+        return f"{path.name} ends before its index; copy it again."
+    return f"{path.name} is not a video we can read; check that it plays, or convert it to MP4."
+
+
+def _refuse_still_picture(container: InputContainer, path: Path) -> None:
+    brand = container.metadata.get("major_brand", "").strip().lower()
+    if brand in _STILL_PICTURE_BRANDS:
+        raise UnreadableMedia(f"{path.name} is a still picture, not a video.")
+
+
+def _check_streams(container: InputContainer, path: Path, limits: Limits) -> None:
+    if len(container.streams) > limits.max_streams:
+        raise LimitExceeded(
+            f"{path.name} has {len(container.streams)} streams;"
+            f" at most {limits.max_streams} are allowed (limits.max_streams)."
+        )
+
+
+def _main_video(container: InputContainer, path: Path) -> Any:
+    pictures = [
+        s
+        for s in container.streams.video
+        if not s.disposition & _NOT_A_PICTURE and s.codec_context is not None
+    ]
+    if not pictures:
+        has_sound = bool(container.streams.audio)
+        what = "has sound but no moving picture" if has_sound else "holds no video we can decode"
+        raise UnreadableMedia(f"{path.name} {what}; it cannot be protected.")
+    defaults = [s for s in pictures if s.disposition & Disposition.default]
+    return (defaults or pictures)[0]
+
+
+def _check_size(width: int, height: int, path: Path, limits: Limits) -> None:
+    if width * height > limits.max_pixels:
+        raise LimitExceeded(
+            f"{path.name} is {width}x{height}, {width * height} pixels;"
+            f" at most {limits.max_pixels} are allowed (limits.max_pixels)."
+        )
+
+
+def _first_frame(container: InputContainer, stream: Any, path: Path) -> av.VideoFrame:
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue  # a damaged packet; the next key frame may be sound
+            if frames:
+                return frames[0]
+    except av.error.FFmpegError as error:
+        raise UnreadableMedia(f"{path.name} breaks off before its first frame.") from error
+    raise UnreadableMedia(
+        f"{path.name} has no frame that can be decoded ({stream.codec_context.name});"
+        " it is damaged or empty."
+    )
+
+
+def _describe(
+    container: InputContainer, stream: Any, first: av.VideoFrame, path: Path
+) -> MediaInfo:
+    video = _video_track(stream, first)
+    audio = tuple(_audio_track(s) for s in container.streams.audio if _is_decodable_audio(s))
+    subtitles = tuple(
+        _subtitle_track(s) for s in container.streams.subtitles if s.codec_context is not None
+    )
+    kept = {video.index, *(t.index for t in audio), *(t.index for t in subtitles)}
+    dropped = tuple(_dropped_stream(s) for s in container.streams if s.index not in kept)
+    return MediaInfo(
+        path=path,
+        container=container.format.name,
+        start=Fraction(container.start_time or 0, _AV_TIME_BASE),
+        duration=Fraction(container.duration, _AV_TIME_BASE) if container.duration else None,
+        video=video,
+        audio=audio,
+        subtitles=subtitles,
+        chapters=_chapters(container),
+        dropped=dropped,
+        is_truncated=completeness(path).is_truncated,
+    )
+
+
+def _video_track(stream: Any, first: av.VideoFrame) -> VideoTrack:
+    side = _side_data(first)
+    layout = first.format
+    return VideoTrack(
+        index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        width=first.width,
+        height=first.height,
+        pixel_format=layout.name,
+        depth=max(component.bits for component in layout.components),
+        time_base=stream.time_base,
+        frame_rate=_frame_rate(stream),
+        stated_frames=stream.frames,
+        sample_aspect=_sample_aspect(stream),
+        colour=_colour(stream, first),
+        field_order=_field_order(stream, first),
+        display_matrix=_display_matrix(side),
+        mastering_display=side.get("MASTERING_DISPLAY_METADATA"),
+        content_light=side.get("CONTENT_LIGHT_LEVEL"),
+        spherical=side.get("SPHERICAL"),
+        stereo=side.get("STEREO3D"),
+        has_alpha=any(component.is_alpha for component in layout.components),
+        has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
+        has_captions="A53_CC" in side,
+    )
+
+
+def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    try:
+        return {data.type.name: bytes(data) for data in frame.side_data}
+    except ValueError:
+        # PyAV's list of kinds ends before FFmpeg's: one it has no name for (Exif of a
+        # motion-JPEG frame, for one) hides them all.
+        return {}
+
+
+def _display_matrix(side: dict[str, bytes]) -> tuple[int, ...] | None:
+    raw = side.get("DISPLAYMATRIX")
+    if raw is None or len(raw) < 36:
+        return None
+    numbers = memoryview(raw[:36]).cast("i")
+    identity = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    return None if tuple(numbers) == identity else tuple(numbers)
+
+
+def _frame_rate(stream: Any) -> Fraction:
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return rate if rate and rate > 0 else Fraction(25)
+
+
+def _sample_aspect(stream: Any) -> Fraction | None:
+    aspect = stream.sample_aspect_ratio
+    return aspect if aspect and aspect > 0 else None
+
+
+def _colour(stream: Any, first: av.VideoFrame) -> Colour:
+    full = 2 if first.format.name.startswith("yuvj") else 0
+    context = stream.codec_context
+    return Colour(
+        primaries=int(first.color_primaries),
+        transfer=int(first.color_trc),
+        matrix=int(context.colorspace),
+        range=full or int(first.color_range),
+    )
+
+
+def _field_order(stream: Any, first: av.VideoFrame) -> FieldOrder:
+    # AVFieldOrder names which field is coded and which is shown first: 3 is BB, 4 is TB.
+    order = stream.codec_context.field_order
+    if not first.interlaced_frame and order < 2:
+        return FieldOrder.PROGRESSIVE
+    return FieldOrder.BOTTOM_FIRST if order in (3, 4) else FieldOrder.TOP_FIRST
+
+
+def _is_decodable_audio(stream: Any) -> bool:
+    context = stream.codec_context
+    return context is not None and context.channels > 0 and context.sample_rate > 0
+
+
+def _audio_track(stream: Any) -> AudioTrack:
+    context = stream.codec_context
+    return AudioTrack(
+        index=stream.index,
+        codec=context.codec.canonical_name,
+        sample_rate=context.sample_rate,
+        channels=context.channels,
+        layout=context.layout.name,
+        time_base=stream.time_base,
+        language=_language(stream),
+        disposition=int(stream.disposition),
+    )
+
+
+def _subtitle_track(stream: Any) -> SubtitleTrack:
+    return SubtitleTrack(
+        index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        time_base=stream.time_base,
+        language=_language(stream),
+        disposition=int(stream.disposition),
+    )
+
+
+def _language(stream: Any) -> str | None:
+    language = stream.metadata.get("language")
+    return language if language and language != "und" else None
+
+
+def _dropped_stream(stream: Any) -> str:
+    if stream.type == "video":
+        kind = "attached picture" if stream.disposition & _NOT_A_PICTURE else "second video track"
+    elif stream.type in ("audio", "subtitle"):
+        kind = f"{stream.type} track that cannot be decoded"
+    else:
+        kind = f"{stream.type} track"
+    return f"{kind} (stream {stream.index})"
+
+
+def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
+    return tuple(
+        Chapter(chapter["start"] * chapter["time_base"], chapter["end"] * chapter["time_base"])
+        for chapter in container.chapters()
+        if chapter["time_base"]
+    )
+
+
+def _check_time(info: MediaInfo, limits: Limits) -> None:
+    hours = float(info.duration or 0) / 3600
+    if hours > limits.max_duration_h:
+        raise LimitExceeded(
+            f"{info.path.name} lasts {hours:.1f} hours;"
+            f" at most {limits.max_duration_h:g} are allowed (limits.max_duration_h)."
+        )
+    if info.video.frame_rate > limits.max_fps:
+        raise LimitExceeded(
+            f"{info.path.name} has {float(info.video.frame_rate):.0f} frames a second;"
+            f" at most {limits.max_fps:g} are allowed (limits.max_fps)."
+        )
+
+
+def _check_dolby_vision(info: MediaInfo) -> None:
+    # Profile 5 has no picture that other players understand: its base layer is in Dolby's
+    # own IPTPQc2 colours, which the stream marks by leaving the description unspecified.
+    video = info.video
+    if video.has_dolby_vision and video.colour.transfer == 2 and video.depth > 8:
+        raise UnsupportedMedia(
+            f"{info.path.name} is Dolby Vision without a compatible base layer (profile 5);"
+            " its colours would be wrong. Convert it to HDR10 or SDR first."
+        )

@@ -1,0 +1,111 @@
+"""
+One track of sound on its way from the decoder to the encoder.
+
+Joins what belongs together: format conversion, an unbroken run of samples, and masking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audio import AudioSummary, TrackMasker
+from pipeline.parameters import AudioLevel
+from pipeline.plan import AudioPlan
+from pipeline.reader import AudioTrack
+from pipeline.timeline import AudioClock
+
+_SILENCE_SECONDS = 1  # a long gap is filled in pieces of this
+
+
+@dataclass(frozen=True)
+class Sound:
+    """
+    A block of protected samples.
+
+    Attributes:
+        samples: (channels, n) float32.
+        at: place of the first of them, in samples since the output's origin.
+    """
+
+    track: AudioTrack
+    samples: NDArray[np.float32]
+    at: int
+
+
+class SoundProtector:
+    """Protects one track, block by block."""
+
+    def __init__(self, plan: AudioPlan, level: AudioLevel, origin: Fraction, seed: int) -> None:
+        """
+        Args:
+            origin: seconds on the original's clock that become zero.
+            seed: for what is random in the masking.
+        """
+        self.track = plan.track
+        self._layout = plan.layout
+        self._rate = plan.track.sample_rate
+        self._resampler = self._new_resampler()
+        self._clock = AudioClock(self._rate, origin)
+        self._masker = TrackMasker(self._rate, plan.track.channels, level, seed)
+        self._written = 0
+
+    @property
+    def samples(self) -> int:
+        """How many samples of each channel were given out."""
+        return self._written
+
+    @property
+    def start(self) -> Fraction:
+        """Seconds from the output's origin to the first sample."""
+        return Fraction(self._clock.start, self._rate)
+
+    @property
+    def summary(self) -> AudioSummary:
+        """What was changed, measured; complete after `finish`."""
+        return self._masker.summary
+
+    def protect(self, frame: av.AudioFrame) -> Iterator[Sound]:
+        """Take the next decoded block and yield what is ready."""
+        time = None if frame.pts is None else frame.pts * frame.time_base
+        samples = self._as_float(frame)
+        gap = self._clock.place(time, samples.shape[1])
+        for silence in self._silences(gap.silence):
+            yield from self._given_out(self._masker.push(silence))
+        yield from self._given_out(self._masker.push(samples[:, gap.dropped :]))
+
+    def finish(self) -> Iterator[Sound]:
+        """Yield the rest."""
+        yield from self._given_out(self._masker.finish())
+
+    def _as_float(self, frame: av.AudioFrame) -> NDArray[np.float32]:
+        frame.pts = None  # the clock keeps the time; the resampler would object to gaps
+        try:
+            blocks = self._resampler.resample(frame)
+        except ValueError:
+            # The stream changed its rate or layout halfway: go on in those of its start.
+            self._resampler = self._new_resampler()
+            blocks = self._resampler.resample(frame)
+        arrays = [block.to_ndarray() for block in blocks]
+        if not arrays:
+            return np.zeros((self.track.channels, 0), np.float32)
+        return np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
+
+    def _new_resampler(self) -> av.AudioResampler:
+        return av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+
+    def _silences(self, samples: int) -> Iterator[NDArray[np.float32]]:
+        block = self._rate * _SILENCE_SECONDS
+        while samples > 0:
+            yield np.zeros((self.track.channels, min(block, samples)), np.float32)
+            samples -= block
+
+    def _given_out(self, samples: NDArray[np.float32]) -> Iterator[Sound]:
+        if samples.shape[1]:
+            yield Sound(self.track, samples, self._clock.start + self._written)
+            self._written += samples.shape[1]

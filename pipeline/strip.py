@@ -1,0 +1,178 @@
+"""
+`mode: strip`: the same packets in a new file of the same container, without the metadata.
+
+Nothing is decoded: picture, sound and subtitles stay bit for bit, so what lies inside the
+packets stays too. Data tracks, attachments and cover pictures go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition
+
+from pipeline.errors import Cancelled, LimitExceeded, OutputFailed, UnreadableMedia, UnsupportedMedia
+from pipeline.reader import open_media
+from pipeline.settings import Limits
+
+_NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_MUXER_OF = {
+    "avi": "avi",
+    "mpegts": "mpegts",
+    "mpeg": "vob",
+    "flv": "flv",
+    "asf": "asf",
+    "ogg": "ogg",
+    "mxf": "mxf",
+    "nut": "nut",
+    "gxf": "gxf",
+}
+
+
+@dataclass(frozen=True)
+class Stripped:
+    """What was copied: packets of the picture (its frames), all bytes, what was left out."""
+
+    frames: int
+    container: str
+    video_codec: str
+    dropped: tuple[str, ...]
+    ended_early: bool
+
+
+def strip(
+    original: Path,
+    output: Path,
+    limits: Limits,
+    *,
+    progress: Callable[[int, int | None], None],
+    cancelled: Callable[[], bool],
+) -> Stripped:
+    """
+    Copy `original`'s picture, sound and subtitles into `output`, without metadata.
+
+    Args:
+        progress: called with the frames copied so far and their number, if known.
+
+    Raises:
+        UnreadableMedia: not a video.
+        UnsupportedMedia: of a container that cannot be written.
+        Cancelled: `cancelled` said so.
+        OutputFailed: `output` cannot be written.
+    """
+    with open_media(original) as source:
+        kept = _kept_streams(source, original, limits)
+        muxer = muxer_for(source, original)
+        try:
+            return _copy(source, kept, output, muxer, progress, cancelled)
+        except (av.error.FFmpegError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OutputFailed(f"{output.name} cannot be written: {reason}.") from error
+
+
+def muxer_for(source: InputContainer, path: Path) -> str:
+    """
+    Return FFmpeg's name of the muxer for an opened file's own container.
+
+    Raises:
+        UnsupportedMedia: there is none.
+    """
+    names = source.format.name.split(",")
+    if "matroska" in names:
+        return "webm" if path.suffix.lower() == ".webm" else "matroska"
+    if "mov" in names:
+        return "mov" if source.metadata.get("major_brand", "").startswith("qt") else "mp4"
+    muxer = _MUXER_OF.get(names[0])
+    if muxer is None:
+        raise UnsupportedMedia(
+            f"{path.name} is {source.format.long_name}, which cannot be written;"
+            " use mode: protect, which makes an MP4."
+        )
+    return muxer
+
+
+def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[Any]:
+    if len(source.streams) > limits.max_streams:
+        raise LimitExceeded(
+            f"{path.name} has {len(source.streams)} streams;"
+            f" at most {limits.max_streams} are allowed (limits.max_streams)."
+        )
+    kept = [
+        s
+        for s in source.streams
+        if s.type in ("video", "audio", "subtitle")
+        and s.codec_context is not None
+        and not s.disposition & _NOT_A_PICTURE
+    ]
+    if not any(s.type == "video" for s in kept):
+        raise UnreadableMedia(f"{path.name} has no moving picture; it is not a video.")
+    return kept
+
+
+def _copy(
+    source: InputContainer,
+    kept: list[Any],
+    output: Path,
+    muxer: str,
+    progress: Callable[[int, int | None], None],
+    cancelled: Callable[[], bool],
+) -> Stripped:
+    video = next(s for s in kept if s.type == "video")
+    frames = 0
+    ended_early = False
+    options = {"fflags": "+bitexact"}
+    if muxer in ("mp4", "mov"):
+        options["movflags"] = "+write_colr+faststart"
+    with av.open(str(output.absolute()), "w", format=muxer, options=options) as target:
+        streams = {s.index: _copy_of(s, target) for s in kept}
+        target.set_chapters(_chapter_times(source))
+        packets = source.demux(kept)
+        while True:
+            if cancelled():
+                raise Cancelled
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.error.FFmpegError:
+                ended_early = True
+                break
+            if not packet.size:
+                continue
+            frames += packet.stream_index == video.index
+            packet.stream = streams[packet.stream_index]
+            target.mux(packet)
+            progress(frames, video.frames or None)
+    dropped = tuple(
+        f"{s.type} track (stream {s.index})" for s in source.streams if s.index not in streams
+    )
+    codec = video.codec_context.codec.canonical_name
+    return Stripped(frames, muxer, codec, dropped, ended_early)
+
+
+def _copy_of(stream: Any, target: Any) -> Any:
+    copy = target.add_stream_from_template(stream, opaque=True)
+    if language := stream.metadata.get("language"):
+        copy.metadata["language"] = language
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _chapter_times(source: InputContainer) -> list[Any]:
+    return [
+        {
+            "id": number,
+            "start": chapter["start"],
+            "end": chapter["end"],
+            "time_base": chapter["time_base"] or Fraction(1, 1000),
+            "metadata": {"title": f"Chapter {number + 1}"},
+        }
+        for number, chapter in enumerate(source.chapters())
+    ]

@@ -1,0 +1,317 @@
+"""
+Encode and mux the output: one new file, written once.
+
+Only the planned tracks go in, with their language and disposition and no other tag; every
+timestamp is the original's. What FFmpeg's muxer cannot write goes in afterwards (mp4.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.container import OutputContainer
+from numpy.typing import NDArray
+
+from pipeline import mp4
+from pipeline.errors import OutputFailed
+from pipeline.metadata import without_settings_sei
+from pipeline.plan import AudioPlan, OutputPlan
+from pipeline.reader import AudioTrack, Chapter, MediaInfo, SubtitleTrack, open_media
+from pipeline.timeline import Placed
+
+_BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
+_CODEC_NAME = {"libx264": "h264", "libx265": "hevc"}
+
+
+@dataclass(frozen=True)
+class CopiedSpan:
+    """From the start of a copied track's first packet to the end of its last, in seconds."""
+
+    start: Fraction
+    end: Fraction
+
+
+class Writer:
+    """
+    The output file while it grows.
+
+    Use it as a context manager: left by an exception, the file is abandoned and removed.
+    All methods but the constructor are called from one thread.
+    """
+
+    def __init__(
+        self, path: Path, plan: OutputPlan, info: MediaInfo, origin: Fraction, threads: int
+    ) -> None:
+        """
+        Args:
+            path: of the file to make; its folder exists.
+            origin: seconds on the original's clock that become zero.
+            threads: of the video encoder, 0 for all cores.
+
+        Raises:
+            OutputFailed: the file cannot be made.
+        """
+        self.path = path
+        self._plan = plan
+        self._info = info
+        self._origin = origin
+        self.copied_spans: dict[int, CopiedSpan] = {}
+        """Of each track copied so far, by stream index, on the output's clock."""
+        self._boxes = _extra_boxes(plan, info)
+        self._durations: dict[int, int] = {}
+        self._span: _Span | None = None
+        self._held: av.Packet[Any] | None = None
+        self._is_first_packet = True
+        with _as_output_failed(path):
+            self._container = self._open()
+            self._video = self._add_video(threads)
+            self._encoders = {
+                a.track.index: self._add_audio(a) for a in plan.audio if a.encoder is not None
+            }
+            self._copies = self._add_copies()
+            self._container.set_chapters([_chapter(c, n, origin) for n, c in enumerate(info.chapters)])
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._abandon()
+
+    def write_picture(self, frame: av.VideoFrame, placed: Placed) -> None:
+        """Encode the next frame, which must be of the plan's format and coded size."""
+        frame.pts = placed.pts
+        frame.time_base = self._info.video.time_base
+        frame.duration = placed.duration
+        self._durations[placed.pts] = placed.duration
+        with _as_output_failed(self.path):
+            self._mux_video(self._video.encode(frame))
+
+    def write_sound(self, track: AudioTrack, samples: NDArray[np.float32], at: int) -> None:
+        """Encode (channels, n) samples, the first of them `at` samples after the origin."""
+        if not samples.shape[1]:
+            return
+        stream = self._encoders[track.index]
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples), format="fltp", layout=stream.codec_context.layout.name
+        )
+        frame.sample_rate = track.sample_rate
+        frame.time_base = Fraction(1, track.sample_rate)
+        frame.pts = at
+        with _as_output_failed(self.path):
+            self._container.mux(stream.encode(frame))
+
+    def copy_packet(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
+        """Write one packet of a copied track as it is."""
+        shift = round(self._origin / track.time_base)
+        if packet.pts is not None:
+            packet.pts -= shift
+        if packet.dts is not None:
+            packet.dts -= shift
+        self._extend_span(track, packet)
+        packet.stream = self._copies[track.index]
+        with _as_output_failed(self.path):
+            self._container.mux(packet)
+
+    def _extend_span(
+        self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]
+    ) -> None:
+        if packet.pts is None:
+            return
+        start = packet.pts * track.time_base
+        end = (packet.pts + (packet.duration or 0)) * track.time_base
+        span = self.copied_spans.get(track.index, CopiedSpan(start, end))
+        self.copied_spans[track.index] = CopiedSpan(min(span.start, start), max(span.end, end))
+
+    def close(self) -> None:
+        """Flush the encoders, write the index, and add what FFmpeg's muxer left out."""
+        with _as_output_failed(self.path):
+            self._mux_video(self._video.encode(None))
+            self._release_last_packet()
+            for stream in self._encoders.values():
+                self._container.mux(stream.encode(None))
+            self._container.close()
+            if self._boxes:
+                mp4.insert_in_video_entry(self.path, self._boxes)
+
+    def _open(self) -> OutputContainer:
+        options = {"fflags": "+bitexact"}
+        if self._plan.container != "matroska":
+            # The index in front lets a browser play before it has the whole file. It stays
+            # at the end where boxes are added to it afterwards.
+            options["movflags"] = "+write_colr" if self._boxes else "+write_colr+faststart"
+        return av.open(str(self.path.absolute()), "w", format=self._plan.container, options=options)
+
+    def _add_video(self, threads: int) -> Any:
+        plan, track = self._plan.video, self._info.video
+        rate = track.frame_rate.limit_denominator(100_000)
+        stream: Any = self._container.add_stream(plan.encoder, rate=rate, options=plan.options)
+        stream.width, stream.height = plan.coded_width, plan.coded_height
+        stream.pix_fmt = plan.pixel_format
+        stream.time_base = stream.codec_context.time_base = track.time_base
+        stream.thread_count = threads
+        stream.flags |= _BITEXACT
+        stream.color_range = plan.colour.range
+        stream.color_primaries = plan.colour.primaries
+        stream.color_trc = plan.colour.transfer
+        stream.colorspace = plan.colour.matrix
+        if track.sample_aspect is not None:
+            stream.sample_aspect_ratio = track.sample_aspect
+        if plan.codec_tag is not None:
+            stream.codec_context.codec_tag = plan.codec_tag
+        if track.display_matrix is not None:
+            stream.set_display_matrix(track.display_matrix)
+        return stream
+
+    def _add_audio(self, plan: AudioPlan) -> Any:
+        assert plan.encoder is not None
+        stream: Any = self._container.add_stream(plan.encoder, rate=plan.track.sample_rate)
+        stream.layout = plan.layout
+        stream.time_base = stream.codec_context.time_base = Fraction(1, plan.track.sample_rate)
+        if plan.bit_rate is not None:
+            stream.bit_rate = plan.bit_rate
+        stream.flags |= _BITEXACT
+        _describe(stream, plan.track)
+        return stream
+
+    def _add_copies(self) -> dict[int, Any]:
+        tracks = {t.index: t for t in (*self._info.audio, *self._plan.subtitles)}
+        copied = [tracks[i] for i in sorted(self._plan.copied)]
+        streams = {}
+        with open_media(self._info.path) as original:
+            for track in copied:
+                template = original.streams[track.index]
+                stream = self._container.add_stream_from_template(template)  # type: ignore[type-var]
+                _describe(stream, track)
+                streams[track.index] = stream
+        return streams
+
+    def _mux_video(self, packets: Iterable[av.Packet[Any]]) -> None:
+        for packet in packets:
+            assert packet.pts is not None and packet.dts is not None
+            packet = self._without_settings(packet)
+            packet.duration = self._durations.pop(packet.pts, 0)
+            self._span = _Span.including(self._span, packet)
+            # One packet is held back, since the last one's duration needs a correction.
+            if self._held is not None:
+                self._container.mux(self._held)
+            self._held = packet
+
+    def _release_last_packet(self) -> None:
+        if self._held is None:
+            return
+        assert self._span is not None
+        if self._plan.container != "matroska":
+            self._held.duration = self._span.last_duration()
+        self._container.mux(self._held)
+        self._held = None
+
+    def _without_settings(self, packet: av.Packet[Any]) -> av.Packet[Any]:
+        """Return the first packet less the encoder's settings, which x264 and x265 write there."""
+        codec = _CODEC_NAME.get(self._plan.video.encoder)
+        if not self._is_first_packet or codec is None:
+            return packet
+        self._is_first_packet = False
+        clean: av.Packet[Any] = av.Packet(without_settings_sei(bytes(packet), codec))
+        clean.stream = packet.stream
+        clean.time_base = packet.time_base
+        clean.pts, clean.dts = packet.pts, packet.dts
+        clean.is_keyframe = packet.is_keyframe
+        return clean
+
+    def _abandon(self) -> None:
+        # Removed first: closing writes an index, and moving it to the front of a large file
+        # takes long. Without a name that step fails at once, which is what we want.
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            self._container.close()
+
+
+class _Span:
+    """First and last instants of the video packets that were written, in ticks."""
+
+    def __init__(self, packet: av.Packet[Any]) -> None:
+        self.first_pts = packet.pts or 0
+        self.first_dts = packet.dts or 0
+        self.last_dts = self.first_dts
+        self.end = self.first_pts
+
+    @classmethod
+    def including(cls, span: _Span | None, packet: av.Packet[Any]) -> _Span:
+        span = span or cls(packet)
+        pts = packet.pts or 0
+        span.first_pts = min(span.first_pts, pts)
+        span.last_dts = packet.dts or 0
+        span.end = max(span.end, pts + (packet.duration or 0))
+        return span
+
+    def last_duration(self) -> int:
+        """
+        Return the duration of the packet that is last in decoding order.
+
+        MP4 adds up durations in decoding order; with B-frames the last of them has to make
+        up for the delay, or the video's stated length is short of its last frame.
+        """
+        return max(1, (self.end - self.first_pts) - (self.last_dts - self.first_dts))
+
+
+@contextlib.contextmanager
+def _as_output_failed(path: Path) -> Any:
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputFailed(f"{path.name} cannot be written: {reason}.") from error
+
+
+def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:
+    if plan.container == "matroska":
+        return []
+    video, track = plan.video, info.video
+    boxes = []
+    if video.is_padded:
+        boxes.append(
+            mp4.clean_aperture(video.width, video.height, video.pad_right, video.pad_bottom)
+        )
+    if track.stereo is not None:
+        boxes.append(mp4.stereo_3d(track.stereo))
+    if track.spherical is not None:
+        boxes.append(mp4.spherical(track.spherical))
+    if track.mastering_display is not None:
+        boxes.append(mp4.mastering_display(track.mastering_display))
+    if track.content_light is not None:
+        boxes.append(mp4.content_light(track.content_light))
+    return boxes
+
+
+def _describe(stream: Any, track: AudioTrack | SubtitleTrack) -> None:
+    if track.language is not None:
+        stream.metadata["language"] = track.language
+    stream.disposition = track.disposition
+
+
+def _chapter(chapter: Chapter, number: int, origin: Fraction) -> Any:
+    # Times stay, titles go: a title is a text of its author's. Some players list only
+    # chapters that have one, so each bears its number.
+    milliseconds = Fraction(1, 1000)
+    return {
+        "id": number,
+        "start": round((chapter.start - origin) / milliseconds),
+        "end": round((chapter.end - origin) / milliseconds),
+        "time_base": milliseconds,
+        "metadata": {"title": f"Chapter {number + 1}"},
+    }
