@@ -1,0 +1,219 @@
+"""
+Which frame of one video belongs to which of another, and both on common ground.
+
+By number where both have as many frames; else by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.display import orientation, upright_planes
+from pipeline.errors import UnreadableMedia
+from pipeline.planes import Planes, planes_of
+from pipeline.reader import MediaInfo, Reader, VideoItem, VideoTrack
+from pipeline.settings import Limits
+
+_FULL_RANGE, _LIMITED_RANGE = 2, 1  # FFmpeg's numbers
+_BT709 = 1
+
+
+@dataclass(frozen=True)
+class Times:
+    """
+    When the frames of a video are shown.
+
+    Attributes:
+        start: of the first frame, seconds on the file's clock.
+        seconds: (frames,) float64, from the first frame.
+        damaged_packets: packets that could not be decoded.
+        ended_early: the container broke off before its end.
+    """
+
+    start: Fraction
+    seconds: NDArray[np.float64]
+    damaged_packets: int
+    ended_early: bool
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """
+    Which frames to compare.
+
+    Attributes:
+        alignment: how frames were matched.
+        pairs: (number in the original, number in the protected video), both ascending.
+    """
+
+    alignment: Literal["index", "time"]
+    pairs: tuple[tuple[int, int], ...]
+
+
+def frame_times(info: MediaInfo, limits: Limits) -> Times:
+    """
+    Decode every frame and return when each is shown.
+
+    Raises:
+        UnreadableMedia: not one frame can be decoded.
+    """
+    usual = 1 / info.video.frame_rate
+    times: list[Fraction] = []
+    with Reader(_picture_only(info), frozenset(), limits) as reader:
+        for frame in _frames(reader):
+            time = time_of(frame)
+            after = times[-1] + usual if times else Fraction(0)
+            times.append(after if time is None else time)
+        damaged, ended = reader.damaged_packets, reader.ended_early
+    if not times:
+        raise UnreadableMedia(f"{info.path.name} has no frame that can be decoded.")
+    seconds = np.array([float(time - times[0]) for time in times])
+    return Times(times[0], seconds, damaged, ended)
+
+
+def pair_frames(
+    original: NDArray[np.float64], protected: NDArray[np.float64], most: int
+) -> Pairing:
+    """
+    Return at most `most` pairs of frames, spread over the length that both have.
+
+    Args:
+        original, protected: (frames,) seconds from the first frame, at least one each.
+    """
+    if len(original) == len(protected):
+        chosen = np.linspace(0, len(original) - 1, min(most, len(original))).round().astype(int)
+        return Pairing("index", tuple((int(i), int(i)) for i in chosen))
+    moments = np.linspace(0, min(original.max(), protected.max()), most)
+    pairs = []
+    for moment in moments:
+        second = nearest(protected, moment)
+        pairs.append((nearest(original, protected[second]), second))
+    return Pairing("time", tuple(sorted(set(pairs))))
+
+
+def time_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
+    """Return when a frame begins, seconds on its file's clock; None where it does not say."""
+    if frame.pts is None or not frame.time_base:
+        return None
+    return frame.pts * Fraction(frame.time_base)
+
+
+def nearest(times: NDArray[np.float64], moment: float) -> int:
+    """Return the number of the frame whose time is nearest to `moment`."""
+    return int(np.argmin(np.abs(times - moment)))
+
+
+def frame_pairs(
+    original: MediaInfo, protected: MediaInfo, pairing: Pairing, limits: Limits
+) -> Iterator[tuple[av.VideoFrame, av.VideoFrame]]:
+    """Yield the paired frames, in the order of `pairing.pairs`."""
+    firsts = chosen_frames(original, [first for first, _ in pairing.pairs], limits)
+    seconds = chosen_frames(protected, [second for _, second in pairing.pairs], limits)
+    return zip(firsts, seconds, strict=True)
+
+
+def chosen_frames(info: MediaInfo, numbers: list[int], limits: Limits) -> Iterator[av.VideoFrame]:
+    """Yield the frames of these ascending numbers; a repeated number yields its frame again."""
+    wanted = iter(numbers)
+    number = next(wanted, None)
+    with Reader(_picture_only(info), frozenset(), limits) as reader:
+        for at, frame in enumerate(_frames(reader)):
+            while number == at:
+                yield frame
+                number = next(wanted, None)
+            if number is None:
+                return
+
+
+def common_planes(
+    original: av.VideoFrame, protected: av.VideoFrame, ways: tuple[VideoTrack, VideoTrack]
+) -> tuple[Planes, Planes]:
+    """
+    Return both pictures in 4:2:0, in the size and range of the original, each at its depth.
+
+    A protected picture that is one padding line larger is cropped; one of another size is
+    scaled. Where the two are turned differently, both are as they are shown.
+    """
+    first, second = (orientation(track.display_matrix) for track in ways)
+    width, height = original.width, original.height
+    ground = _ground(original, protected)
+    a = planes_of(_four_two_zero(original, width, height, ground))
+    if first.is_transposed != second.is_transposed:
+        width, height = height, width
+    b = _fitted(protected, width, height, ground)
+    if first == second:
+        return a, b
+    return upright_planes(a, first), upright_planes(b, second)
+
+
+def is_padded(original: tuple[int, int], protected: tuple[int, int]) -> bool:
+    """Whether `protected` (width, height) is `original` with odd sizes made even."""
+    even = (original[0] + original[0] % 2, original[1] + original[1] % 2)
+    return protected == even != original
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """In which range and, for RGB, by which matrix two pictures are compared."""
+
+    range: int
+    matrix: str
+
+
+def _ground(original: av.VideoFrame, protected: av.VideoFrame) -> _Ground:
+    # RGB has no luma: what the protected copy made of it is the only measure.
+    guide = protected if _is_rgb(original) else original
+    return _Ground(_range(guide), "ITU709" if guide.colorspace == _BT709 else "ITU601")
+
+
+def _fitted(frame: av.VideoFrame, width: int, height: int, ground: _Ground) -> Planes:
+    if not is_padded((width, height), (frame.width, frame.height)):
+        return planes_of(_four_two_zero(frame, width, height, ground))
+    whole = planes_of(_four_two_zero(frame, frame.width, frame.height, ground))
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    return Planes(
+        whole.luma[:height, :width],
+        whole.cb[:rows, :columns],
+        whole.cr[:rows, :columns],
+        whole.depth,
+    )
+
+
+def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: _Ground) -> av.VideoFrame:
+    is_deep = max(component.bits for component in frame.format.components) > 8
+    return frame.reformat(
+        width=width,
+        height=height,
+        format="yuv420p10le" if is_deep else "yuv420p",
+        interpolation="BICUBIC",
+        src_color_range=None if _is_rgb(frame) else _range(frame),
+        dst_color_range=ground.range,
+        dst_colorspace=ground.matrix if _is_rgb(frame) else None,
+        threads=1,
+    )
+
+
+def _is_rgb(frame: av.VideoFrame) -> bool:
+    return bool(frame.format.is_rgb or frame.format.has_palette)
+
+
+def _range(frame: av.VideoFrame) -> int:
+    is_full = frame.format.name.startswith("yuvj") or frame.color_range == _FULL_RANGE
+    return _FULL_RANGE if is_full else _LIMITED_RANGE
+
+
+def _picture_only(info: MediaInfo) -> MediaInfo:
+    return replace(info, audio=(), subtitles=())
+
+
+def _frames(reader: Reader) -> Iterator[av.VideoFrame]:
+    for item in reader.items():
+        if isinstance(item, VideoItem):
+            yield item.frame
