@@ -272,10 +272,12 @@ class Reader:
         wanted = [self._info.video.index, *tracks]
         streams = [self._container.streams[index] for index in wanted]
         for packet in self._packets(streams):
-            track = tracks.get(packet.stream_index)
+            # Not packet.stream_index: PyAV leaves it 0 on the packets that flush decoders.
+            index = packet.stream.index
+            track = tracks.get(index)
             if track is None:
                 yield from self._pictures(packet)
-            elif packet.stream_index in self._copied:
+            elif index in self._copied:
                 if packet.size:
                     yield PacketItem(track, packet)
             elif isinstance(track, AudioTrack):

@@ -22,6 +22,7 @@ from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from pipeline import mp4
+from pipeline.edits import skip_priming
 from pipeline.errors import OutputFailed
 from pipeline.metadata import without_settings_sei
 from pipeline.plan import AudioPlan, OutputPlan
@@ -71,6 +72,9 @@ class Writer:
         self._span: _Span | None = None
         self._held: av.Packet[Any] | None = None
         self._is_first_packet = True
+        self._sound_end: dict[int, int] = {}
+        self._first_sample: dict[int, int] = {}
+        self._priming: dict[int, Fraction] = {}
         with _as_output_failed(path):
             self._container = self._open()
             self._video = self._add_video(threads)
@@ -113,7 +117,8 @@ class Writer:
         frame.time_base = Fraction(1, track.sample_rate)
         frame.pts = at
         with _as_output_failed(self.path):
-            self._container.mux(stream.encode(frame))
+            self._mux_sound(stream, stream.encode(frame), at)
+        self._sound_end[stream.index] = at + samples.shape[1]
 
     def copy_packet(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
         """Write one packet of a copied track as it is."""
@@ -143,8 +148,10 @@ class Writer:
             self._mux_video(self._video.encode(None))
             self._release_last_packet()
             for stream in self._encoders.values():
-                self._container.mux(stream.encode(None))
+                self._flush_sound(stream)
             self._container.close()
+            if self._plan.container != "matroska":
+                skip_priming(self.path, self._priming)
             if self._boxes:
                 mp4.insert_in_video_entry(self.path, self._boxes)
 
@@ -199,6 +206,23 @@ class Writer:
                 _describe(stream, track)
                 streams[track.index] = stream
         return streams
+
+    def _mux_sound(self, stream: Any, packets: list[av.Packet[Any]], at: int) -> None:
+        if packets and stream.index not in self._priming:
+            # The encoder puts its priming before the first sample it was given.
+            assert packets[0].pts is not None
+            first = self._first_sample.get(stream.index, at)
+            self._priming[stream.index] = (first - packets[0].pts) * packets[0].time_base
+        self._first_sample.setdefault(stream.index, at)
+        self._container.mux(packets)
+
+    def _flush_sound(self, stream: Any) -> None:
+        packets = stream.encode(None)
+        end = self._sound_end.get(stream.index, 0)
+        for packet in packets:
+            # The last codec frame is filled up with silence, which is not part of the track.
+            packet.duration = max(1, min(packet.duration, end - packet.pts))
+        self._mux_sound(stream, packets, 0)
 
     def _mux_video(self, packets: Iterable[av.Packet[Any]]) -> None:
         for packet in packets:

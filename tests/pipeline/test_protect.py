@@ -1,0 +1,623 @@
+"""What a protected copy keeps and loses, tried on videos of every odd kind."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from media import Audio, Video, make_video
+
+from pipeline.errors import Cancelled, InvalidParameters, LimitExceeded, UnreadableMedia
+from pipeline.parameters import PEAK_PER_BUDGET, Parameters
+from pipeline.protect import Progress, protect, protect_into
+from pipeline.report import Report
+from pipeline.settings import Limits, Settings
+
+FAST = Settings(preset="ultrafast", threads=1)
+NO_SOUND = Parameters.parse({"audio_level": "none"})
+HDR10 = (
+    "log-level=none:hdr10=1:max-cll=1000,400:"
+    "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+)
+
+
+def run(
+    tmp_path: Path,
+    video: Video,
+    name: str = "clip.mp4",
+    out: str | None = None,
+    parameters: Parameters | None = None,
+    settings: Settings = FAST,
+) -> tuple[Path, Path, Report]:
+    original = make_video(tmp_path / name, video)
+    target = tmp_path / out if out else None
+    outcome = protect(original, target, parameters or Parameters(), settings)
+    return original, outcome.output, outcome.report
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """Return the seconds of each frame since the first, decoded."""
+    with av.open(str(path)) as container:
+        ticks = [f.pts * f.time_base for f in container.decode(video=0) if f.pts is not None]
+    return [t - ticks[0] for t in ticks]
+
+
+def first_frame(path: Path) -> av.VideoFrame:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0))
+
+
+def packets(path: Path, kind: str) -> list[bytes]:
+    with av.open(str(path)) as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        return [bytes(p) for p in container.demux(stream) if p.size]
+
+
+def close_to(found: list[Fraction], wanted: list[Fraction], within: Fraction) -> bool:
+    return len(found) == len(wanted) and all(
+        abs(a - b) <= within for a, b in zip(found, wanted, strict=True)
+    )
+
+
+class TestTime:
+    @pytest.mark.parametrize("bframes", ["0", "3"])
+    def test_variable_frame_rate_keeps_every_timestamp_exactly(
+        self, tmp_path: Path, bframes: str
+    ) -> None:
+        times = [0, 40, 70, 200, 210, 211, 1000, 1033, 7000, 7040]
+        video = Video(
+            time_base=Fraction(1, 1000), times=times, frames=10, options={"bf": bframes}
+        )
+        original, output, report = run(tmp_path, video, "vfr.mkv")
+        assert output.suffix == ".mp4"
+        assert report.frames == 10
+        assert frame_times(output) == [Fraction(t, 1000) for t in times]
+
+    def test_a_long_last_frame_keeps_its_duration(self, tmp_path: Path) -> None:
+        times = [n * 40 for n in range(24)]
+        video = Video(
+            time_base=Fraction(1, 1000), times=times, frames=24, last_duration=3000
+        )
+        original, output, _ = run(tmp_path, video, "long.mp4", settings=Settings(threads=1))
+        with av.open(str(original)) as a, av.open(str(output)) as b:
+            assert b.duration == pytest.approx(a.duration, abs=2000)
+            stream = b.streams.video[0]
+            assert float(stream.duration * stream.time_base) == pytest.approx(3.92, abs=0.002)
+
+    def test_a_gap_before_the_last_frame_keeps_the_duration(self, tmp_path: Path) -> None:
+        times = [*(n * 40 for n in range(24)), 7000]
+        video = Video(time_base=Fraction(1, 1000), times=times, frames=25, last_duration=40)
+        _, output, _ = run(tmp_path, video, "gap.mp4", settings=Settings(threads=1))
+        assert frame_times(output) == [Fraction(t, 1000) for t in times]
+        with av.open(str(output)) as container:
+            assert container.duration == pytest.approx(7_040_000, abs=2000)
+
+    def test_an_edit_list_that_hides_the_first_frames_is_obeyed(self, tmp_path: Path) -> None:
+        whole = make_video(tmp_path / "whole.mp4", Video(frames=60, options={"g": "60"}))
+        cut = tmp_path / "cut.mp4"
+        ffmpeg("-ss", "0.83", "-i", whole, "-c", "copy", cut)
+        shown = len(frame_times(cut))
+        output = protect(cut, None, Parameters(), FAST).output
+        assert close_to(frame_times(output), frame_times(cut), Fraction(1, 1000))
+        assert 0 < shown < 60
+
+    def test_a_picture_that_starts_later_than_the_sound_stays_in_step(
+        self, tmp_path: Path
+    ) -> None:
+        times = [n * 40 + 480 for n in range(25)]
+        video = Video(time_base=Fraction(1, 1000), times=times, audio=[Audio()])
+        original, output, _ = run(tmp_path, video, "late.mkv")
+        assert abs(offset(output) - offset(original)) < Fraction(1, 100)
+
+    def test_a_hole_in_the_sound_is_filled_with_silence(self, tmp_path: Path) -> None:
+        original = make_video(
+            tmp_path / "hole.mkv", Video(frames=75, audio=[Audio(codec="pcm_s16le")])
+        )
+        holed = tmp_path / "holed.mkv"
+        remux_without(original, holed, lambda t: 1.0 <= t < 1.5)
+        output = protect(holed, None, Parameters(), FAST).output
+        with av.open(str(output)) as container:
+            samples = sum(f.samples for f in container.decode(audio=0))
+        assert samples == pytest.approx(3 * 48000, abs=2100)
+
+
+class TestPicture:
+    @pytest.mark.parametrize("degrees", [90, 180, 270])
+    def test_rotation_is_kept_as_displayed(self, tmp_path: Path, degrees: int) -> None:
+        original, output, _ = run(tmp_path, Video(rotation=degrees))
+        assert first_frame(original).rotation % 360 == degrees
+        assert first_frame(output).rotation == first_frame(original).rotation
+
+    def test_aspect_and_colour_description_are_kept(self, tmp_path: Path) -> None:
+        video = Video(sample_aspect=Fraction(4, 3), colour=(5, 1, 5, 2), width=180, height=144)
+        _, output, _ = run(tmp_path, video)
+        with av.open(str(output)) as container:
+            stream = container.streams.video[0]
+            context: Any = stream.codec_context
+            assert stream.sample_aspect_ratio == Fraction(4, 3)
+            assert (context.color_primaries, context.color_trc) == (5, 1)
+            assert (context.colorspace, context.color_range) == (5, 2)
+
+    @pytest.mark.parametrize("order", ["tff", "bff"])
+    def test_interlacing_is_kept(self, tmp_path: Path, order: str) -> None:
+        video = Video(options={"x264-params": f"{order}=1"})
+        original, output, _ = run(tmp_path, video)
+        for path in (original, output):
+            assert first_frame(path).interlaced_frame
+        assert probe(output)["streams"][0]["field_order"] == {"tff": "tt", "bff": "bb"}[order]
+
+    def test_ten_bits_and_hdr_become_hevc_with_their_metadata(self, tmp_path: Path) -> None:
+        video = Video(
+            codec="libx265",
+            pixel_format="yuv420p10le",
+            colour=(9, 16, 9, 1),
+            options={"x265-params": HDR10},
+            codec_tag="hvc1",
+        )
+        original, output, report = run(tmp_path, video)
+        assert report.video_codec == "hevc"
+        frame, before = first_frame(output), first_frame(original)
+        assert frame.format.name == "yuv420p10le"
+        for kind in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
+            assert bytes(frame.side_data[kind]) == bytes(before.side_data[kind])
+        stream = probe(output)["streams"][0]
+        assert stream["codec_tag_string"] == "hvc1"
+        assert stream["color_transfer"] == "smpte2084"
+
+    @pytest.mark.parametrize(("width", "height"), [(321, 240), (320, 241), (321, 241)])
+    def test_an_odd_size_is_padded_and_cropped_on_display(
+        self, tmp_path: Path, width: int, height: int
+    ) -> None:
+        video = Video(width=width, height=height, codec="ffv1", frames=6)
+        _, output, _ = run(tmp_path, video, "odd.mkv", "odd.mp4")
+        frame = first_frame(output)
+        assert (frame.width, frame.height) == (width + width % 2, height + height % 2)
+        aperture = output.read_bytes()
+        at = aperture.index(b"clap") + 4
+        assert int.from_bytes(aperture[at : at + 4], "big") == width
+        assert int.from_bytes(aperture[at + 8 : at + 12], "big") == height
+
+    def test_an_odd_size_can_be_kept(self, tmp_path: Path) -> None:
+        video = Video(width=321, height=241, codec="ffv1", frames=6)
+        _, output, report = run(tmp_path, video, "odd.mkv", settings=replace(FAST, odd_size="keep"))
+        assert report.video_codec == "vp9"
+        assert (first_frame(output).width, first_frame(output).height) == (321, 241)
+
+    @pytest.mark.parametrize(
+        ("codec", "pixel_format", "name"),
+        [
+            ("ffv1", "yuv422p", "a.mkv"),
+            ("ffv1", "yuv444p", "a.mkv"),
+            ("ffv1", "bgr0", "a.mkv"),
+            ("ffv1", "gray", "a.mkv"),
+            ("ffv1", "yuv422p10le", "a.mkv"),
+            ("png", "rgb24", "a.mov"),
+            ("mjpeg", "yuvj422p", "a.avi"),
+            ("libvpx-vp9", "yuv420p", "a.webm"),
+        ],
+    )
+    def test_every_pixel_format_looks_the_same_after_protection(
+        self, tmp_path: Path, codec: str, pixel_format: str, name: str
+    ) -> None:
+        video = Video(codec=codec, pixel_format=pixel_format, frames=5)
+        original, output, _ = run(tmp_path, video, name, "out.mp4")
+        a, b = (
+            cv2.blur(first_frame(path).to_ndarray(format="rgb24"), (41, 41)).astype(int)
+            for path in (original, output)
+        )
+        # Stripes average out; a wrong matrix, range or plane order does not.
+        assert np.abs(a - b).max() <= 6
+
+    def test_alpha_is_dropped_and_the_report_says_so(self, tmp_path: Path) -> None:
+        video = Video(codec="png", pixel_format="rgba", frames=4)
+        _, _, report = run(tmp_path, video, "a.mov", "out.mp4")
+        assert any("alpha" in note for note in report.notes)
+
+    def test_a_change_of_size_halfway_goes_on_in_the_first_size(self, tmp_path: Path) -> None:
+        small = make_video(tmp_path / "a.ts", Video(width=160, height=120, frames=10))
+        large = make_video(tmp_path / "b.ts", Video(width=320, height=240, frames=10))
+        both = tmp_path / "both.ts"
+        both.write_bytes(small.read_bytes() + large.read_bytes())
+        output = protect(both, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert len(frame_times(output)) == 20
+        assert first_frame(output).width == 160
+
+    def test_every_frame_is_changed_and_the_change_after_encoding_is_bounded(
+        self, tmp_path: Path
+    ) -> None:
+        settings = Settings(preset="veryfast", threads=1)
+        original, output, report = run(tmp_path, Video(frames=30), settings=settings)
+        plain = reencoded(original, tmp_path / "plain.mp4")
+        budget = Parameters().budget
+        for before, after, control in zip(
+            lumas(original), lumas(output), lumas(plain), strict=True
+        ):
+            change = np.abs(after - before)
+            bound = PEAK_PER_BUDGET * budget + np.percentile(np.abs(control - before), 99.9)
+            assert np.percentile(change, 99.9) <= bound
+            assert change.mean() > np.abs(control - before).mean()
+        assert report.psnr_db is not None
+
+
+class TestSound:
+    def test_every_track_keeps_rate_channels_language_and_offset(self, tmp_path: Path) -> None:
+        tracks = [
+            Audio(rate=48000, layout="stereo", language="eng"),
+            Audio(rate=16000, layout="mono", language="deu", start=0.3),
+            Audio(rate=44100, layout="5.1"),
+        ]
+        original, output, report = run(tmp_path, Video(frames=50, audio=tracks), "t.mkv")
+        with av.open(str(output)) as a:
+            streams = a.streams.audio
+            kinds = [(s.codec_context.sample_rate, s.codec_context.layout.name) for s in streams]
+            assert kinds == [(48000, "stereo"), (16000, "mono"), (44100, "5.1")]
+            languages = [s.language for s in streams]
+        assert languages[:2] == ["eng", "deu"]
+        assert languages[2] in (None, "und")
+        assert len(report.audio) == 3
+        for track in range(3):
+            difference = offset(output, track) - offset(original, track)
+            assert abs(difference) < Fraction(1, 100)
+
+    @pytest.mark.parametrize("rate", [8000, 22050, 96000, 192000])
+    def test_start_and_length_are_kept_at_every_rate(self, tmp_path: Path, rate: int) -> None:
+        audio = Audio(codec="pcm_s16le", rate=rate, layout="mono", seconds=1.5)
+        original, output, _ = run(tmp_path, Video(frames=38, audio=[audio]), "a.mkv")
+        before, after = samples(original), samples(output)
+        assert 0 <= after.shape[1] - before.shape[1] < 2048
+        assert best_lag(before[0], after[0], rate // 50) == 0
+
+    def test_audio_level_none_copies_the_packets(self, tmp_path: Path) -> None:
+        video = Video(audio=[Audio(language="fra")])
+        original, output, report = run(tmp_path, video, parameters=NO_SOUND)
+        assert packets(output, "audio") == packets(original, "audio")
+        assert report.audio[0].treatment == "copied"
+        assert abs(offset(output) - offset(original)) < Fraction(1, 100)
+
+    def test_copied_sound_that_mp4_cannot_hold_makes_a_matroska_file(
+        self, tmp_path: Path
+    ) -> None:
+        video = Video(audio=[Audio(codec="pcm_s16le")])
+        original, output, _ = run(tmp_path, video, "pcm.mkv", parameters=NO_SOUND)
+        assert output.suffix == ".mkv"
+        assert packets(output, "audio") == packets(original, "audio")
+
+    def test_masked_sound_is_changed_and_measured(self, tmp_path: Path) -> None:
+        strong = Parameters.parse({"audio_level": "strong"})
+        _, _, report = run(
+            tmp_path, Video(frames=75, audio=[Audio(codec="flac")]), "s.mkv", parameters=strong
+        )
+        assert report.audio[0].treatment in ("masked", "unchanged")
+
+
+class TestOtherStreams:
+    def test_text_subtitles_stay_in_mp4(self, tmp_path: Path) -> None:
+        _, output, _ = run(tmp_path, Video(subtitles="mov_text", audio=[Audio()]))
+        assert output.suffix == ".mp4"
+        text = b"".join(packets(output, "subtitle"))
+        assert b"Hello" in text
+        assert b"World" in text
+
+    def test_subtitles_that_mp4_cannot_hold_make_a_matroska_file(self, tmp_path: Path) -> None:
+        original, output, _ = run(tmp_path, Video(subtitles="subrip"), "sub.mkv")
+        assert output.suffix == ".mkv"
+        assert packets(output, "subtitle") == packets(original, "subtitle") == [b"Hello", b"World"]
+        with av.open(str(output)) as container:
+            assert container.streams.subtitles[0].language == "eng"
+
+    def test_an_output_named_mp4_that_cannot_hold_them_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidParameters, match="subrip subtitles"):
+            run(tmp_path, Video(subtitles="subrip"), "sub.mkv", "out.mp4")
+
+    @pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
+    def test_chapter_times_stay_and_their_titles_go(self, tmp_path: Path, out: str) -> None:
+        video = Video(frames=50, chapters=[(0, 0.5), (0.5, 2)])
+        _, output, _ = run(tmp_path, video, "c.mkv", out)
+        with av.open(str(output)) as container:
+            times = [
+                (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]))
+                for c in container.chapters()
+                if c["time_base"]
+            ]
+        assert times == [(0, 0.5), (0.5, 2)]
+        assert b"secret title" not in output.read_bytes()
+
+
+class TestMetadata:
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    @pytest.mark.parametrize("name", ["m.mp4", "m.mov", "m.mkv", "m.avi"])
+    def test_no_planted_tag_is_left_in_the_bytes(
+        self, tmp_path: Path, name: str, mode: str
+    ) -> None:
+        tags = {
+            "title": "PLANTED-title",
+            "comment": "PLANTED-comment",
+            "artist": "PLANTED-artist",
+            "location": "+55.7558+037.6173/",
+            "creation_time": "2024-05-06T07:08:09Z",
+            "com.apple.quicktime.make": "PLANTED-make",
+        }
+        muxer = {"movflags": "use_metadata_tags"} if name == "m.mov" else {}
+        video = Video(tags=tags, muxer=muxer, audio=[Audio(codec="aac")])
+        parameters = Parameters.parse({"mode": mode})
+        out = f"out{Path(name).suffix}" if mode == "strip" else None
+        original, output, report = run(tmp_path, video, name, out, parameters)
+        assert b"PLANTED" in original.read_bytes()
+        data = output.read_bytes()
+        for trace in (b"PLANTED", b"+55.7", b"Lavf6"):
+            assert trace not in data
+        if mode == "protect":  # what lies inside the packets stays when they are only copied
+            assert b"x264 - core" not in data
+            assert b"Lavc6" not in data
+            assert report.audit == ()
+        assert report.metadata_removed
+
+
+class TestStrip:
+    @pytest.mark.parametrize("name", ["s.mp4", "s.mov", "s.mkv", "s.avi", "s.webm"])
+    def test_packets_are_copied_bit_for_bit_into_the_same_container(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        is_webm = name.endswith("webm")
+        audio = Audio(codec="libopus" if is_webm else "aac", language="eng")
+        video = Video(
+            codec="libvpx-vp9" if is_webm else "libx264", audio=[audio], rotation=90, frames=30
+        )
+        strip = Parameters.parse({"mode": "strip"})
+        original, output, report = run(tmp_path, video, name, parameters=strip)
+        assert output.suffix == original.suffix
+        for kind in ("video", "audio"):
+            assert packets(output, kind) == packets(original, kind)
+        assert close_to(frame_times(output), frame_times(original), Fraction(1, 1000))
+        assert report.frames == 30
+        with av.open(str(original)) as a, av.open(str(output)) as b:
+            assert a.format.name == b.format.name
+            if name != "s.avi":
+                assert first_frame(output).rotation == first_frame(original).rotation
+
+
+class TestFailure:
+    def test_the_original_is_never_altered(self, tmp_path: Path) -> None:
+        original = make_video(tmp_path / "a.mp4", Video(audio=[Audio()]))
+        before = (hashlib.sha256(original.read_bytes()).digest(), original.stat().st_mtime_ns)
+        protect(original, None, Parameters(), FAST)
+        assert before == (
+            hashlib.sha256(original.read_bytes()).digest(),
+            original.stat().st_mtime_ns,
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "is empty"),
+            (b"not a video at all" * 100, "not a video we can read"),
+            (b"ffconcat version 1.0\nfile other.mp4\n", "not a video we can read"),
+            (b"#EXTM3U\n#EXTINF:1,\nother.mp4\n", "not a video we can read"),
+        ],
+    )
+    def test_what_is_no_video_is_refused_with_a_reason(
+        self, tmp_path: Path, content: bytes, reason: str
+    ) -> None:
+        make_video(tmp_path / "other.mp4", Video(frames=3))
+        fake = tmp_path / "fake.mp4"
+        fake.write_bytes(content)
+        with pytest.raises(UnreadableMedia, match=reason) as caught:
+            protect(fake, None, Parameters(), FAST)
+        assert "fake.mp4" in caught.value.message
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (again.code, again.message) == (caught.value.code, caught.value.message)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["fake.mp4", "other.mp4"]
+
+    def test_sound_alone_is_no_video(self, tmp_path: Path) -> None:
+        path = tmp_path / "song.mp4"
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("aac", rate=48000)
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((2, 48000), np.float32), format="fltp", layout="stereo"
+            )
+            frame.sample_rate = 48000
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        with pytest.raises(UnreadableMedia, match="no moving picture"):
+            protect(path, None, Parameters(), FAST)
+
+    def test_a_video_cut_short_is_protected_as_far_as_it_can_be_read(
+        self, tmp_path: Path
+    ) -> None:
+        video = Video(frames=100, options={"g": "10"}, muxer={"movflags": "faststart"})
+        whole = make_video(tmp_path / "whole.mp4", video)
+        cut = tmp_path / "cut.mp4"
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        outcome = protect(cut, None, Parameters(), FAST)
+        assert 10 < len(frame_times(outcome.output)) < 100
+        assert outcome.report.is_truncated
+        assert any("cut short" in note for note in outcome.report.notes)
+
+    @pytest.mark.parametrize(
+        ("limits", "name"),
+        [
+            (Limits(max_pixels=100), "max_pixels"),
+            (Limits(max_streams=1), "max_streams"),
+            (Limits(max_fps=10), "max_fps"),
+            (Limits(max_duration_h=0.0001), "max_duration_h"),
+        ],
+    )
+    def test_beyond_a_limit_is_refused_by_its_name(
+        self, tmp_path: Path, limits: Limits, name: str
+    ) -> None:
+        with pytest.raises(LimitExceeded, match=name):
+            run(tmp_path, Video(audio=[Audio()]), settings=replace(FAST, limits=limits))
+
+    def test_cancelled_in_a_slow_encode_returns_within_two_seconds_and_leaves_nothing(
+        self, tmp_path: Path
+    ) -> None:
+        original = make_video(tmp_path / "big.mp4", Video(width=1920, height=1080, frames=60))
+        stop = threading.Event()
+        cancelled_at: list[float] = []
+
+        def watch(progress: Progress) -> None:
+            if not stop.is_set():
+                stop.set()
+                cancelled_at.append(time.monotonic())
+
+        settings = Settings(preset="veryslow", threads=1)
+        with pytest.raises(Cancelled):
+            protect(original, None, Parameters(), settings, progress=watch, cancelled=stop.is_set)
+        assert time.monotonic() - cancelled_at[0] < 2
+        assert [p.name for p in tmp_path.iterdir()] == ["big.mp4"]
+
+    def test_a_failing_stage_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("broken")
+
+        original = make_video(tmp_path / "a.mp4", Video())
+        monkeypatch.setattr("pipeline.video.VideoProtector.protect", broken)
+        with pytest.raises(RuntimeError, match="broken"):
+            protect(original, None, Parameters(), FAST)
+        assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+    def test_the_output_appears_only_when_it_is_whole(self, tmp_path: Path) -> None:
+        original = make_video(tmp_path / "a.mp4", Video(frames=40))
+        seen: list[bool] = []
+        target = tmp_path / "out.mp4"
+        protect(
+            original, target, Parameters(), FAST, progress=lambda p: seen.append(target.exists())
+        )
+        assert seen
+        assert not any(seen)
+        assert target.exists()
+
+
+def test_progress_counts_frames_up_to_their_number(tmp_path: Path) -> None:
+    original = make_video(tmp_path / "a.mp4", Video(frames=20))
+    steps: list[Progress] = []
+    protect_into(original, tmp_path / "b.mp4", Parameters(), FAST, progress=steps.append)
+    for phase in ("protect", "read back"):
+        counts = [s.frames for s in steps if s.phase == phase]
+        assert counts == list(range(1, 21))
+    assert {s.total for s in steps} == {20}
+
+
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
+    """Peak memory of a process that protects 10 s and of one that protects 100 s."""
+    short = make_video(tmp_path / "short.mp4", Video(frames=250, audio=[Audio()]))
+    long = tmp_path / "long.mp4"
+    ffmpeg("-stream_loop", "9", "-i", short, "-c", "copy", long)
+    assert abs(peak_megabytes(long) - peak_megabytes(short)) < 50
+
+
+def peak_megabytes(path: Path) -> float:
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from pipeline.protect import protect; from pipeline.parameters import Parameters;"
+        "from pipeline.settings import Settings; import torch; torch.set_num_threads(1);"
+        "protect(Path(sys.argv[1]), None, Parameters(), Settings(preset='ultrafast', threads=1));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def offset(path: Path, track: int = 0) -> Fraction:
+    """Return seconds from the first frame of the picture to the first sample."""
+    with av.open(str(path)) as container:
+        sound = next(container.decode(container.streams.audio[track]))
+        at = sound.pts * sound.time_base
+    frame = first_frame(path)
+    assert frame.pts is not None
+    return Fraction(at - frame.pts * frame.time_base)
+
+
+def samples(path: Path) -> Any:
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="fltp")
+        blocks = [
+            b.to_ndarray() for f in container.decode(audio=0) for b in resampler.resample(f)
+        ]
+    return np.concatenate(blocks, axis=1)
+
+
+def best_lag(a: Any, b: Any, reach: int) -> int:
+    n = min(len(a), len(b)) - 2 * reach
+    centre = a[reach : reach + n]
+    scores = {
+        lag: float(centre @ b[reach + lag : reach + lag + n]) for lag in range(-reach, reach + 1)
+    }
+    return max(scores, key=lambda lag: scores[lag])
+
+
+def lumas(path: Path) -> Iterator[Any]:
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="gray").astype(float)
+
+
+def reencoded(original: Path, plain: Path) -> Path:
+    """Return the same encode without protection."""
+    with av.open(str(original)) as source, av.open(str(plain), "w") as out:
+        stream: Any = out.add_stream(
+            "libx264", rate=25, options={"crf": "20", "preset": "veryfast"}
+        )
+        first = source.streams.video[0].codec_context
+        stream.width, stream.height = first.width, first.height
+        for frame in source.decode(video=0):
+            frame.pict_type = 0
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return plain
+
+
+def remux_without(original: Path, target: Path, is_hole: Any) -> None:
+    with av.open(str(original)) as source, av.open(str(target), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        for packet in source.demux():
+            if not packet.size or packet.pts is None:
+                continue
+            if packet.stream.type == "audio" and is_hole(float(packet.pts * packet.time_base)):
+                continue
+            packet.stream = streams[packet.stream_index]
+            out.mux(packet)
+
+
+def ffmpeg(*arguments: object) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the ffmpeg command is not installed")
+    command = ["ffmpeg", "-v", "error", "-y", *map(str, arguments)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def probe(path: Path) -> Any:
+    if shutil.which("ffprobe") is None:
+        pytest.skip("the ffprobe command is not installed")
+    command = ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", str(path)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def test_two_protections_of_one_video_differ(tmp_path: Path) -> None:
+    """A pattern that is the same every time could be subtracted."""
+    original = make_video(tmp_path / "a.mp4", Video(frames=5))
+    a, b = (
+        protect(original, tmp_path / f"{n}.mp4", Parameters(), FAST).output for n in range(2)
+    )
+    pairs = itertools.islice(zip(lumas(a), lumas(b), strict=True), 1)
+    assert all((x != y).any() for x, y in pairs)

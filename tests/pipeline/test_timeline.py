@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.timeline import AudioClock, Gap, Placed, VideoClock
+
+MILLISECOND = Fraction(1, 1000)
+
+
+def test_frames_lie_where_the_file_says_less_its_start() -> None:
+    clock = VideoClock(MILLISECOND, Fraction(33, 1000), Fraction(30))
+    assert [clock.place(p, 33) for p in (33, 66, 500)] == [
+        Placed(0, 33),
+        Placed(33, 33),
+        Placed(467, 33),
+    ]
+
+
+def test_a_frame_without_a_timestamp_follows_the_one_before() -> None:
+    clock = VideoClock(MILLISECOND, Fraction(0), Fraction(25))
+    assert [clock.place(p, None).pts for p in (None, None, 100, None)] == [0, 40, 100, 140]
+
+
+@given(st.lists(st.none() | st.integers(-(10**6), 10**6), min_size=1, max_size=50))
+def test_places_always_rise(times: list[int | None]) -> None:
+    clock = VideoClock(MILLISECOND, Fraction(0), Fraction(25))
+    placed = [clock.place(t, 0) for t in times]
+    assert all(b.pts > a.pts for a, b in zip(placed, placed[1:], strict=False))
+    assert all(p.duration > 0 for p in placed)
+
+
+def test_equal_timestamps_are_parted_and_counted() -> None:
+    clock = VideoClock(MILLISECOND, Fraction(0), Fraction(25))
+    assert [clock.place(p, 40).pts for p in (0, 0, 40)] == [0, 1, 40]
+    assert clock.moved == 1
+
+
+def test_jitter_of_a_millisecond_makes_neither_gap_nor_overlap() -> None:
+    clock = AudioClock(48000, Fraction(0))
+    times = [Fraction(round(1000 * n * 1024 / 48000), 1000) for n in range(500)]
+    assert {clock.place(t, 1024) for t in times} == {Gap(0, 0)}
+
+
+def test_a_gap_becomes_silence_and_an_overlap_is_dropped() -> None:
+    clock = AudioClock(1000, Fraction(0))
+    assert clock.place(Fraction(0), 100) == Gap(0, 0)
+    assert clock.place(Fraction(3, 10), 100) == Gap(200, 0)
+    assert clock.place(Fraction(35, 100), 100) == Gap(0, 50)
+    assert clock.place(Fraction(45, 100), 100) == Gap(0, 0)
+
+
+def test_what_lies_before_the_origin_is_dropped() -> None:
+    clock = AudioClock(1000, Fraction(1))
+    assert clock.place(Fraction(95, 100), 100) == Gap(0, 50)
+    assert clock.start == 0
+
+
+def test_a_late_track_begins_late() -> None:
+    clock = AudioClock(1000, Fraction(1))
+    assert clock.place(Fraction(3, 2), 100) == Gap(0, 0)
+    assert clock.start == 500
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.fractions(-2, 10, max_denominator=1000), st.integers(0, 500)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_the_run_is_never_negative(blocks: list[tuple[Fraction | None, int]]) -> None:
+    clock = AudioClock(1000, Fraction(0))
+    for time, samples in blocks:
+        gap = clock.place(time, samples)
+        assert gap.silence >= 0
+        assert 0 <= gap.dropped <= samples
