@@ -1,0 +1,136 @@
+"""
+What a Matroska or WebM file says beside picture and sound: an allow-list of its elements.
+
+Whatever is not known to be harmless is a finding, in words for a report; values are not
+repeated, but for the names of programs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from pipeline.audit_mp4 import neutral_title
+from pipeline.elements import UNPARSED, Element, element_payload, walk_elements
+
+_TRACKS = (
+    "TrackEntry TrackNumber TrackUID TrackType FlagEnabled FlagDefault FlagForced"
+    " FlagHearingImpaired FlagVisualImpaired FlagTextDescriptions FlagOriginal FlagCommentary"
+    " FlagLacing MinCache MaxCache DefaultDuration DefaultDecodedFieldDuration"
+    " TrackTimestampScale MaxBlockAdditionID BlockAdditionMapping BlockAddIDValue"
+    " BlockAddIDType BlockAddIDExtraData Language LanguageBCP47 CodecID CodecPrivate"
+    " CodecDecodeAll CodecDelay SeekPreRoll Video FlagInterlaced FieldOrder StereoMode AlphaMode"
+    " PixelWidth PixelHeight PixelCropBottom PixelCropTop PixelCropLeft PixelCropRight"
+    " DisplayWidth DisplayHeight DisplayUnit UncompressedFourCC Colour MatrixCoefficients"
+    " BitsPerChannel ChromaSubsamplingHorz ChromaSubsamplingVert CbSubsamplingHorz"
+    " CbSubsamplingVert ChromaSitingHorz ChromaSitingVert Range TransferCharacteristics Primaries"
+    " MaxCLL MaxFALL MasteringMetadata PrimaryRChromaticityX PrimaryRChromaticityY"
+    " PrimaryGChromaticityX PrimaryGChromaticityY PrimaryBChromaticityX PrimaryBChromaticityY"
+    " WhitePointChromaticityX WhitePointChromaticityY LuminanceMax LuminanceMin Projection"
+    " ProjectionType ProjectionPrivate ProjectionPoseYaw ProjectionPosePitch ProjectionPoseRoll"
+    " Audio SamplingFrequency OutputSamplingFrequency Channels BitDepth Emphasis ContentEncodings"
+    " ContentEncoding ContentEncodingOrder ContentEncodingScope ContentEncodingType"
+    " ContentCompression ContentCompAlgo ContentCompSettings"
+)
+_ALLOWED = frozenset(
+    (
+        "EBML EBMLVersion EBMLReadVersion EBMLMaxIDLength EBMLMaxSizeLength DocType"
+        " DocTypeVersion DocTypeReadVersion Void CRC-32 Segment SeekHead Seek SeekID"
+        " SeekPosition Info TimestampScale Duration MuxingApp WritingApp SegmentUID Tracks"
+        f" {_TRACKS} Cluster Cues Chapters EditionEntry EditionUID EditionFlagHidden"
+        " EditionFlagDefault EditionFlagOrdered ChapterAtom ChapterUID ChapterTimeStart"
+        " ChapterTimeEnd ChapterFlagHidden ChapterFlagEnabled ChapterTrack ChapterTrackUID"
+        " ChapterDisplay ChapString ChapLanguage ChapLanguageBCP47 Tags Tag Targets"
+        " TargetTypeValue TagTrackUID SimpleTag TagName TagString TagLanguage TagDefault"
+    ).split(" ")
+)
+_WORDS = {
+    "Title": "title",
+    "DateUTC": "date (DateUTC)",
+    "SegmentFilename": "file name (SegmentFilename)",
+    "PrevFilename": "file name (PrevFilename)",
+    "NextFilename": "file name (NextFilename)",
+    "Name": "track name",
+    "AttachedFile": "attached file",
+}
+# What an attached file consists of tells nothing more than that there is one.
+_SILENT = frozenset(
+    {"Attachments", "FileDescription", "FileName", "FileMimeType", "FileData", "FileUID"}
+)
+_KINDS_OF_TRACK = frozenset({1, 2, 17})  # video, audio, subtitles
+# FFmpeg states each track's length in a tag of this name.
+_DURATION = re.compile(rb"\d\d:\d\d:\d\d\.\d+\0*")
+_APPS = frozenset({b"", b"Lavf"})
+_CHUNK = 1 << 20
+
+
+def matroska_findings(file: BinaryIO) -> Iterator[str]:
+    """Yield what a file holds that is not on the list, in file order."""
+    tag = b""
+    for element in walk_elements(file):
+        name = element.name
+        if name == UNPARSED:
+            yield f"{element.payload_size} bytes that are no element"
+        elif name not in _ALLOWED:
+            if name not in _SILENT:
+                yield _WORDS.get(name, f"element {name}")
+        elif name in _CHECKS:
+            yield from _CHECKS[name](file, element)
+        elif name == "TagName":
+            tag = element_payload(file, element, 200).rstrip(b"\0")
+            if tag != b"DURATION":
+                yield f"tag {tag.decode('utf-8', 'replace')}"
+        elif name == "TagString" and tag == b"DURATION":
+            yield from _duration(file, element)
+
+
+def _app(file: BinaryIO, element: Element) -> Iterator[str]:
+    text = element_payload(file, element, 200).rstrip(b"\0")
+    if text not in _APPS:
+        yield f"{element.name} {text.decode('utf-8', 'replace')!r}"
+
+
+def _duration(file: BinaryIO, element: Element) -> Iterator[str]:
+    if not _DURATION.fullmatch(element_payload(file, element, 200)):
+        yield "tag DURATION that is no duration"
+
+
+def _kind_of_track(file: BinaryIO, element: Element) -> Iterator[str]:
+    kind = int.from_bytes(element_payload(file, element, 8))
+    if kind not in _KINDS_OF_TRACK:
+        yield f"data track (TrackType {kind})"
+
+
+def _segment_uid(file: BinaryIO, element: Element) -> Iterator[str]:
+    if any(element_payload(file, element, 16)):
+        yield "SegmentUID"
+
+
+def _chapter_title(file: BinaryIO, element: Element) -> Iterator[str]:
+    title = element_payload(file, element, 1000).rstrip(b"\0").decode("utf-8", "replace")
+    if not neutral_title(title):
+        yield "chapter titles"
+
+
+def _padding(file: BinaryIO, element: Element) -> Iterator[str]:
+    left = element.payload_size
+    file.seek(element.payload_offset)
+    while left > 0:
+        piece = file.read(min(left, _CHUNK))
+        if not piece:
+            return
+        if piece.strip(b"\0"):
+            yield "content in a Void element"
+            return
+        left -= len(piece)
+
+
+_CHECKS: dict[str, Callable[[BinaryIO, Element], Iterator[str]]] = {
+    "MuxingApp": _app,
+    "WritingApp": _app,
+    "TrackType": _kind_of_track,
+    "SegmentUID": _segment_uid,
+    "ChapString": _chapter_title,
+    "Void": _padding,
+}

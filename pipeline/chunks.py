@@ -1,0 +1,158 @@
+"""
+Walk the chunks of an AVI file, OpenDML's further `RIFF` chunks among them.
+
+The `movi` list is passed over. Hostile sizes end a walk, they never raise or loop.
+
+Source: Multimedia Programming Interface and Data Specifications 1.0; OpenDML AVI 1.02.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+# The kind of bytes that are no chunk.
+UNPARSED = ""
+_MOST_CHUNKS = 200_000
+_DEEPEST = 8
+# A program that writes into a pipe cannot come back to state a size.
+_UNSTATED = (0, 0xFFFFFFFF)
+_LISTS = (b"RIFF", b"LIST")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """
+    One chunk; offsets and sizes in bytes.
+
+    Attributes:
+        path: four-character codes from the top level down, one character a byte; a list goes
+            by its type, as in ("AVI ", "hdrl", "strl", "strh"); the last is `UNPARSED` for
+            bytes that are no chunk.
+        header_size: 8, 12 for a list; 0 for bytes that are no chunk.
+        payload_size: as stated, which may run past the parent or the file.
+    """
+
+    path: tuple[str, ...]
+    offset: int
+    header_size: int
+    payload_size: int
+
+    @property
+    def kind(self) -> str:
+        """The chunk's own four characters, or the list's type."""
+        return self.path[-1]
+
+    @property
+    def payload_offset(self) -> int:
+        """Where the header ends."""
+        return self.offset + self.header_size
+
+    @property
+    def end(self) -> int:
+        """Offset after the last byte, padding left out."""
+        return self.payload_offset + self.payload_size
+
+
+def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """
+    Yield every chunk in file order, each before its children.
+
+    Lists are descended into, but for `movi`. Bytes where no chunk can be read come as one
+    chunk of kind `UNPARSED` up to their parent's end.
+    """
+    return _Walk(file).level((), 0, file.seek(0, os.SEEK_END))
+
+
+def chunk_payload(file: BinaryIO, chunk: Chunk, most: int = 1 << 20) -> bytes:
+    """Return the first `most` bytes of a chunk's payload, fewer where the file ends."""
+    file.seek(chunk.payload_offset)
+    return file.read(max(0, min(most, chunk.payload_size)))
+
+
+@dataclass(frozen=True)
+class RiffLength:
+    """What a RIFF file says of its own length; `stated` is None where it does not."""
+
+    stated: int | None
+    is_truncated: bool
+    container: Literal["riff"] = "riff"
+
+
+def stated_riff_length(file: BinaryIO, actual: int) -> RiffLength:
+    """Tell from the lists of a file of `actual` bytes whether it is whole."""
+    offset = 0
+    for _ in range(_MOST_CHUNKS):
+        file.seek(offset)
+        head = file.read(12)
+        if head[:4] != b"RIFF":
+            break  # the end, or junk after it
+        size = int.from_bytes(head[4:8], "little")
+        if len(head) < 12:
+            return RiffLength(None, True)
+        if size in _UNSTATED:
+            return RiffLength(None, False)
+        end = offset + 8 + size
+        if end > actual:
+            return RiffLength(end, True)
+        if _has_hole(file, offset + 12, end):
+            return RiffLength(end, True)
+        offset = end + size % 2
+    return RiffLength(min(offset, actual), False)
+
+
+class _Walk:
+    """One pass over a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._chunks = 0
+
+    def level(self, parents: tuple[str, ...], start: int, end: int) -> Iterator[Chunk]:
+        """Yield the chunks from `start` to `end`, and their children."""
+        offset = start
+        while offset < end:
+            chunk = _chunk_at(self._file, parents, offset, end)
+            self._chunks += 1
+            if chunk is None or self._chunks > _MOST_CHUNKS:
+                yield Chunk((*parents, UNPARSED), offset, 0, end - offset)
+                return
+            yield chunk
+            is_list = chunk.header_size == 12 and chunk.kind != "movi"
+            if is_list and len(chunk.path) < _DEEPEST:
+                yield from self.level(chunk.path, chunk.payload_offset, min(chunk.end, end))
+            offset = chunk.end + (chunk.end - chunk.offset) % 2
+
+
+def _chunk_at(file: BinaryIO, parents: tuple[str, ...], offset: int, end: int) -> Chunk | None:
+    file.seek(offset)
+    head = file.read(min(12, end - offset))
+    if len(head) < 8 or not any(head[:4]):
+        return None
+    size = int.from_bytes(head[4:8], "little")
+    if head[:4] not in _LISTS:
+        return Chunk((*parents, head[:4].decode("latin-1")), offset, 8, size)
+    if size in _UNSTATED:
+        size = end - offset - 8
+    if len(head) < 12 or size < 4:
+        return None
+    return Chunk((*parents, head[8:12].decode("latin-1")), offset, 12, size - 4)
+
+
+def _has_hole(file: BinaryIO, start: int, end: int) -> bool:
+    """Whether there are zeros where one of the first lists and chunks should begin."""
+    offset = start
+    for _ in range(_MOST_CHUNKS):
+        file.seek(offset)
+        head = file.read(8)
+        if offset + 8 > end or len(head) < 8:
+            return False
+        if not any(head):
+            return True
+        size = int.from_bytes(head[4:], "little")
+        if size in _UNSTATED and head[:4] == b"LIST":
+            return False
+        offset += 8 + size + size % 2
+    return False

@@ -1,0 +1,389 @@
+"""
+Walk the EBML elements of a Matroska or WebM file.
+
+Clusters are passed over; where one's size is unknown, from block to block. Hostile sizes
+end a walk, they never raise or loop.
+
+Source: RFC 8794 (EBML), RFC 9559 (Matroska).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+EBML_MAGIC = b"\x1a\x45\xdf\xa3"
+# The name of bytes that are no element.
+UNPARSED = ""
+_MOST_ELEMENTS = 2_000_000
+_DEEPEST = 16
+
+_TOP = {0x1A45DFA3: "EBML", 0x18538067: "Segment"}
+_LEVEL_1 = {
+    0x114D9B74: "SeekHead",
+    0x1549A966: "Info",
+    0x1654AE6B: "Tracks",
+    0x1043A770: "Chapters",
+    0x1F43B675: "Cluster",
+    0x1C53BB6B: "Cues",
+    0x1941A469: "Attachments",
+    0x1254C367: "Tags",
+}
+_NAMES = {
+    **_TOP,
+    **_LEVEL_1,
+    0xEC: "Void",
+    0xBF: "CRC-32",
+    # EBML header
+    0x4286: "EBMLVersion",
+    0x42F7: "EBMLReadVersion",
+    0x42F2: "EBMLMaxIDLength",
+    0x42F3: "EBMLMaxSizeLength",
+    0x4282: "DocType",
+    0x4287: "DocTypeVersion",
+    0x4285: "DocTypeReadVersion",
+    # SeekHead
+    0x4DBB: "Seek",
+    0x53AB: "SeekID",
+    0x53AC: "SeekPosition",
+    # Info
+    0x73A4: "SegmentUID",
+    0x7384: "SegmentFilename",
+    0x3CB923: "PrevUID",
+    0x3C83AB: "PrevFilename",
+    0x3EB923: "NextUID",
+    0x3E83BB: "NextFilename",
+    0x4444: "SegmentFamily",
+    0x2AD7B1: "TimestampScale",
+    0x4489: "Duration",
+    0x4461: "DateUTC",
+    0x7BA9: "Title",
+    0x4D80: "MuxingApp",
+    0x5741: "WritingApp",
+    # Tracks
+    0xAE: "TrackEntry",
+    0xD7: "TrackNumber",
+    0x73C5: "TrackUID",
+    0x83: "TrackType",
+    0xB9: "FlagEnabled",
+    0x88: "FlagDefault",
+    0x55AA: "FlagForced",
+    0x55AB: "FlagHearingImpaired",
+    0x55AC: "FlagVisualImpaired",
+    0x55AD: "FlagTextDescriptions",
+    0x55AE: "FlagOriginal",
+    0x55AF: "FlagCommentary",
+    0x9C: "FlagLacing",
+    0x6DE7: "MinCache",
+    0x6DF8: "MaxCache",
+    0x23E383: "DefaultDuration",
+    0x234E7A: "DefaultDecodedFieldDuration",
+    0x23314F: "TrackTimestampScale",
+    0x55EE: "MaxBlockAdditionID",
+    0x41E4: "BlockAdditionMapping",
+    0x41F0: "BlockAddIDValue",
+    0x41A4: "BlockAddIDName",
+    0x41E7: "BlockAddIDType",
+    0x41ED: "BlockAddIDExtraData",
+    0x536E: "Name",
+    0x22B59C: "Language",
+    0x22B59D: "LanguageBCP47",
+    0x86: "CodecID",
+    0x63A2: "CodecPrivate",
+    0x258688: "CodecName",
+    0x7446: "AttachmentLink",
+    0x3A9697: "CodecSettings",
+    0x3B4040: "CodecInfoURL",
+    0x26B240: "CodecDownloadURL",
+    0xAA: "CodecDecodeAll",
+    0x56AA: "CodecDelay",
+    0x56BB: "SeekPreRoll",
+    0xE0: "Video",
+    0x9A: "FlagInterlaced",
+    0x9D: "FieldOrder",
+    0x53B8: "StereoMode",
+    0x53C0: "AlphaMode",
+    0xB0: "PixelWidth",
+    0xBA: "PixelHeight",
+    0x54AA: "PixelCropBottom",
+    0x54BB: "PixelCropTop",
+    0x54CC: "PixelCropLeft",
+    0x54DD: "PixelCropRight",
+    0x54B0: "DisplayWidth",
+    0x54BA: "DisplayHeight",
+    0x54B2: "DisplayUnit",
+    0x2EB524: "UncompressedFourCC",
+    0x55B0: "Colour",
+    0x55B1: "MatrixCoefficients",
+    0x55B2: "BitsPerChannel",
+    0x55B3: "ChromaSubsamplingHorz",
+    0x55B4: "ChromaSubsamplingVert",
+    0x55B5: "CbSubsamplingHorz",
+    0x55B6: "CbSubsamplingVert",
+    0x55B7: "ChromaSitingHorz",
+    0x55B8: "ChromaSitingVert",
+    0x55B9: "Range",
+    0x55BA: "TransferCharacteristics",
+    0x55BB: "Primaries",
+    0x55BC: "MaxCLL",
+    0x55BD: "MaxFALL",
+    0x55D0: "MasteringMetadata",
+    0x55D1: "PrimaryRChromaticityX",
+    0x55D2: "PrimaryRChromaticityY",
+    0x55D3: "PrimaryGChromaticityX",
+    0x55D4: "PrimaryGChromaticityY",
+    0x55D5: "PrimaryBChromaticityX",
+    0x55D6: "PrimaryBChromaticityY",
+    0x55D7: "WhitePointChromaticityX",
+    0x55D8: "WhitePointChromaticityY",
+    0x55D9: "LuminanceMax",
+    0x55DA: "LuminanceMin",
+    0x7670: "Projection",
+    0x7671: "ProjectionType",
+    0x7672: "ProjectionPrivate",
+    0x7673: "ProjectionPoseYaw",
+    0x7674: "ProjectionPosePitch",
+    0x7675: "ProjectionPoseRoll",
+    0xE1: "Audio",
+    0xB5: "SamplingFrequency",
+    0x78B5: "OutputSamplingFrequency",
+    0x9F: "Channels",
+    0x6264: "BitDepth",
+    0x52F1: "Emphasis",
+    0x6D80: "ContentEncodings",
+    0x6240: "ContentEncoding",
+    0x5031: "ContentEncodingOrder",
+    0x5032: "ContentEncodingScope",
+    0x5033: "ContentEncodingType",
+    0x5034: "ContentCompression",
+    0x4254: "ContentCompAlgo",
+    0x4255: "ContentCompSettings",
+    0x5035: "ContentEncryption",
+    # Chapters
+    0x45B9: "EditionEntry",
+    0x45BC: "EditionUID",
+    0x45BD: "EditionFlagHidden",
+    0x45DB: "EditionFlagDefault",
+    0x45DD: "EditionFlagOrdered",
+    0x4520: "EditionDisplay",
+    0xB6: "ChapterAtom",
+    0x73C4: "ChapterUID",
+    0x5654: "ChapterStringUID",
+    0x91: "ChapterTimeStart",
+    0x92: "ChapterTimeEnd",
+    0x98: "ChapterFlagHidden",
+    0x4598: "ChapterFlagEnabled",
+    0x6E67: "ChapterSegmentUUID",
+    0x8F: "ChapterTrack",
+    0x89: "ChapterTrackUID",
+    0x80: "ChapterDisplay",
+    0x85: "ChapString",
+    0x437C: "ChapLanguage",
+    0x437D: "ChapLanguageBCP47",
+    0x437E: "ChapCountry",
+    0x6944: "ChapProcess",
+    # Attachments
+    0x61A7: "AttachedFile",
+    0x467E: "FileDescription",
+    0x466E: "FileName",
+    0x4660: "FileMimeType",
+    0x465C: "FileData",
+    0x46AE: "FileUID",
+    # Tags
+    0x7373: "Tag",
+    0x63C0: "Targets",
+    0x68CA: "TargetTypeValue",
+    0x63CA: "TargetType",
+    0x63C5: "TagTrackUID",
+    0x63C9: "TagEditionUID",
+    0x63C4: "TagChapterUID",
+    0x63C6: "TagAttachmentUID",
+    0x67C8: "SimpleTag",
+    0x45A3: "TagName",
+    0x447A: "TagLanguage",
+    0x447B: "TagLanguageBCP47",
+    0x4484: "TagDefault",
+    0x4487: "TagString",
+    0x4485: "TagBinary",
+}
+_MASTER_NAMES = (
+    "EBML Segment SeekHead Seek Info Tracks TrackEntry BlockAdditionMapping Video Colour"
+    " MasteringMetadata Projection Audio ContentEncodings ContentEncoding ContentCompression"
+    " Chapters EditionEntry EditionDisplay ChapterAtom ChapterTrack ChapterDisplay Attachments"
+    " AttachedFile Tags Tag Targets SimpleTag"
+)
+_MASTERS = frozenset(_MASTER_NAMES.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """
+    One element; offsets and sizes in bytes.
+
+    Attributes:
+        path: names from the top level down; an id we have no name for is `0x` and its hex
+            digits; the last is `UNPARSED` for bytes that are no element.
+        header_size: 0 for bytes that are no element.
+        payload_size: as stated, which may run past the parent or the file; for an unknown
+            size, up to where the element ends.
+        is_size_unknown: the element did not state its size.
+    """
+
+    path: tuple[str, ...]
+    offset: int
+    header_size: int
+    payload_size: int
+    is_size_unknown: bool = False
+
+    @property
+    def name(self) -> str:
+        """The element's own name."""
+        return self.path[-1]
+
+    @property
+    def payload_offset(self) -> int:
+        """Where the header ends."""
+        return self.offset + self.header_size
+
+    @property
+    def end(self) -> int:
+        """Offset after the last byte."""
+        return self.payload_offset + self.payload_size
+
+
+def walk_elements(file: BinaryIO) -> Iterator[Element]:
+    """
+    Yield every element in file order, each before its children.
+
+    Known masters are descended into, but for `Cluster` and `Cues`. Bytes where no element
+    can be read come as one element named `UNPARSED` up to their parent's end.
+    """
+    return _Walk(file).level((), 0, file.seek(0, os.SEEK_END))
+
+
+def element_payload(file: BinaryIO, element: Element, most: int = 1 << 20) -> bytes:
+    """Return the first `most` bytes of an element's payload, fewer where the file ends."""
+    file.seek(element.payload_offset)
+    return file.read(max(0, min(most, element.payload_size)))
+
+
+@dataclass(frozen=True)
+class MatroskaLength:
+    """What a Matroska file says of its own length; `stated` is None where it does not."""
+
+    stated: int | None
+    is_truncated: bool
+    container: Literal["matroska"] = "matroska"
+
+
+def stated_matroska_length(file: BinaryIO, actual: int) -> MatroskaLength:
+    """
+    Tell from the head of a file of `actual` bytes whether it is whole.
+
+    Clusters are not looked at; the elements that `SeekHead` promises must be there.
+    """
+    segment: Element | None = None
+    offset = 0
+    while segment is None or offset < actual:
+        element = _element_at(file, (), offset, actual)
+        if element is None or (segment is not None and element.name not in _TOP.values()):
+            break  # junk after the end, or no segment yet
+        if element.name == "Segment":
+            segment = segment or element
+            if element.is_size_unknown:
+                return MatroskaLength(None, not _keeps_promises(file, segment, actual))
+        offset = element.end
+        if offset > actual:
+            return MatroskaLength(offset, True)
+    if segment is None:
+        return MatroskaLength(None, True)
+    return MatroskaLength(offset, not _keeps_promises(file, segment, actual))
+
+
+class _Walk:
+    """One pass over a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._elements = 0
+
+    def level(self, parents: tuple[str, ...], start: int, end: int) -> Iterator[Element]:
+        """Yield the elements from `start` to `end`, and their children."""
+        offset = start
+        while offset < end:
+            element = _element_at(self._file, parents, offset, end)
+            self._elements += 1
+            if element is None or self._elements > _MOST_ELEMENTS:
+                yield Element((*parents, UNPARSED), offset, 0, end - offset)
+                return
+            if element.is_size_unknown and element.name == "Cluster":
+                element = self._up_to_next_cluster(element, end)
+            yield element
+            if element.name in _MASTERS and len(element.path) < _DEEPEST:
+                yield from self.level(element.path, element.payload_offset, min(element.end, end))
+            offset = element.end
+
+    def _up_to_next_cluster(self, cluster: Element, end: int) -> Element:
+        offset = cluster.payload_offset
+        while offset < end:
+            child = _element_at(self._file, (), offset, end)
+            self._elements += 1
+            if child is None or child.is_size_unknown or self._elements > _MOST_ELEMENTS:
+                break
+            if child.name in _LEVEL_1.values() or child.name in _TOP.values():
+                break
+            offset = min(child.end, end)
+        size = offset - cluster.payload_offset
+        return Element(cluster.path, cluster.offset, cluster.header_size, size, True)
+
+
+def _element_at(file: BinaryIO, parents: tuple[str, ...], offset: int, end: int) -> Element | None:
+    file.seek(offset)
+    head = file.read(max(0, min(12, end - offset)))  # an id of 4 bytes, a size of 8
+    id_length = _vint_length(head, 0)
+    if not 1 <= id_length <= 4 or len(head) <= id_length:
+        return None
+    size_length = _vint_length(head, id_length)
+    header = id_length + size_length
+    if not size_length or len(head) < header:
+        return None
+    number = int.from_bytes(head[:id_length])
+    size = int.from_bytes(head[id_length:header]) & ((1 << 7 * size_length) - 1)
+    is_unknown = size == (1 << 7 * size_length) - 1
+    name = _NAMES.get(number, f"0x{number:X}")
+    if is_unknown:
+        if name not in ("Segment", "Cluster"):
+            return None
+        size = end - offset - header
+    return Element((*parents, name), offset, header, size, is_unknown)
+
+
+def _vint_length(head: bytes, at: int) -> int:
+    """Return how many bytes the variable-length integer at `at` has; 0 if it is none."""
+    return 9 - head[at].bit_length() if at < len(head) and head[at] else 0
+
+
+def _keeps_promises(file: BinaryIO, segment: Element, actual: int) -> bool:
+    """Whether the elements that the first `SeekHead` names are where it says they are."""
+    end = min(segment.end, actual)
+    seek_head = _element_at(file, (), segment.payload_offset, end)
+    if seek_head is not None and seek_head.name == "CRC-32":
+        seek_head = _element_at(file, (), seek_head.end, end)
+    if seek_head is None:
+        return False
+    if seek_head.name != "SeekHead" or seek_head.end > end:
+        return True
+    children = _Walk(file).level(("SeekHead",), seek_head.payload_offset, seek_head.end)
+    wanted = b""
+    for child in children:
+        if child.name == "SeekID":
+            wanted = element_payload(file, child, 4)
+        elif child.name == "SeekPosition" and child.payload_size <= 8:
+            position = int.from_bytes(element_payload(file, child, 8))
+            file.seek(segment.payload_offset + min(position, actual))
+            # Something else there is a stale index; nothing there is a copy under way.
+            if not any(file.read(len(wanted))):
+                return False
+    return True

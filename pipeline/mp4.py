@@ -1,0 +1,160 @@
+"""
+Boxes of an MP4 that FFmpeg's muxer does not write for us: clean aperture, HDR, spherical,
+stereo.
+
+FFmpeg would write them from side data of the stream, which PyAV cannot set on a stream it
+encodes. So they are put into the finished file, whose index must lie at its end: there it
+may grow without moving a single sample.
+
+Source: ISO/IEC 14496-12 (clap, mdcv, clli); Google Spherical Video V2 RFC (st3d, sv3d).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.boxes import Box, walk_boxes
+from pipeline.sidedata import (
+    Projection,
+    StereoLayout,
+    parse_content_light,
+    parse_mastering_display,
+    parse_spherical,
+    parse_stereo,
+)
+
+_ST3D_MODE = {StereoLayout.MONO: 0, StereoLayout.TOP_BOTTOM: 1, StereoLayout.SIDE_BY_SIDE: 2}
+_ST3D_RIGHT_LEFT = 4
+# An index is a few bytes for each sample; one of a day's frames has about 40 MB.
+_LARGEST_INDEX = 1 << 30
+
+
+def insert_in_video_entry(path: Path, boxes: Sequence[bytes]) -> None:
+    """
+    Append `boxes` to the first video track's sample entry of a finished file, in place.
+
+    The file is whole only after the call: use it on one that nobody reads yet.
+
+    Raises:
+        ValueError: there is no video track, or the index does not come last.
+        OSError: the file cannot be written.
+    """
+    addition = b"".join(boxes)
+    if not addition:
+        return
+    with path.open("r+b") as file:
+        lineage = _video_entry(list(walk_boxes(file)), path)
+        moov = lineage[0]
+        if moov.payload_size > _LARGEST_INDEX:
+            raise ValueError(f"{path.name} has an index of {moov.payload_size} bytes")
+        file.seek(moov.offset)
+        index = _with_addition(file.read(moov.size), lineage, addition)
+        file.seek(moov.offset)
+        file.write(index)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def clean_aperture(width: int, height: int, pad_right: int, pad_bottom: int) -> bytes:
+    """
+    Return a `clap` that hides the padding of a picture.
+
+    Args:
+        width, height: of the picture as it is shown, in pixels.
+        pad_right, pad_bottom: columns and rows that were added to it.
+    """
+    # The offsets are from the centre of the coded picture to the centre of the shown one.
+    return _box(
+        "clap",
+        struct.pack(">IIIIiIiI", width, 1, height, 1, -pad_right, 2, -pad_bottom, 2),
+    )
+
+
+def mastering_display(side_data: bytes) -> bytes:
+    """Return `mdcv` from AVMasteringDisplayMetadata; empty where that is incomplete."""
+    display = parse_mastering_display(side_data)
+    if display is None:
+        return b""
+    places = (*display.green, *display.blue, *display.red, *display.white)
+    luminance = (display.max_luminance, display.min_luminance)
+    return _box("mdcv", struct.pack(">8H2I", *(min(p, 0xFFFF) for p in places), *luminance))
+
+
+def content_light(side_data: bytes) -> bytes:
+    """Return `clli` from AVContentLightMetadata."""
+    light = parse_content_light(side_data)
+    return _box("clli", struct.pack(">2H", min(light.max_cll, 0xFFFF), min(light.max_fall, 0xFFFF)))
+
+
+def stereo_3d(side_data: bytes) -> bytes:
+    """Return `st3d` from AVStereo3D; empty where the box has no word for its layout."""
+    stereo = parse_stereo(side_data)
+    mode: int | None = _ST3D_MODE.get(StereoLayout(stereo.layout)) if stereo.layout < 4 else None
+    if stereo.is_inverted:
+        mode = _ST3D_RIGHT_LEFT if stereo.layout == StereoLayout.SIDE_BY_SIDE else None
+    return b"" if mode is None else _box("st3d", struct.pack(">IB", 0, mode))
+
+
+def spherical(side_data: bytes) -> bytes:
+    """Return `sv3d` from AVSphericalMapping; empty where the box has no word for it."""
+    sphere = parse_spherical(side_data)
+    if sphere.projection == Projection.CUBEMAP:
+        shape = _box("cbmp", struct.pack(">III", 0, 0, sphere.padding))
+    elif sphere.projection in (Projection.EQUIRECTANGULAR, Projection.EQUIRECTANGULAR_TILE):
+        bounds = (sphere.top, sphere.bottom, sphere.left, sphere.right)
+        shape = _box("equi", struct.pack(">I4I", 0, *bounds))
+    else:
+        return b""
+    pose = _box("prhd", struct.pack(">Iiii", 0, sphere.yaw, sphere.pitch, sphere.roll))
+    nameless = _box("svhd", struct.pack(">IB", 0, 0))
+    return _box("sv3d", nameless + _box("proj", pose + shape))
+
+
+def _box(kind: str, payload: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(payload), kind.encode()) + payload
+
+
+def _video_entry(boxes: Sequence[Box], path: Path) -> list[Box]:
+    """Return moov, trak, mdia, minf, stbl, stsd and the first video track's sample entry."""
+    top = [box for box in boxes if len(box.path) == 1]
+    if top[-1].kind != "moov":
+        raise ValueError(f"the index of {path.name} is not at its end")
+    video_header = next((b for b in boxes if b.path == (*_MINF, "vmhd")), None)
+    if video_header is None:
+        raise ValueError(f"{path.name} has no video track")
+    minf = _around(boxes, video_header)[-2]
+    inside = [b for b in boxes if minf.offset < b.offset < minf.end]
+    entry = next((b for b in inside if b.path[:-1] == (*_MINF, "stbl", "stsd")), None)
+    if entry is None:
+        raise ValueError(f"{path.name} has no description of its video")
+    return _around(boxes, entry)
+
+
+_MINF = ("moov", "trak", "mdia", "minf")
+
+
+def _around(boxes: Sequence[Box], inner: Box) -> list[Box]:
+    """Return the boxes that hold `inner`, from the top down, and `inner` itself."""
+    return [
+        b
+        for b in boxes
+        if b.offset <= inner.offset and inner.end <= b.end and b.path == inner.path[: len(b.path)]
+    ]
+
+
+def _with_addition(index: bytes, lineage: Sequence[Box], addition: bytes) -> bytes:
+    """Return the bytes of `moov` with `addition` at the end of the innermost box."""
+    start, at = lineage[0].offset, lineage[-1].end - lineage[0].offset
+    grown = bytearray(index[:at] + addition + index[at:])
+    for box in lineage:
+        place = box.offset - start
+        size = box.size + len(addition)
+        if box.header_size == 16:
+            grown[place + 8 : place + 16] = size.to_bytes(8)
+        elif int.from_bytes(index[place : place + 4]):  # zero says "to the end", and stays
+            grown[place : place + 4] = size.to_bytes(4)
+    return bytes(grown)
