@@ -1,0 +1,173 @@
+"""
+The embedded perturbation: stripes across the structure of the picture, without any weights.
+
+Recognisers read the direction of edges and texture; stripes at right angles to them, of a
+period that survives both the encoder and a recogniser's small input, drown that reading.
+How strong they may be at each place is `visibility`'s business, moving them `motion`'s.
+
+All are torch functions of a working-size picture, so one code serves CPU and accelerator.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The constants below are in pixels of a picture whose short side has this many.
+WORKING_SHORT_SIDE = 256
+_PERIOD = 9.0
+_STRUCTURE_SIGMA = 6.0
+_CARRIERS = 8  # a power of two, like the side of a tile: wrapping is a bit mask
+_RADIAL_OCTAVES = 0.3
+_ANGULAR_SIGMA = 0.25
+# Side of a carrier. The carriers wrap around, so a picture of any size can be covered.
+_TILE = 512
+# Slope of the sign at a zero crossing: saturated one pixel away, but not jagged.
+_SATURATION = 3.0
+# Below four pixels a period is lost in the 4:2:0 planes, so small pictures get fewer stripes.
+_SHORTEST_PERIOD = 4.0
+
+
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """Return (height, width) at which patterns are computed: a short side of at most 256."""
+    ratio = min(1.0, WORKING_SHORT_SIDE / min(height, width))
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+
+def scale_of(height: int, width: int) -> float:
+    """Return by what the constants of stripes and visibility are multiplied at a working size."""
+    return max(min(height, width) / WORKING_SHORT_SIDE, _SHORTEST_PERIOD / _PERIOD)
+
+
+def make_carriers(scale: float, generator: torch.Generator) -> Tensor:
+    """
+    Return (8, 512, 512) float32 stripe fields of unit deviation that wrap around.
+
+    Carrier k is white noise kept only near the period and near the wave direction
+    k * pi / 8, measured from x towards y; its stripes run at right angles to that.
+
+    Args:
+        scale: of the working picture, see `scale_of`.
+        generator: of the CPU, whatever the device the carriers go to; its seed makes them.
+    """
+    noise = torch.randn(_CARRIERS, _TILE, _TILE, generator=generator)
+    fields = torch.fft.irfft2(torch.fft.rfft2(noise) * _filters(_PERIOD * scale), s=(_TILE, _TILE))
+    return fields / fields.std(dim=(1, 2), keepdim=True)
+
+
+def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) -> Tensor:
+    """
+    Return (height, width) in [-1, 1]: stripes across the structure of `luma`.
+
+    Args:
+        luma: (height, width) float32 in levels of 0-255, at working size.
+        displacement: (2, height, width), x and y in pixels: pixel p samples the carriers
+            at p + displacement. Moving it with the picture moves the stripes.
+        carriers: of `make_carriers`, on the same device.
+        scale: of the working picture, see `scale_of`.
+    """
+    along = structure_angle(luma, _STRUCTURE_SIGMA * scale)
+    choice = torch.round(along * (_CARRIERS / math.pi)).long() & (_CARRIERS - 1)
+    return (_sample(carriers, choice, displacement) * _SATURATION).clamp(-1.0, 1.0)
+
+
+def structure_angle(luma: Tensor, sigma: float) -> Tensor:
+    """
+    Return (height, width), radians from x towards y modulo pi: the direction edges run in.
+
+    From the structure tensor: 5-tap Sobel, averaged with a Gaussian of `sigma` pixels.
+    """
+    gradient_x, gradient_y = _sobel(luma)
+    products = torch.stack(
+        (gradient_x * gradient_x - gradient_y * gradient_y, 2 * gradient_x * gradient_y)
+    )
+    difference, cross = gaussian_blur(products, sigma)
+    return (torch.atan2(cross, difference) + math.pi) / 2  # the gradient's direction + pi / 2
+
+
+def gaussian_blur(planes: Tensor, sigma: float) -> Tensor:
+    """
+    Return (n, height, width) blurred by `sigma` pixels, edges repeated.
+
+    Wide blurs work at half size, which is several times as fast and differs little.
+    """
+    if sigma < 3.0 or min(planes.shape[-2:]) < 8:
+        return _separable(planes, _gaussian_taps(sigma).to(planes))
+    # Halving and doubling blur a little themselves: a variance of 0.25 + 0.5.
+    narrow = math.sqrt(sigma * sigma - 0.75) / 2
+    return double(gaussian_blur(halve(planes), narrow), *planes.shape[-2:])
+
+
+def halve(planes: Tensor) -> Tensor:
+    """Return (n, ceil(height / 2), ceil(width / 2)): averages of two by two pixels."""
+    return F.avg_pool2d(planes[None], 2, ceil_mode=True, count_include_pad=False)[0]
+
+
+def double(planes: Tensor, height: int, width: int) -> Tensor:
+    """Return (n, height, width): halved planes back at their first size, interpolated."""
+    doubled = F.interpolate(planes[None], scale_factor=2.0, mode="bilinear", align_corners=False)
+    return doubled[0, :, :height, :width]
+
+
+def _filters(period: float) -> Tensor:
+    """Return (8, 512, 257): log-Gaussian around the period, Gaussian around each direction."""
+    y = torch.fft.fftfreq(_TILE)[:, None]
+    x = torch.fft.rfftfreq(_TILE)[None, :]
+    radius = torch.hypot(x, y).clamp_min(1e-6)
+    octaves = torch.log2(radius * period)
+    radial = torch.exp(-0.5 * (octaves / _RADIAL_OCTAVES) ** 2)
+    directions = torch.arange(_CARRIERS)[:, None, None] * (math.pi / _CARRIERS)
+    away = (torch.atan2(y, x) - directions + math.pi / 2) % math.pi - math.pi / 2
+    return radial * torch.exp(-0.5 * (away / _ANGULAR_SIGMA) ** 2)
+
+
+def _sample(carriers: Tensor, choice: Tensor, displacement: Tensor) -> Tensor:
+    """Return (height, width): carrier `choice` of each pixel, bilinear at its displaced place."""
+    height, width = choice.shape
+    x = displacement[0] + torch.arange(width, device=choice.device)
+    y = displacement[1] + torch.arange(height, device=choice.device)[:, None]
+    left, top = x.floor(), y.floor()
+    right_share, bottom_share = x - left, y - top
+    wrap = _TILE - 1
+    columns = (left.long() & wrap, (left.long() + 1) & wrap)
+    first = choice * (_TILE * _TILE)
+    rows = (first + (top.long() & wrap) * _TILE, first + ((top.long() + 1) & wrap) * _TILE)
+    flat = carriers.reshape(-1)
+
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        return flat.index_select(0, (row + column).reshape(-1)).view(height, width)
+
+    upper = torch.lerp(at(rows[0], columns[0]), at(rows[0], columns[1]), right_share)
+    lower = torch.lerp(at(rows[1], columns[0]), at(rows[1], columns[1]), right_share)
+    return torch.lerp(upper, lower, bottom_share)
+
+
+def _sobel(luma: Tensor) -> tuple[Tensor, Tensor]:
+    smooth = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    slope = torch.tensor([-1.0, -2.0, 0.0, 2.0, 1.0]) / 8
+    smooth, slope = smooth.to(luma), slope.to(luma)
+    plane = luma[None]
+    across = _convolve(_convolve(plane, slope, vertical=False), smooth, vertical=True)
+    down = _convolve(_convolve(plane, slope, vertical=True), smooth, vertical=False)
+    return across[0], down[0]
+
+
+def _gaussian_taps(sigma: float) -> Tensor:
+    reach = max(1, math.ceil(3 * sigma))
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    return taps / taps.sum()
+
+
+def _separable(planes: Tensor, taps: Tensor) -> Tensor:
+    return _convolve(_convolve(planes, taps, vertical=False), taps, vertical=True)
+
+
+def _convolve(planes: Tensor, taps: Tensor, *, vertical: bool) -> Tensor:
+    """Correlate each of (n, height, width) with `taps` along one axis, edges repeated."""
+    reach = len(taps) // 2
+    pad = (0, 0, reach, reach) if vertical else (reach, reach, 0, 0)
+    kernel = taps.view(1, 1, -1, 1) if vertical else taps.view(1, 1, 1, -1)
+    return F.conv2d(F.pad(planes[:, None], pad, mode="replicate"), kernel)[:, 0]

@@ -1,0 +1,94 @@
+"""Where the eye misses a change: in texture; where it does not: on flat ground and its rims."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.stripes import gaussian_blur
+from pipeline.visibility import largest_change
+
+STRENGTH = 0.12
+
+
+def flat(level: float = 120.0) -> torch.Tensor:
+    return torch.full((128, 160), level)
+
+
+def texture(amplitude: float) -> torch.Tensor:
+    noise = torch.randn(128, 160, generator=torch.Generator().manual_seed(0))
+    return flat() + amplitude * gaussian_blur(noise[None], 1.3)[0]
+
+
+def half_textured() -> torch.Tensor:
+    picture = texture(60.0)
+    picture[:, :80] = 120.0
+    return picture
+
+
+def lone_edge() -> torch.Tensor:
+    picture = flat(60.0)
+    picture[:, 80:] = 190.0
+    return picture
+
+
+def bound(luma: torch.Tensor, strength: float = STRENGTH) -> torch.Tensor:
+    return largest_change(luma, 1.0, strength)
+
+
+@pytest.mark.parametrize("level", [0.0, 16.0, 128.0, 255.0])
+def test_flat_pictures_bear_about_one_level(level: float) -> None:
+    luma, *colour = bound(flat(level))
+    for plane in (luma, *colour):
+        assert torch.isfinite(plane).all()
+        assert plane.min() > 0.0
+        assert plane.max() < 1.0
+
+
+def test_texture_bears_several_times_what_flat_ground_beside_it_does() -> None:
+    luma = bound(half_textured())[0]
+    assert luma[:, 110:].mean() > 4.0
+    assert luma[:, :50].mean() < 0.5
+
+
+def test_stronger_texture_bears_more() -> None:
+    picture = texture(25.0)
+    picture[:, 80:] = texture(60.0)[:, 80:]
+    luma = bound(picture)[0]
+    assert luma[:, 105:].mean() > 1.5 * luma[:, :55].mean()
+
+
+def test_colour_keeps_away_from_the_flat_side_of_an_edge() -> None:
+    luma, cb, cr = bound(half_textured())
+    beside = slice(72, 80)  # up to 8 pixels from the texture, on flat ground
+    assert cb[:, beside].mean() < 0.45 * luma[:, beside].mean()
+    assert cb[:, beside].mean() < 0.8
+    assert torch.equal(cb, cr)
+
+
+def test_a_lone_edge_opens_no_fringe() -> None:
+    luma, cb, _ = bound(lone_edge())
+    for column in (64, 68, 92, 96):
+        assert cb[64, column] < 1.0
+        assert luma[64, column] < 2.0
+
+
+def test_bound_grows_with_strength_up_to_the_cap() -> None:
+    picture = texture(50.0)
+    weak, strong = (float(bound(picture, strength).mean()) for strength in (0.06, 0.12))
+    assert strong == pytest.approx(2 * weak, rel=0.01)
+    assert torch.equal(bound(picture, 0.35), bound(picture, 0.4))
+
+
+def test_a_calm_picture_s_bound_never_exceeds_two_amplitudes() -> None:
+    picture = flat()
+    picture[60:90, 60:90] = texture(200.0)[60:90, 60:90]
+    assert bound(picture).max() <= 2 * 72 * STRENGTH + 1e-4
+
+
+@pytest.mark.parametrize("size", [(16, 16), (1, 1), (2, 7), (17, 33), (16, 400)])
+def test_any_size_gets_a_finite_bound(size: tuple[int, int]) -> None:
+    noise = torch.rand(size, generator=torch.Generator().manual_seed(0)) * 255
+    limits = largest_change(noise, 4 / 9, STRENGTH)
+    assert limits.shape == (3, *size)
+    assert torch.isfinite(limits).all()
