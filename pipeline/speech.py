@@ -1,0 +1,234 @@
+"""
+Where in a track somebody speaks.
+
+Silero VAD's network (MIT) in NumPy, with the weights that the `silero-vad` package carries
+in its wheel. Written out here and not called there, because that runs it chunk by chunk in
+TorchScript: several times the time, and an import that changes torch's thread count for the
+whole process. A test holds this to the package's own answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from importlib import metadata
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import signal
+
+Samples = NDArray[np.float32]
+
+RATE = 16_000  # of the network, Hz
+CHUNK = 512  # samples of one answer, 32 ms
+_CONTEXT = 64  # samples of the chunk before that the network also sees
+_PAD = 64  # reflected at a chunk's end
+# Not the safetensors beside it: those are the weights of another training.
+_NETWORK_FILE = "silero_vad/data/silero_vad.jit"
+
+# Speech begins above the first probability and ends below the second: Silero's own values.
+_BEGINS, _ENDS = 0.5, 0.35
+# In chunks: fewer than this many in a row are no speech (a single note may sound like one);
+# the gate opens this long before the network answers, which takes it one to three chunks,
+# and stays open this long after.
+_SHORTEST, _AHEAD, _HANG = 3, 4, 10
+_FADE = np.hanning(7)[1:-1] / np.hanning(7).sum()
+# How far around a moment the network's answers must be known to tell its gate.
+_LOOK_BACK = _HANG + _SHORTEST - 1 + len(_FADE) // 2
+_LOOK_AHEAD = _AHEAD + _SHORTEST - 1 + len(_FADE) // 2 + 1
+
+# No sample rate in use needs a finer ratio to 16 kHz (11.025 kHz: 640/441).
+_FINEST_RATIO = 1000
+_FILTER_REACH = 10  # zero crossings each side
+_EDGE = 0.95  # of half the lower rate
+
+
+class SpeechGate:
+    """
+    Says how far a gate for speech stands open, from 0 to 1, at any moment of a track.
+
+    It opens softly before speech begins and closes softly after it ended. Each channel is
+    listened to, so that a voice in the centre of 5.1 is heard under music at the sides.
+    """
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self._rate = sample_rate
+        self._resampler = Resampler(sample_rate, channels)
+        self._network = SpeechNetwork(channels)
+        self._waiting = np.zeros((channels, 0), np.float32)
+        self._is_speaking = np.zeros(channels, bool)
+        # Silence before the start; _first is the chunk number of [0].
+        self._speech = np.zeros(_LOOK_BACK + 3, np.float32)
+        self._first = -len(self._speech)
+
+    @property
+    def known_until(self) -> int:
+        """Samples of the track, from its start, for which the gate can be told."""
+        chunks = self._first + len(self._speech) - _LOOK_AHEAD
+        return int(max(chunks, 0) * CHUNK * self._rate // RATE)
+
+    def push(self, samples: Samples) -> None:
+        """Listen to (channels, n) more samples in [-1, 1]."""
+        whole = np.concatenate([self._waiting, self._resampler.push(samples)], axis=1)
+        chunks = whole.shape[1] // CHUNK
+        self._waiting = whole[:, chunks * CHUNK :]
+        if chunks:
+            probabilities = self._network.probabilities(whole[:, : chunks * CHUNK])
+            answers = [self._hears_speech(column) for column in probabilities.T]
+            self._speech = np.concatenate([self._speech, np.array(answers, np.float32)])
+
+    def openness(self, at: NDArray[np.int64]) -> Samples:
+        """
+        Return the gate, 0 to 1, at rising places `at`, in samples of the track.
+
+        What lies before the first of them is forgotten: the next call must not go back.
+
+        Raises:
+            ValueError: a place is not known yet.
+        """
+        if at[-1] > self.known_until:
+            raise ValueError(f"the gate is known until {self.known_until}, not {at[-1]}")
+        chunks = at * (RATE / (CHUNK * self._rate)) - 0.5
+        gate = _soft(self._speech)
+        places = self._first + _LOOK_BACK + np.arange(len(gate))
+        opened = np.interp(chunks, places, gate).astype(np.float32)
+        self._forget_before(int(np.floor(chunks[0])))
+        return opened
+
+    def _hears_speech(self, probabilities: Samples) -> bool:
+        limits = np.where(self._is_speaking, _ENDS, _BEGINS)
+        self._is_speaking = probabilities > limits
+        return bool(self._is_speaking.any())
+
+    def _forget_before(self, chunk: int) -> None:
+        spare = chunk - _LOOK_BACK - self._first
+        if spare > 0:
+            self._speech = self._speech[spare:]
+            self._first += spare
+
+
+def _soft(speech: Samples) -> Samples:
+    """Return the gate; its first value belongs to chunk `_LOOK_BACK` of `speech`."""
+    view = np.lib.stride_tricks.sliding_window_view
+    runs = view(speech, _SHORTEST).min(axis=1)
+    opened = view(runs, _HANG + _SHORTEST + _AHEAD).max(axis=1)
+    return np.convolve(opened, _FADE, mode="valid").astype(np.float32)
+
+
+class SpeechNetwork:
+    """Silero VAD 6, 16 kHz; several channels side by side, each with its own memory."""
+
+    def __init__(self, channels: int) -> None:
+        self._weights = _load_weights()
+        self._context = np.zeros((channels, _CONTEXT), np.float32)
+        self._hidden = np.zeros((channels, 128), np.float32)
+        self._cell = np.zeros((channels, 128), np.float32)
+
+    def probabilities(self, samples: Samples) -> Samples:
+        """Return (channels, chunks) probabilities of speech in (channels, chunks * 512)."""
+        channels, length = samples.shape
+        whole = np.concatenate([self._context, samples], axis=1)
+        self._context = whole[:, -_CONTEXT:]
+        windows = np.lib.stride_tricks.sliding_window_view(whole, CHUNK + _CONTEXT, axis=1)
+        features = self._encode(windows[:, ::CHUNK].reshape(-1, CHUNK + _CONTEXT))
+        steps = features.reshape(channels, length // CHUNK, -1).swapaxes(0, 1)
+        return np.stack([self._decode(step) for step in steps], axis=1)
+
+    def _encode(self, windows: Samples) -> Samples:
+        """Return (n, 128) features of (n, 576) samples."""
+        w = self._weights
+        reflected = np.pad(windows, ((0, 0), (0, _PAD)), mode="reflect")
+        bins = _convolved(reflected[:, None, :], w.transform, stride=128, padding=0)
+        layer = np.hypot(bins[:, : bins.shape[1] // 2], bins[:, bins.shape[1] // 2 :])
+        for kernel, bias, stride in zip(w.kernels, w.biases, (1, 2, 2, 1), strict=True):
+            layer = _convolved(layer, kernel, stride, padding=1) + bias[:, None]
+            layer = np.maximum(layer, 0)
+        return layer[:, :, 0]
+
+    def _decode(self, features: Samples) -> Samples:
+        """Return (channels,) probabilities of one chunk and remember its state (an LSTM cell)."""
+        w = self._weights
+        gates = features @ w.from_features + self._hidden @ w.from_hidden + w.gate_bias
+        enter, forget, candidate, leave = np.split(gates, 4, axis=1)
+        self._cell = _sigmoid(forget) * self._cell + _sigmoid(enter) * np.tanh(candidate)
+        self._hidden = _sigmoid(leave) * np.tanh(self._cell)
+        return _sigmoid(np.maximum(self._hidden, 0) @ w.answer + w.answer_bias)
+
+
+def _convolved(layer: Samples, kernel: Samples, stride: int, padding: int) -> Samples:
+    """Return the (n, out, time) correlation of (n, in, time) with (out, in, width)."""
+    padded = np.pad(layer, ((0, 0), (0, 0), (padding, padding))) if padding else layer
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2], axis=2)
+    rows = windows[:, :, ::stride].swapaxes(1, 2)  # (n, time, in, width)
+    flat: Samples = rows.reshape(*rows.shape[:2], -1) @ kernel.reshape(kernel.shape[0], -1).T
+    return flat.swapaxes(1, 2)
+
+
+def _sigmoid(values: Samples) -> Samples:
+    return np.float32(1) / (np.float32(1) + np.exp(-values))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    transform: Samples  # (258, 1, 256): a Fourier transform, real and imaginary parts
+    kernels: tuple[Samples, ...]  # (out, in, 3)
+    biases: tuple[Samples, ...]
+    from_features: Samples  # (128, 512)
+    from_hidden: Samples  # (128, 512)
+    gate_bias: Samples  # (512,)
+    answer: Samples  # (128,)
+    answer_bias: float
+
+
+@lru_cache(maxsize=1)
+def _load_weights() -> _Weights:
+    # By its place and not through `import silero_vad`: that sets torch's thread count.
+    path = metadata.distribution("silero-vad").locate_file(_NETWORK_FILE)
+    network = torch.jit.load(str(path), map_location="cpu")
+    tensors = {name: tensor.numpy() for name, tensor in network._model.state_dict().items()}
+    layers = [f"encoder.{number}.reparam_conv" for number in range(4)]
+    return _Weights(
+        tensors["stft.forward_basis_buffer"],
+        tuple(tensors[f"{name}.weight"] for name in layers),
+        tuple(tensors[f"{name}.bias"] for name in layers),
+        np.ascontiguousarray(tensors["decoder.rnn.weight_ih"].T),
+        np.ascontiguousarray(tensors["decoder.rnn.weight_hh"].T),
+        tensors["decoder.rnn.bias_ih"] + tensors["decoder.rnn.bias_hh"],
+        tensors["decoder.decoder.2.weight"].ravel(),
+        float(tensors["decoder.decoder.2.bias"][0]),
+    )
+
+
+class Resampler:
+    """To the network's rate, block by block; output sample k lies at k * rate / RATE."""
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        # Beyond the finest ratio the pitch is off by under 1e-6, which no detector hears;
+        # over two hours the places shift by under 8 ms.
+        ratio = Fraction(RATE, sample_rate).limit_denominator(_FINEST_RATIO)
+        self._up, self._down = ratio.numerator, ratio.denominator
+        slower = max(self._up, self._down)
+        # A whole number of outputs, so that the filter's delay is one too.
+        half = -(-_FILTER_REACH * slower // self._down) * self._down
+        taps = signal.firwin(2 * half + 1, _EDGE / slower, window=("kaiser", 5.0)) * self._up
+        self._taps = taps.astype(np.float32)
+        self._half = half
+        # Context in whole periods of the ratio, so that a block always starts on an output.
+        self._context = -(-half // (self._up * self._down)) * self._down
+        self._buffer = np.zeros((channels, self._context), np.float32)
+
+    def push(self, samples: Samples) -> Samples:
+        """Return the (channels, m) samples that (channels, n) more make known; m may be 0."""
+        self._buffer = np.concatenate([self._buffer, samples], axis=1)
+        periods = (self._buffer.shape[1] - 2 * self._context) // self._down
+        if periods <= 0:
+            return self._buffer[:, :0]
+        end = 2 * self._context + periods * self._down
+        filtered = signal.upfirdn(self._taps, self._buffer[:, :end], self._up, self._down, axis=1)
+        # The filter delays by `half` at the raised rate; the context is longer than that.
+        raised = self._context * self._up + self._half
+        first = raised // self._down
+        self._buffer = self._buffer[:, periods * self._down :]
+        return filtered[:, first : first + periods * self._up]
