@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -24,7 +24,7 @@ _NORMALISED_UNIT = 0.226
 PEAK_PER_BUDGET = 2.5
 
 
-class AudioLevel(str, Enum):
+class AudioLevel(StrEnum):
     """How strongly speech is masked. The values are the names that records and answers use."""
 
     NONE = "none"
@@ -33,7 +33,7 @@ class AudioLevel(str, Enum):
     STRONG = "сильный"
 
 
-class Mode(str, Enum):
+class Mode(StrEnum):
     """`protect` changes picture and sound; `strip` removes metadata and copies the packets."""
 
     PROTECT = "protect"
@@ -90,18 +90,16 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epsilon: _Epsilon = Field(0.12, description="Strength of the noise, ImageNet-normalised units.")
-    video_strength: _Strength = Field(1.0, description="Multiplies epsilon.")
-    audio_level: _Level = Field(AudioLevel.WEAK, description="Masking of speech in the sound.")
+    epsilon: _Epsilon = Field(default=0.12, description="Strength of the noise, ImageNet-normalised units.")
+    video_strength: _Strength = Field(default=1.0, description="Multiplies epsilon.")
+    audio_level: _Level = Field(default=AudioLevel.WEAK, description="Masking of speech in the sound.")
     every_n_frames: _Count = Field(
-        10, description="The perturbation is computed anew at each N-th frame."
+        default=10, description="The perturbation is computed anew at each N-th frame."
     )
-    user_id: str | None = Field(None, description="Owner; names a folder in the outbox.")
-    notes: str | None = Field(None, max_length=2000, description="Free text.")
-    webhook_url: str | None = Field(
-        None, max_length=2000, description="Called when the task ends."
-    )
-    mode: Mode = Field(Mode.PROTECT, description="protect, or strip: only the metadata goes.")
+    user_id: str | None = Field(default=None, description="Owner; names a folder in the outbox.")
+    notes: str | None = Field(default=None, max_length=2000, description="Free text.")
+    webhook_url: str | None = Field(default=None, max_length=2000, description="Called when the task ends.")
+    mode: Mode = Field(default=Mode.PROTECT, description="protect, or strip: only the metadata goes.")
 
     @field_validator("user_id")
     @classmethod
@@ -156,5 +154,3 @@ def _invalid(error: ValidationError, values: Mapping[str, Any]) -> InvalidParame
     shown = repr(values.get(field))
     shown = shown if len(shown) <= 100 else shown[:97] + "..."
     return InvalidParameters(f"{field} is {shown}; allowed is {_ALLOWED[field]}.", field)
-
-

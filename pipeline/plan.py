@@ -14,6 +14,7 @@ import av.error
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
+from pipeline import mp4
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import AudioLevel, Parameters
 from pipeline.reader import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
@@ -137,7 +138,9 @@ def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
         asked = _CONTAINER_OF.get(suffix.lower())
         if asked is None:
             known = ", ".join(_CONTAINER_OF)
-            raise InvalidParameters(f"An output {suffix or 'without ending'} is not possible; use {known}.")
+            raise InvalidParameters(
+                f"An output {suffix or 'without ending'} is not possible; use {known}."
+            )
     if asked == "matroska":
         return asked
     misfits = _misfits(info, is_copied, _MOV_AUDIO if asked == "mov" else _MP4_AUDIO)
@@ -159,7 +162,7 @@ def _misfits(info: MediaInfo, is_copied: bool, audio_codecs: frozenset[str]) -> 
 def _plan_video(
     track: VideoTrack, container: str, settings: Settings, notes: list[str]
 ) -> VideoPlan:
-    _note_losses(track, notes)
+    _note_losses(track, container, notes)
     is_deep = track.depth > 8 or track.is_hdr
     is_odd = bool(track.width % 2 or track.height % 2)
     # Matroska's crop cannot be written through FFmpeg's muxer: there an odd size is kept.
@@ -179,13 +182,18 @@ def _plan_video(
     )
 
 
-def _note_losses(track: VideoTrack, notes: list[str]) -> None:
+def _note_losses(track: VideoTrack, container: str, notes: list[str]) -> None:
     if track.has_alpha:
         notes.append("The alpha channel is not kept.")
     if track.has_dolby_vision:
         notes.append("The Dolby Vision layer is not kept; its HDR base layer is.")
     if track.has_captions:
         notes.append("Closed captions inside the video stream are not kept.")
+    is_matroska = container == "matroska"
+    if track.spherical is not None and (is_matroska or not mp4.spherical(track.spherical)):
+        notes.append("The mark that the picture is spherical is not kept.")
+    if track.stereo is not None and (is_matroska or not mp4.stereo_3d(track.stereo)):
+        notes.append("The mark that the picture is stereoscopic is not kept.")
     if track.depth > 10:
         notes.append(f"{track.depth} bits a sample become 10.")
 
@@ -214,9 +222,7 @@ def _x265_options(track: VideoTrack, settings: Settings, notes: list[str]) -> di
             parameters.append(f"master-display={mastering.x265()}")
     if track.content_light is not None:
         light = parse_content_light(track.content_light)
-        parameters.append(f"max-cll={light.max_cll},{light.max_fall}")
-    if track.colour.transfer == 16:
-        parameters += ["hdr10=1", "repeat-headers=1"]
+        parameters.append(f"max-cll={light.x265()}")
     if track.field_order is not FieldOrder.PROGRESSIVE:
         notes.append("The mark that the 10-bit picture is interlaced is not kept.")
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -56,12 +57,13 @@ def planes_of(frame: av.VideoFrame) -> Planes:
     depth = frame.format.components[0].bits
     if frame.format.name not in ("yuv420p", "yuvj420p", "yuv420p10le"):
         raise ValueError(f"not a planar 4:2:0 frame: {frame.format.name}")
-    return Planes(*(_view(plane, depth) for plane in frame.planes), depth=depth)
+    luma, cb, cr = (_view(plane, depth) for plane in frame.planes)
+    return Planes(luma, cb, cr, depth)
 
 
 def _view(plane: av.video.plane.VideoPlane, depth: int) -> Plane:
-    kind = np.uint8 if depth == 8 else np.uint16
-    flat = np.frombuffer(plane, dtype=kind)
+    kind: np.dtype[Any] = np.dtype(np.uint8 if depth == 8 else np.uint16)
+    flat = np.frombuffer(memoryview(plane), dtype=kind)
     # A line's memory is longer than the picture is wide: FFmpeg aligns it for SIMD.
-    stride = plane.line_size // np.dtype(kind).itemsize
+    stride = plane.line_size // kind.itemsize
     return flat[: stride * plane.height].reshape(plane.height, stride)[:, : plane.width]

@@ -14,14 +14,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
 
 from pipeline.conversion import blank_frame, to_working_format
 from pipeline.errors import LimitExceeded, OutputFailed, UnreadableMedia, VerificationFailed
-from pipeline.metadata import audit, inventory
+from pipeline.metadata import Audit, audit, inventory
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, plan_output
 from pipeline.planes import planes_of
@@ -199,15 +198,14 @@ class _Work:
             if a.encoder is not None
         }
         self._copied: dict[int, CopiedSpan] = {}
+        self._copied_streams: frozenset[int] = frozenset()
         self._reader_notes: list[str] = []
 
     def run(self, partial: Path, cancelled: Callable[[], bool]) -> None:
         """Decode, protect, encode."""
         with (
             Reader(self._info, self._plan.copied, self._settings.limits) as reader,
-            Writer(
-                partial, self._plan, self._info, self._origin, self._settings.threads
-            ) as writer,
+            Writer(partial, self._plan, self._info, self._origin, self._settings.threads) as writer,
         ):
             run_stages(
                 reader.items(),
@@ -221,6 +219,7 @@ class _Work:
                 raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
             writer.close()
             self._copied = writer.copied_spans
+            self._copied_streams = writer.copied_streams
         self._reader_notes = _reader_notes(reader, self._clock)
 
     def expected(self) -> Expected:
@@ -234,7 +233,7 @@ class _Work:
 
     def report(self, partial: Path, check: ReadBack, watch: _Watch) -> Report:
         """Say what was done; audits the finished file."""
-        findings = _audited(partial, self._info.path.name)
+        checked = _audited(partial, self._copied_streams, self._info.path.name)
         summary, picture = self._picture.summary, check.picture
         return Report(
             mode=Mode.PROTECT,
@@ -255,9 +254,14 @@ class _Work:
             top1_changed=summary.top1_changed,
             audio=tuple(self._track_reports()),
             metadata_removed=inventory(self._info.path),
-            audit=findings,
+            audit=checked.findings,
             is_truncated=self._info.is_truncated,
-            notes=(*self._truncation_notes(), *self._plan.notes, *self._reader_notes),
+            notes=(
+                *self._truncation_notes(),
+                *self._plan.notes,
+                *self._reader_notes,
+                *_packet_notes(checked),
+            ),
             seconds=watch.seconds,
             cpu_seconds=watch.cpu_seconds,
         )
@@ -308,7 +312,10 @@ class _Work:
         sound = self._sounds.get(index)
         if sound is not None:
             return EncodedSound(
-                sound.track.sample_rate, sound.track.channels, sound.samples, sound.start - picture_start
+                sound.track.sample_rate,
+                sound.track.channels,
+                sound.samples,
+                sound.start - picture_start,
             )
         span = self._copied[index]
         return CopiedSound(span.end - span.start, span.start - picture_start)
@@ -347,7 +354,9 @@ def _reader_notes(reader: Reader, clock: VideoClock) -> list[str]:
     if reader.ended_early:
         notes.append("The original breaks off; what could be read of it is protected.")
     if clock.moved:
-        notes.append(f"{clock.moved} frames had the time of the one before; each is one tick later.")
+        notes.append(
+            f"{clock.moved} frames had the time of the one before; each is one tick later."
+        )
     return notes
 
 
@@ -360,14 +369,21 @@ def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) 
         )
 
 
-def _audited(partial: Path, name: str) -> tuple[str, ...]:
-    findings = audit(partial).findings
-    if findings:
+def _audited(partial: Path, copied: frozenset[int], name: str) -> Audit:
+    checked = audit(partial, copied)
+    if not checked.is_clean:
         raise VerificationFailed(
-            f"The protected copy of {name} still holds metadata ({'; '.join(findings)});"
+            f"The protected copy of {name} still holds metadata ({'; '.join(checked.findings)});"
             " it is not given out. Please report this with the original's container and codec."
         )
-    return findings
+    return checked
+
+
+def _packet_notes(checked: Audit) -> list[str]:
+    if not checked.in_copied_packets:
+        return []
+    words = "; ".join(checked.in_copied_packets)
+    return [f"Inside the copied packets, which stay bit for bit: {words}."]
 
 
 def _strip(
@@ -388,6 +404,8 @@ def _strip(
     notes = [f"Not kept: {', '.join(result.dropped)}."] if result.dropped else []
     if result.ended_early:
         notes.append("The original breaks off; what could be read of it is kept.")
+    checked = audit(partial, result.streams)
+    notes += _packet_notes(checked)
     return Report(
         mode=Mode.STRIP,
         container=result.container,
@@ -396,7 +414,7 @@ def _strip(
         protected_bytes=partial.stat().st_size,
         frames=result.frames,
         metadata_removed=inventory(original),
-        audit=audit(partial).findings,
+        audit=checked.findings,
         notes=tuple(notes),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,

@@ -31,9 +31,7 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,mxf_opatom,"
     "gxf,nut,rm,dv,ivf,wtv"
 )
-_NOT_A_PICTURE = (
-    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-)
+_NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix", "heif"})
 _AV_TIME_BASE = 1_000_000
 
@@ -148,6 +146,13 @@ class MediaInfo:
     chapters: tuple[Chapter, ...]
     dropped: tuple[str, ...]
     is_truncated: bool
+
+    @property
+    def tracks(self) -> dict[int, AudioTrack | SubtitleTrack]:
+        """Sound and subtitles, by stream index."""
+        tracks: dict[int, AudioTrack | SubtitleTrack] = {t.index: t for t in self.audio}
+        tracks.update({t.index: t for t in self.subtitles})
+        return tracks
 
     @property
     def expected_frames(self) -> int | None:
@@ -266,9 +271,7 @@ class Reader:
 
     def items(self) -> Iterator[Item]:
         """Yield frames, samples and packets in the order in which the file holds them."""
-        tracks: dict[int, AudioTrack | SubtitleTrack] = {
-            t.index: t for t in (*self._info.audio, *self._info.subtitles)
-        }
+        tracks = self._info.tracks
         wanted = [self._info.video.index, *tracks]
         streams = [self._container.streams[index] for index in wanted]
         for packet in self._packets(streams):
@@ -432,7 +435,9 @@ def _video_track(stream: Any, first: av.VideoFrame) -> VideoTrack:
 
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     try:
-        return {data.type.name: bytes(data) for data in frame.side_data}
+        # Typed by PyAV as a mapping's keys; what it yields are the data.
+        found: Any = list(frame.side_data)
+        return {data.type.name: bytes(data) for data in found}
     except ValueError:
         # PyAV's list of kinds ends before FFmpeg's: one it has no name for (Exif of a
         # motion-JPEG frame, for one) hides them all.

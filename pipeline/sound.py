@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -72,7 +73,9 @@ class SoundProtector:
 
     def protect(self, frame: av.AudioFrame) -> Iterator[Sound]:
         """Take the next decoded block and yield what is ready."""
-        time = None if frame.pts is None else frame.pts * frame.time_base
+        time = None
+        if frame.pts is not None and frame.time_base is not None:
+            time = Fraction(frame.pts * frame.time_base)
         samples = self._as_float(frame)
         gap = self._clock.place(time, samples.shape[1])
         for silence in self._silences(gap.silence):
@@ -91,7 +94,7 @@ class SoundProtector:
             # The stream changed its rate or layout halfway: go on in those of its start.
             self._resampler = self._new_resampler()
             blocks = self._resampler.resample(frame)
-        arrays = [block.to_ndarray() for block in blocks]
+        arrays: list[NDArray[Any]] = [block.to_ndarray() for block in blocks]
         if not arrays:
             return np.zeros((self.track.channels, 0), np.float32)
         return np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]

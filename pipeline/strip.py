@@ -18,7 +18,13 @@ import av.error
 from av.container import InputContainer
 from av.stream import Disposition
 
-from pipeline.errors import Cancelled, LimitExceeded, OutputFailed, UnreadableMedia, UnsupportedMedia
+from pipeline.errors import (
+    Cancelled,
+    LimitExceeded,
+    OutputFailed,
+    UnreadableMedia,
+    UnsupportedMedia,
+)
 from pipeline.reader import open_media
 from pipeline.settings import Limits
 
@@ -38,9 +44,18 @@ _MUXER_OF = {
 
 @dataclass(frozen=True)
 class Stripped:
-    """What was copied: packets of the picture (its frames), all bytes, what was left out."""
+    """
+    What was copied.
+
+    Attributes:
+        frames: packets of the picture.
+        streams: indices in the output.
+        dropped: streams that were left out, in words.
+        ended_early: the original breaks off.
+    """
 
     frames: int
+    streams: range
     container: str
     video_codec: str
     dropped: tuple[str, ...]
@@ -154,7 +169,7 @@ def _copy(
         f"{s.type} track (stream {s.index})" for s in source.streams if s.index not in streams
     )
     codec = video.codec_context.codec.canonical_name
-    return Stripped(frames, muxer, codec, dropped, ended_early)
+    return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
 
 
 def _copy_of(stream: Any, target: Any) -> Any:

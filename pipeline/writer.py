@@ -82,7 +82,9 @@ class Writer:
                 a.track.index: self._add_audio(a) for a in plan.audio if a.encoder is not None
             }
             self._copies = self._add_copies()
-            self._container.set_chapters([_chapter(c, n, origin) for n, c in enumerate(info.chapters)])
+            self._container.set_chapters(
+                [_chapter(c, n, origin) for n, c in enumerate(info.chapters)]
+            )
 
     def __enter__(self) -> Writer:
         return self
@@ -95,6 +97,11 @@ class Writer:
     ) -> None:
         if error is not None:
             self._abandon()
+
+    @property
+    def copied_streams(self) -> frozenset[int]:
+        """Indices, in the output, of the streams whose packets are copied."""
+        return frozenset(stream.index for stream in self._copies.values())
 
     def write_picture(self, frame: av.VideoFrame, placed: Placed) -> None:
         """Encode the next frame, which must be of the plan's format and coded size."""
@@ -132,9 +139,7 @@ class Writer:
         with _as_output_failed(self.path):
             self._container.mux(packet)
 
-    def _extend_span(
-        self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]
-    ) -> None:
+    def _extend_span(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
         if packet.pts is None:
             return
         start = packet.pts * track.time_base
@@ -196,13 +201,12 @@ class Writer:
         return stream
 
     def _add_copies(self) -> dict[int, Any]:
-        tracks = {t.index: t for t in (*self._info.audio, *self._plan.subtitles)}
-        copied = [tracks[i] for i in sorted(self._plan.copied)]
+        copied = [self._info.tracks[i] for i in sorted(self._plan.copied)]
         streams = {}
         with open_media(self._info.path) as original:
             for track in copied:
                 template = original.streams[track.index]
-                stream = self._container.add_stream_from_template(template)  # type: ignore[type-var]
+                stream = self._container.add_stream_from_template(template)
                 _describe(stream, track)
                 streams[track.index] = stream
         return streams
@@ -226,8 +230,8 @@ class Writer:
 
     def _mux_video(self, packets: Iterable[av.Packet[Any]]) -> None:
         for packet in packets:
-            assert packet.pts is not None and packet.dts is not None
             packet = self._without_settings(packet)
+            assert packet.pts is not None  # an encoder's packets all have one
             packet.duration = self._durations.pop(packet.pts, 0)
             self._span = _Span.including(self._span, packet)
             # One packet is held back, since the last one's duration needs a correction.
@@ -306,7 +310,7 @@ def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:
     if plan.container == "matroska":
         return []
     video, track = plan.video, info.video
-    boxes = []
+    boxes: list[bytes] = []
     if video.is_padded:
         boxes.append(
             mp4.clean_aperture(video.width, video.height, video.pad_right, video.pad_bottom)
@@ -319,7 +323,7 @@ def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:
         boxes.append(mp4.mastering_display(track.mastering_display))
     if track.content_light is not None:
         boxes.append(mp4.content_light(track.content_light))
-    return boxes
+    return [box for box in boxes if box]  # empty where MP4 has no way to say it
 
 
 def _describe(stream: Any, track: AudioTrack | SubtitleTrack) -> None:

@@ -222,7 +222,7 @@ class TestPicture:
             for path in (original, output)
         )
         # Stripes average out; a wrong matrix, range or plane order does not.
-        assert np.abs(a - b).max() <= 6
+        assert np.abs(a - b).mean() <= 3
 
     def test_alpha_is_dropped_and_the_report_says_so(self, tmp_path: Path) -> None:
         video = Video(codec="png", pixel_format="rgba", frames=4)
@@ -288,6 +288,7 @@ class TestSound:
         original, output, report = run(tmp_path, video, parameters=NO_SOUND)
         assert packets(output, "audio") == packets(original, "audio")
         assert report.audio[0].treatment == "copied"
+        assert any("Lavc" in note for note in report.notes)  # what FFmpeg's encoder wrote inside
         assert abs(offset(output) - offset(original)) < Fraction(1, 100)
 
     def test_copied_sound_that_mp4_cannot_hold_makes_a_matroska_file(

@@ -1,0 +1,160 @@
+"""Which container, encoders and tracks the output gets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InvalidParameters
+from pipeline.parameters import Parameters
+from pipeline.plan import plan_output
+from pipeline.reader import (
+    AudioTrack,
+    Colour,
+    FieldOrder,
+    MediaInfo,
+    SubtitleTrack,
+    VideoTrack,
+)
+from pipeline.settings import Settings
+
+PICTURE = VideoTrack(
+    index=0,
+    codec="h264",
+    width=320,
+    height=240,
+    pixel_format="yuv420p",
+    depth=8,
+    time_base=Fraction(1, 25),
+    frame_rate=Fraction(25),
+    stated_frames=25,
+    sample_aspect=None,
+    colour=Colour(2, 2, 2, 0),
+    field_order=FieldOrder.PROGRESSIVE,
+    display_matrix=None,
+    mastering_display=None,
+    content_light=None,
+    spherical=None,
+    stereo=None,
+    has_alpha=False,
+    has_dolby_vision=False,
+    has_captions=False,
+)
+COPY = Parameters.parse({"audio_level": "none"})
+MASK = Parameters()
+
+
+def sound(codec: str = "aac", rate: int = 48000, layout: str = "stereo") -> AudioTrack:
+    channels = {"mono": 1, "stereo": 2, "7.1": 8, "16 channels": 16}[layout]
+    return AudioTrack(1, codec, rate, channels, layout, Fraction(1, rate), None, 0)
+
+
+def text(codec: str) -> SubtitleTrack:
+    return SubtitleTrack(2, codec, Fraction(1, 1000), None, 0)
+
+
+def info(
+    video: VideoTrack = PICTURE,
+    audio: tuple[AudioTrack, ...] = (),
+    subtitles: tuple[SubtitleTrack, ...] = (),
+) -> MediaInfo:
+    return MediaInfo(
+        path=Path("clip.mkv"),
+        container="matroska,webm",
+        start=Fraction(0),
+        duration=Fraction(1),
+        video=video,
+        audio=audio,
+        subtitles=subtitles,
+        chapters=(),
+        dropped=(),
+        is_truncated=False,
+    )
+
+
+def test_a_plain_video_becomes_h264_with_aac_in_mp4() -> None:
+    plan = plan_output(info(audio=(sound("vorbis"),)), MASK, Settings())
+    assert (plan.container, plan.suffix, plan.video.encoder) == ("mp4", ".mp4", "libx264")
+    assert plan.audio[0].encoder == "aac"
+    assert plan.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("codec", "container"),
+    [("aac", "mp4"), ("opus", "mp4"), ("vorbis", "matroska"), ("pcm_s16le", "matroska")],
+)
+def test_copied_sound_decides_the_container(codec: str, container: str) -> None:
+    assert plan_output(info(audio=(sound(codec),)), COPY, Settings()).container == container
+
+
+@pytest.mark.parametrize(
+    ("codec", "container"),
+    [("mov_text", "mp4"), ("subrip", "matroska"), ("ass", "matroska"), ("pgssub", "matroska")],
+)
+def test_subtitles_decide_the_container(codec: str, container: str) -> None:
+    assert plan_output(info(subtitles=(text(codec),)), MASK, Settings()).container == container
+
+
+def test_a_container_that_cannot_hold_the_tracks_is_refused_by_what_does_not_fit() -> None:
+    with pytest.raises(InvalidParameters, match=r"subrip subtitles; name the output \.mkv"):
+        plan_output(info(subtitles=(text("subrip"),)), MASK, Settings(), ".mp4")
+
+
+@pytest.mark.parametrize("suffix", ["", ".webm", ".avi", ".txt"])
+def test_an_ending_that_is_no_output_is_refused(suffix: str) -> None:
+    with pytest.raises(InvalidParameters, match=r"use \.mp4"):
+        plan_output(info(), MASK, Settings(), suffix)
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout", "encoder"),
+    [
+        (48000, "7.1", "aac"),
+        (8000, "mono", "aac"),
+        (192000, "stereo", "flac"),
+        (50000, "mono", "flac"),
+        (48000, "16 channels", "pcm_s24le"),
+    ],
+)
+def test_sound_beyond_aac_goes_out_lossless(rate: int, layout: str, encoder: str) -> None:
+    plan = plan_output(info(audio=(sound("pcm_s16le", rate, layout),)), MASK, Settings())
+    assert plan.audio[0].encoder == encoder
+    assert bool(plan.notes) == (encoder != "aac")
+
+
+def test_ten_bits_or_hdr_become_hevc_under_apples_name() -> None:
+    deep = replace(PICTURE, depth=10, pixel_format="yuv420p10le")
+    hdr = replace(PICTURE, colour=Colour(9, 16, 9, 1))
+    for track in (deep, hdr):
+        video = plan_output(info(track), MASK, Settings()).video
+        assert (video.encoder, video.codec_tag) == ("libx265", "hvc1")
+        assert video.pixel_format == "yuv420p10le"
+
+
+def test_an_odd_size_is_padded_by_default_and_kept_on_request() -> None:
+    odd = info(replace(PICTURE, width=321, height=241))
+    padded = plan_output(odd, MASK, Settings()).video
+    assert (padded.coded_width, padded.coded_height) == (322, 242)
+    assert padded.is_padded
+    kept = plan_output(odd, MASK, Settings(odd_size="keep")).video
+    assert (kept.coded_width, kept.coded_height, kept.encoder) == (321, 241, "libvpx-vp9")
+    assert not kept.is_padded
+
+
+def test_what_is_lost_is_said() -> None:
+    track = replace(PICTURE, has_alpha=True, has_captions=True, depth=12)
+    notes = " ".join(plan_output(info(track), MASK, Settings()).notes)
+    assert "alpha" in notes
+    assert "captions" in notes
+    assert "12 bits" in notes
+
+
+@pytest.mark.parametrize(
+    ("order", "option"), [(FieldOrder.TOP_FIRST, "tff=1"), (FieldOrder.BOTTOM_FIRST, "bff=1")]
+)
+def test_interlacing_is_told_to_the_encoder(order: FieldOrder, option: str) -> None:
+    video = plan_output(info(replace(PICTURE, field_order=order)), MASK, Settings()).video
+    assert video.options["x264-params"] == option

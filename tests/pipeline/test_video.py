@@ -1,0 +1,346 @@
+"""Frames in, protected frames out: the budget, the motion, the cuts, and nothing that jumps."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.parameters import PEAK_PER_BUDGET, Parameters
+from pipeline.planes import Planes, planes_of
+from pipeline.settings import Settings
+from pipeline.video import VideoProtector
+
+MEDIA = Path(__file__).parents[2] / "../shared/media"
+Change = NDArray[np.int32]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As a worker has it; on small frames more threads only wait for each other."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+def protector(planes: Planes, seed: int = 1, **parameters: float) -> VideoProtector:
+    height, width = planes.luma.shape
+    chosen = Parameters.parse(parameters)
+    return VideoProtector(width, height, chosen, Settings(device="cpu"), None, seed)
+
+
+def blank(planes: Planes) -> Planes:
+    """Return planes to write into, filled with what must not stay."""
+    return Planes(*(np.full_like(plane, 77) for plane in planes), depth=planes.depth)
+
+
+def protect(frames: list[Planes], seed: int = 1, **parameters: float) -> list[Planes]:
+    subject = protector(frames[0], seed, **parameters)
+    results = []
+    for frame in frames:
+        results.append(blank(frame))
+        subject.protect(frame, results[-1])
+    return results
+
+
+def change(original: Planes, protected: Planes) -> list[Change]:
+    return [p.astype(np.int32) - o for o, p in zip(original, protected, strict=True)]
+
+
+def uniform(level: int, height: int = 96, width: int = 128, depth: int = 8) -> Planes:
+    kind = np.uint8 if depth == 8 else np.uint16
+    sizes = ((height, width), *2 * [((height + 1) // 2, (width + 1) // 2)])
+    return Planes(*(np.full(size, level, kind) for size in sizes), depth=depth)
+
+
+def from_luma(luma: NDArray[np.uint8]) -> Planes:
+    colour = cv2.resize(luma, None, fx=0.5, fy=0.5) // 2 + 64
+    return Planes(np.ascontiguousarray(luma), colour, colour[::-1].copy(), 8)
+
+
+def scene(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
+    layers = sum(sigma * cv2.GaussianBlur(noise, (0, 0), sigma) for sigma in (1.2, 3.0, 9.0))
+    return cv2.normalize(layers, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def panning(frames: int, step: int = 3, seed: int = 0) -> list[Planes]:
+    """Return frames of 256 x 320, whose content moves to the left by `step` pixels a frame."""
+    wide = scene(256, 320 + step * frames, seed)
+    return [from_luma(wide[:, step * i : step * i + 320]) for i in range(frames)]
+
+
+# -- the budget -----------------------------------------------------------------------------
+
+
+@st.composite
+def clips(draw: st.DrawFn) -> list[Planes]:
+    """Noise from black to clipping, of any small size, 8 or 10 bits, one to four frames."""
+    height, width = draw(st.integers(2, 40)), draw(st.integers(2, 40))
+    depth = draw(st.sampled_from([8, 10]))
+    kind, top = (np.uint8 if depth == 8 else np.uint16), (1 << depth) - 1
+    low = draw(st.integers(0, top))
+    high = draw(st.integers(low, top))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    sizes = ((height, width), *2 * [((height + 1) // 2, (width + 1) // 2)])
+
+    def frame() -> Planes:
+        planes = (rng.integers(low, high + 1, size).astype(kind) for size in sizes)
+        return Planes(*planes, depth=depth)
+
+    return [frame() for _ in range(draw(st.integers(1, 4)))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frames=clips(),
+    epsilon=st.sampled_from([0.04, 0.12, 0.20]),
+    strength=st.sampled_from([1.0, 2.0]),
+    every=st.sampled_from([1, 2, 30]),
+)
+def test_every_plane_of_every_frame_keeps_to_the_budget(
+    frames: list[Planes], epsilon: float, strength: float, every: int
+) -> None:
+    budget = Parameters(epsilon=epsilon, video_strength=strength).budget
+    subject = protector(frames[0], epsilon=epsilon, video_strength=strength, every_n_frames=every)
+    largest, largest_rms = 0.0, [0.0, 0.0, 0.0]
+    for original in frames:
+        protected = blank(original)
+        subject.protect(original, protected)
+        for plane, difference in enumerate(change(original, protected)):
+            peak = np.abs(difference).max() / original.level
+            rms = math.sqrt(np.square(difference).mean()) / original.level
+            assert peak <= PEAK_PER_BUDGET * budget
+            assert rms <= budget
+            largest = max(largest, peak)
+            largest_rms[plane] = max(largest_rms[plane], rms)
+        assert max(plane.max() for plane in protected) < 1 << original.depth
+    assert subject.summary.largest_change == pytest.approx(largest)
+    assert subject.summary.largest_rms == pytest.approx(largest_rms)
+
+
+def test_a_busy_picture_is_held_to_the_smallest_budget() -> None:
+    """The stripes alone would change this scene by more than the budget."""
+    frames = [from_luma(np.random.default_rng(0).integers(0, 256, (256, 320), np.uint8))]
+    weak = Parameters(epsilon=0.04).budget
+    (luma, *_) = change(frames[0], protect(frames, epsilon=0.04)[0])
+    assert 0.5 * weak < math.sqrt(np.square(luma).mean()) <= weak
+
+
+def test_twice_the_epsilon_changes_about_twice_as_much() -> None:
+    frames = panning(1)
+    weak, strong = (
+        np.abs(change(frames[0], protect(frames, epsilon=e)[0])[0]).mean() for e in (0.06, 0.12)
+    )
+    assert strong == pytest.approx(2 * weak, rel=0.1)
+
+
+# -- what is written, and what never is --------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [1, 3, 10])
+def test_every_frame_is_changed_and_no_original_is_written(every: int) -> None:
+    frames = panning(12)
+    before = [frame.copy() for frame in frames]
+    for plane in (plane for frame in frames for plane in frame):
+        plane.setflags(write=False)
+    for original, kept, protected in zip(
+        frames, before, protect(frames, every_n_frames=every), strict=True
+    ):
+        for plane, copy in zip(original, kept, strict=True):
+            assert np.array_equal(plane, copy)
+        for difference in change(original, protected):
+            assert np.abs(difference).mean() > 0.5
+
+
+def test_planes_with_padded_lines_are_written_in_place() -> None:
+    original = panning(1)[0]
+    padded = Planes(*(np.zeros((p.shape[0], p.shape[1] + 32), p.dtype) for p in original), depth=8)
+    views = [p[:, : o.shape[1]] for p, o in zip(padded, original, strict=True)]
+    protector(original).protect(original, Planes(*views, depth=8))
+    for ours, plain in zip(views, protect([original])[0], strict=True):
+        assert np.array_equal(ours, plain)
+    assert all((plane[:, -32:] == 0).all() for plane in padded)
+
+
+def test_a_seed_gives_the_same_frames_and_another_seed_others() -> None:
+    frames = panning(6)
+    first, again, other = (protect(frames, seed=s, every_n_frames=3) for s in (7, 7, 8))
+    for a, b, c in zip(first, again, other, strict=True):
+        assert np.array_equal(a.luma, b.luma)
+        assert np.array_equal(a.cr, b.cr)
+        assert np.abs(a.luma.astype(int) - c.luma).mean() > 0.5
+
+
+def test_ten_bits_get_the_change_of_eight_but_finer() -> None:
+    eight = panning(1)[0]
+    ten = Planes(*(plane.astype(np.uint16) * 4 for plane in eight), depth=10)
+    coarse = change(eight, protect([eight])[0])[0]
+    fine = change(ten, protect([ten])[0])[0]
+    assert np.abs(fine / 4 - coarse).max() <= 0.75
+    assert (fine % 4 != 0).mean() > 0.3
+
+
+@pytest.mark.parametrize("level", [0, 16, 128, 255])
+@pytest.mark.parametrize("depth", [8, 10])
+def test_an_even_frame_is_changed_by_about_one_level(level: int, depth: int) -> None:
+    frames = [uniform(level << (depth - 8), depth=depth)] * 3
+    for original, protected in zip(frames, protect(frames, every_n_frames=2), strict=True):
+        luma = change(original, protected)[0]
+        assert 0 < np.abs(luma).max() <= original.level
+
+
+@pytest.mark.parametrize("size", [(16, 16), (18, 34), (17, 33), (16, 300), (300, 16), (284, 160)])
+def test_tiny_and_portrait_frames_are_protected(size: tuple[int, int]) -> None:
+    frames = [from_luma(np.roll(scene(*size), i, axis=1)) for i in range(4)]
+    frames = [
+        Planes(f.luma, *(np.resize(p, [(s + 1) // 2 for s in size]) for p in (f.cb, f.cr)), depth=8)
+        for f in frames
+    ]
+    for original, protected in zip(frames, protect(frames, every_n_frames=2), strict=True):
+        assert np.abs(change(original, protected)[0]).max() >= 2
+
+
+# -- motion ------------------------------------------------------------------------------------
+
+
+def correlation(first: Change, second: Change) -> float:
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def test_the_change_moves_with_a_panning_picture_and_not_with_the_screen() -> None:
+    frames = panning(8, step=3)
+    changes = [change(o, p)[0] for o, p in zip(frames, protect(frames), strict=True)]
+    for later in (1, 4, 7):
+        shift = 3 * later
+        moved = correlation(changes[later][:, :-shift], changes[0][:, shift:])
+        fixed = correlation(changes[later], changes[0])
+        assert moved > 0.8
+        assert fixed < 0.5
+
+
+def test_stripes_go_on_across_an_anchor() -> None:
+    """Ten frames later, with everything drawn anew twice, they are still those of the start."""
+    frames = panning(11, step=2)
+    changes = [
+        change(o, p)[0] for o, p in zip(frames, protect(frames, every_n_frames=4), strict=True)
+    ]
+    assert correlation(changes[10][:, :-20], changes[0][:, 20:]) > 0.7
+
+
+@pytest.mark.parametrize("every", [2, 5, 10])
+def test_an_anchor_flickers_hardly_more_than_the_frames_between(every: int) -> None:
+    flicker = flicker_of(panning(31, step=3), 3, every)
+    anchors = [value for frame, value in flicker if frame % every == 0]
+    between = [value for frame, value in flicker if frame % every != 0]
+    assert np.mean(anchors) <= 1.5 * np.mean(between)
+
+
+def flicker_of(frames: list[Planes], step: int, every: int) -> list[tuple[int, float]]:
+    """Return how far each frame's change is from the one before, moved with the picture."""
+    protected = protect(frames, every_n_frames=every)
+    changes = [change(o, p)[0] for o, p in zip(frames, protected, strict=True)]
+    pairs = enumerate(zip(changes[1:], changes[:-1], strict=True), start=1)
+    return [(i, float(np.abs(new[:, :-step] - old[:, step:]).mean())) for i, (new, old) in pairs]
+
+
+def test_a_still_picture_gets_a_still_change_between_anchors() -> None:
+    frames = panning(1) * 9
+    protected = protect(frames, every_n_frames=20)
+    for later in protected[1:]:
+        assert np.array_equal(later.luma, protected[0].luma)
+
+
+def test_a_cut_starts_anew() -> None:
+    frames = panning(4, seed=0) + panning(4, seed=9)
+    subject = protector(frames[0], every_n_frames=30)
+    results = []
+    for frame in frames:
+        results.append(blank(frame))
+        subject.protect(frame, results[-1])
+    assert (subject.summary.frames, subject.summary.anchors, subject.summary.cuts) == (8, 2, 1)
+    before, after = (change(frames[i], results[i])[0] for i in (3, 4))
+    assert abs(correlation(before, after)) < 0.2
+
+
+def test_anchors_come_every_n_frames() -> None:
+    frames = panning(13)
+    for every, expected in ((1, 13), (4, 4), (30, 1)):
+        subject = protector(frames[0], every_n_frames=every)
+        for frame in frames:
+            subject.protect(frame, blank(frame))
+        assert subject.summary.anchors == expected
+        assert subject.summary.cuts == 0
+
+
+# -- the summary and the memory -----------------------------------------------------------------
+
+
+def test_summary_of_the_embedded_way_names_no_network() -> None:
+    frames = panning(1)
+    subject = protector(frames[0])
+    subject.protect(frames[0], blank(frames[0]))
+    summary = subject.summary
+    assert (summary.device, summary.surrogates, summary.top1_changed) == ("cpu", (), None)
+
+
+def test_memory_does_not_grow_with_the_number_of_frames() -> None:
+    frames = panning(8)
+    subject, target = protector(frames[0], every_n_frames=4), blank(frames[0])
+    tracemalloc.start()
+    sizes = []
+    for _ in range(6):
+        for frame in frames:
+            subject.protect(frame, target)
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[-1] - sizes[1] < 100_000
+
+
+# -- real clips ---------------------------------------------------------------------------------
+
+
+def clip(name: str, frames: int, step: int = 1) -> list[Planes]:
+    path = MEDIA / name
+    if not path.exists():
+        pytest.skip("the real clips are not here")
+    with av.open(str(path)) as container:
+        chosen = islice(container.decode(video=0), 0, frames * step, step)
+        return [planes_of(frame.reformat(format="yuv420p")).copy() for frame in chosen]
+
+
+@pytest.mark.parametrize(
+    "name", ["asl_book.mkv", "airplane_badaudio.mp4", "pose_square.mp4", "selfie_cyclist.mp4"]
+)
+def test_flat_blocks_of_real_pictures_stay_clean(name: str) -> None:
+    frames = clip(name, 3, step=10)
+    squares = []
+    for original, protected in zip(frames, protect(frames, every_n_frames=1), strict=True):
+        height, width = (side // 16 * 16 for side in original.luma.shape)
+        blocks = (height // 16, 16, width // 16, 16)
+        picture = original.luma[:height, :width].reshape(blocks).astype(float)
+        difference = change(original, protected)[0][:height, :width].reshape(blocks)
+        squares.append(np.square(difference).mean(axis=(1, 3))[picture.var(axis=(1, 3)) < 4])
+    assert math.sqrt(np.concatenate(squares).mean()) <= 1.5
+
+
+def test_cuts_of_a_real_clip_are_counted() -> None:
+    frames = clip("street_bikes_cuts.mp4", 80)
+    subject = protector(frames[0])
+    for frame in frames:
+        subject.protect(frame, blank(frame))
+    assert subject.summary.cuts == 2
