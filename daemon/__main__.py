@@ -1,0 +1,123 @@
+"""
+The command line: which command, and how it ends.
+
+Only a command that is named on the line is imported, and it imports what is heavy when it
+runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from daemon.console import AnswerLost, complain, keep_details, say
+from daemon.errors import ConfigError, Interrupted, UsageError
+from daemon.signals import raise_on_signals
+from pipeline.errors import InvalidParameters, PipelineError
+
+PROGRAM = "media-cleaner"
+# Each is a module of daemon.commands with add_arguments(parser) and run(arguments).
+COMMANDS = {
+    "protect": "protect one video",
+    "verify": "measure a protected video against its original",
+    "check-config": "say what is wrong with the configuration",
+}
+DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+def main(line: Sequence[str] | None = None) -> int:
+    """
+    Carry out one command line.
+
+    Returns:
+        0 done, 1 the work failed, 2 wrong usage or configuration, 128 + the signal's number
+        where a signal ended it.
+    """
+    try:
+        raise_on_signals()
+        _run(sys.argv[1:] if line is None else line)
+        return DONE
+    except (UsageError, ConfigError, InvalidParameters) as error:
+        return _ended(error.message, WRONG_USE)
+    except PipelineError as error:
+        return _ended(error.message, FAILED)
+    except Interrupted as interruption:
+        # As a shell tells the end by a signal: 130 for Ctrl-C.
+        return _ended("interrupted; nothing is left behind.", 128 + interruption.signal_number)
+    except AnswerLost as error:
+        # Whoever closed the pipe, as `head` does, has what it wanted.
+        return FAILED if error.is_unwanted else _ended(str(error), FAILED)
+    except MemoryError:
+        return _ended("there is not enough memory; see limits.worker_memory_gb.", FAILED)
+    except Exception as error:
+        return _ended(_unexpected(error), FAILED)
+
+
+def parser(line: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser for `line`: commands that it does not name have no arguments yet."""
+    main_parser = _Parser(
+        prog=PROGRAM,
+        description="Protect videos against being learnt from and recognised by neural networks.",
+        epilog=f"{PROGRAM} COMMAND --help tells of one command.",
+        allow_abbrev=False,
+    )
+    _add_shared(main_parser, config=None, json=False)
+    commands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=purpose, description=f"{purpose.capitalize()}.", allow_abbrev=False
+        )
+        # Suppressed, or the defaults here would overwrite what stands before the command.
+        _add_shared(command, config=argparse.SUPPRESS, json=argparse.SUPPRESS)
+        if name in line:
+            _module(name).add_arguments(command)
+    return main_parser
+
+
+def _run(line: Sequence[str]) -> None:
+    arguments = parser(line).parse_args(line)
+    _module(arguments.command).run(arguments)
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"daemon.commands.{command.replace('-', '_')}")
+
+
+class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: object = None) -> None:
+        say(self.format_help().splitlines())
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message}; see {self.prog} --help.")
+        self.exit(WRONG_USE)
+
+
+def _add_shared(command: argparse.ArgumentParser, *, config: object, json: object) -> None:
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="PATH",
+        default=config,
+        help="the configuration (default: $MEDIA_CLEANER_CONFIG, else ./config.yaml)",
+    )
+    command.add_argument("--json", action="store_true", default=json, help="answer in JSON")
+
+
+def _ended(message: str, code: int) -> int:
+    complain(message)
+    return code
+
+
+def _unexpected(error: Exception) -> str:
+    kept = keep_details(error)
+    where = f"; please report it with {kept}" if kept else "; please report it"
+    return f"an error that was not foreseen: {type(error).__name__}: {error}{where}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""`media-cleaner check-config`: what is wrong with the configuration, folder by folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daemon.config import DEFAULT_NAME, Config, find_config, load_config
+from daemon.console import say, say_json
+from daemon.errors import ConfigError, UsageError
+from daemon.folders import problems as folder_problems
+from pipeline.report import aligned
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take nothing but what every command takes."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """
+    Say every problem, or the folders and settings where there is none.
+
+    Raises:
+        ConfigError: there are problems.
+    """
+    path = find_config(arguments.config)
+    if path is None:
+        raise UsageError(f"there is no {DEFAULT_NAME} here; name one by --config PATH.")
+    config, problems = _checked(path)
+    if arguments.json:
+        say_json(_as_dict(path, config, problems))
+    elif problems:
+        say(problems)
+    elif config:
+        say(aligned(_rows(path, config)))
+    if problems:
+        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"{path} has {count}; mend it and check again.")
+
+
+def _checked(path: Path) -> tuple[Config | None, list[str]]:
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        return None, [error.message]
+    return config, folder_problems(config)
+
+
+def _rows(path: Path, config: Config) -> Iterable[tuple[str, str]]:
+    yield "config", str(path.absolute())
+    for key, folder in config.folders.items():
+        yield key, f"{folder}{'' if folder.exists() else ' (will be made)'}"
+    for name, value in {**_settings(config), "defaults": _defaults(config)}.items():
+        yield name, _words(value)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items()) or "none"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _as_dict(path: Path, config: Config | None, problems: list[str]) -> dict[str, Any]:
+    return {
+        "config": str(path.absolute()),
+        "problems": problems,
+        "folders": config and {key: str(folder) for key, folder in config.folders.items()},
+        "settings": config and _settings(config),
+        "defaults": config and _defaults(config),
+    }
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Return the settings under the names that config.yaml gives them."""
+    settings = config.settings
+    return {
+        "surrogate": list(settings.surrogates),
+        "weights": {name: str(file) for name, file in settings.weights.items()},
+        "device": settings.device,
+        "crf": settings.crf,
+        "preset": settings.preset,
+        "odd_size": settings.odd_size,
+        "limits": dataclasses.asdict(settings.limits),
+    }
+
+
+def _defaults(config: Config) -> dict[str, Any]:
+    return config.parameters.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,107 @@
+"""`media-cleaner protect`: one file now, without a service."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from daemon.config import current_config
+from daemon.console import say, say_json
+from daemon.errors import Interrupted, UsageError
+from daemon.progress_bar import progress_bar
+from daemon.signals import Interruption
+from pipeline.errors import Cancelled, UnreadableMedia
+from pipeline.limits import limit_address_space, limit_threads
+from pipeline.parameters import Parameters, allowed_values
+from pipeline.settings import Settings
+
+_PARAMETERS = ("epsilon", "video_strength", "audio_level", "every_n_frames", "mode")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this command takes."""
+    parser.add_argument("original", type=Path, metavar="IN", help="the video")
+    parser.add_argument(
+        "output",
+        type=Path,
+        metavar="OUT",
+        nargs="?",
+        help="the protected copy, or a folder for it (default: IN_protected beside IN)",
+    )
+    for name in _PARAMETERS:
+        default = Parameters.model_fields[name].default
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar="VALUE",
+            default=argparse.SUPPRESS,
+            help=f"{allowed_values(name)} (default: {getattr(default, 'value', default)},"
+            " or `defaults` in the configuration)",
+        )
+    parser.add_argument("--force", action="store_true", help="replace OUT where it is there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Protect the video and say what was done."""
+    config = current_config(arguments.config)
+    given = {name: value for name, value in vars(arguments).items() if name in _PARAMETERS}
+    parameters = Parameters.parse(given, config.parameters)
+    if not arguments.original.is_file():
+        raise UnreadableMedia(f"{arguments.original} is not a file; check the name.")
+    limit_threads()
+    output = _output(arguments, parameters, config.settings)
+    _check_place(arguments.original, output, arguments.force)
+    _bound_memory(config.settings)
+
+    from pipeline.protect import protect
+
+    with Interruption() as interruption, progress_bar() as show:
+        try:
+            outcome = protect(
+                arguments.original,
+                output,
+                parameters,
+                config.settings,
+                progress=show,
+                cancelled=interruption.is_requested,
+            )
+        except Cancelled as cancelled:
+            raise Interrupted(interruption.signal_number or 0) from cancelled
+    if arguments.json:
+        say_json({"protected": str(outcome.output), "report": outcome.report.as_dict()})
+    else:
+        say([str(outcome.output), *outcome.report.lines()])
+
+
+def _output(arguments: argparse.Namespace, parameters: Parameters, settings: Settings) -> Path:
+    """Return where to: OUT, or the name of its own in the folder that OUT or IN says."""
+    original, output = arguments.original, arguments.output
+    if output is not None and not output.is_dir():
+        return Path(output)
+    from pipeline.protect import planned_suffix
+
+    suffix = planned_suffix(original, parameters, settings)
+    return Path(output or original.parent) / f"{original.stem}_protected{suffix}"
+
+
+def _check_place(original: Path, output: Path, may_replace: bool) -> None:
+    """
+    Raises:
+        UsageError: `output` is the original, or something is there that must not be
+            replaced, or there is no folder for it.
+    """
+    if not output.parent.is_dir():
+        raise UsageError(f"{output.parent} is no folder; make it, or name another place.")
+    if output.exists() and original.exists() and os.path.samefile(original, output):
+        raise UsageError(f"{output} is the original itself, which is never altered; name another.")
+    if os.path.lexists(output) and not may_replace:
+        raise UsageError(f"{output} is there already; name another, or replace it by --force.")
+
+
+def _bound_memory(settings: Settings) -> None:
+    import torch
+
+    # CUDA's driver reserves address space far beyond what it uses.
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        limit_address_space(settings.limits.worker_memory_gb)

@@ -1,0 +1,267 @@
+"""
+config.yaml as checked values.
+
+Defaults live here and in `pipeline.settings`, nowhere else. Parts receive the values they
+need, never the whole configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from daemon.errors import ConfigError
+from daemon.yaml_file import read_mapping
+from pipeline.errors import InvalidParameters
+from pipeline.parameters import Parameters
+from pipeline.settings import EMBEDDED, PRESETS, Settings
+from pipeline.settings import Limits as PipelineLimits
+
+DEFAULT_NAME = "config.yaml"
+ENVIRONMENT_NAME = "MEDIA_CLEANER_CONFIG"
+
+_LIMITS = PipelineLimits()
+_SETTINGS = Settings()
+
+
+def _number(value: object) -> object:
+    if isinstance(value, (bool, str)):  # `crf: yes` and `crf: "20"` are mistakes
+        raise ValueError("not a number")
+    return value
+
+
+def _path(value: object) -> object:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError("not a path")
+    return value
+
+
+_Path = Annotated[Path, BeforeValidator(_path)]
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+
+
+def _count(low: int, high: int) -> Any:
+    return Annotated[int, BeforeValidator(_number), Field(ge=low, le=high)]
+
+
+def _amount(above: float) -> Any:
+    return Annotated[float, BeforeValidator(_number), Field(gt=above, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Inbox(_Section):
+    """One watched folder, with an outbox and default parameters of its own if it has any."""
+
+    name: _Name
+    inbox: _Path
+    outbox: _Path | None = None
+    defaults: dict[str, Any] = Field(default_factory=dict)
+
+
+class Limits(_Section):
+    """See `pipeline.settings.Limits`."""
+
+    max_pixels: _count(1, 1 << 40) = _LIMITS.max_pixels  # type: ignore[valid-type]
+    max_duration_h: _amount(0) = _LIMITS.max_duration_h  # type: ignore[valid-type]
+    max_streams: _count(1, 10_000) = _LIMITS.max_streams  # type: ignore[valid-type]
+    max_fps: _amount(0) = _LIMITS.max_fps  # type: ignore[valid-type]
+    worker_memory_gb: _amount(0) = _LIMITS.worker_memory_gb  # type: ignore[valid-type]
+
+
+class Config(_Section):
+    """
+    The whole configuration; relative paths are from the folder of its file.
+
+    Make it with `load_config` or `default_config`.
+    """
+
+    inboxes: tuple[Inbox, ...] = (Inbox(name="main", inbox=Path("inbox")),)
+    outbox: _Path = Path("outbox")
+    temp: _Path = Path("temp")
+    logs: _Path = Path("logs")
+    state: _Path = Path("state")
+    surrogate: tuple[str, ...] = _SETTINGS.surrogates
+    weights: dict[str, _Path] = Field(default_factory=dict)
+    device: Literal["auto", "cpu", "cuda"] = _SETTINGS.device
+    crf: _count(0, 51) = _SETTINGS.crf  # type: ignore[valid-type]
+    preset: Literal[PRESETS] = _SETTINGS.preset  # type: ignore[valid-type]
+    odd_size: Literal["pad", "keep"] = _SETTINGS.odd_size
+    limits: Limits = Limits()
+    defaults: dict[str, Any] = Field(default_factory=dict)
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @field_validator("surrogate", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, (list, tuple)) or not names:
+            raise ValueError("not a name")
+        if not all(isinstance(name, str) and name for name in names):
+            raise ValueError("not a name")
+        if EMBEDDED in names and len(names) > 1:
+            raise ValueError("embedded stands alone")
+        return tuple(names)
+
+    @field_validator("inboxes")
+    @classmethod
+    def _names_differ(cls, inboxes: tuple[Inbox, ...]) -> tuple[Inbox, ...]:
+        names = [inbox.name for inbox in inboxes]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("names repeat, or there is none")
+        return inboxes
+
+    @model_validator(mode="after")
+    def _defaults_are_parameters(self) -> Config:
+        Parameters.parse(self.defaults)
+        for inbox in self.inboxes:
+            self.defaults_of(inbox)
+        return self
+
+    @property
+    def parameters(self) -> Parameters:
+        """What a task gets where it asks for nothing."""
+        return Parameters.parse(self.defaults)
+
+    def defaults_of(self, inbox: Inbox) -> Parameters:
+        """The same for a task of one inbox."""
+        return Parameters.parse(inbox.defaults, self.parameters)
+
+    @property
+    def settings(self) -> Settings:
+        """What the work on every video takes from the configuration."""
+        weights = {name: self.place(path) for name, path in self.weights.items()}
+        return Settings(
+            surrogates=self.surrogate,
+            weights=MappingProxyType(weights),
+            crf=self.crf,
+            preset=self.preset,
+            odd_size=self.odd_size,
+            device=self.device,
+            limits=PipelineLimits(**self.limits.model_dump()),
+        )
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Every runtime folder's place, by the key that sets it."""
+        places: dict[str, Path] = {}
+        for inbox in self.inboxes:
+            places[f"inboxes.{inbox.name}.inbox"] = self.place(inbox.inbox)
+            if inbox.outbox is not None:
+                places[f"inboxes.{inbox.name}.outbox"] = self.place(inbox.outbox)
+        for key in ("outbox", "temp", "logs", "state"):
+            places[key] = self.place(getattr(self, key))
+        return places
+
+    def place(self, path: Path) -> Path:
+        """Return an absolute path."""
+        return (self._folder / path.expanduser()).absolute()
+
+
+def default_config(folder: Path) -> Config:
+    """Return the configuration of an empty file in `folder`."""
+    return _checked({}, folder, "the defaults")
+
+
+def current_config(named: Path | None) -> Config:
+    """
+    Return the configuration of this run, which is the defaults where there is no file.
+
+    Raises:
+        ConfigError: the file is wrong, or the one named is not there.
+    """
+    path = find_config(named)
+    return load_config(path) if path else default_config(Path.cwd())
+
+
+def find_config(named: Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file to read: the one named, else $MEDIA_CLEANER_CONFIG, else ./config.yaml."""
+    if named is not None:
+        return named
+    if environment.get(ENVIRONMENT_NAME):
+        return Path(environment[ENVIRONMENT_NAME])
+    return Path(DEFAULT_NAME) if Path(DEFAULT_NAME).exists() else None
+
+
+def load_config(path: Path) -> Config:
+    """
+    Return the configuration that a file holds.
+
+    Raises:
+        ConfigError: naming the file, the key, the value and what is allowed.
+    """
+    return _checked(read_mapping(path), path.absolute().parent, str(path))
+
+
+def _checked(values: Mapping[str, Any], folder: Path, name: str) -> Config:
+    try:
+        config = Config.model_validate(dict(values))
+    except InvalidParameters as error:
+        raise ConfigError(f"{name}: defaults: {error.message}{_hint(error.message)}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {_what_is_wrong(error)}") from error
+    config._folder = folder
+    return config
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in ("constrained-str",))
+    if first["type"] == "extra_forbidden":
+        return f"{key} is not a known key; see the shipped config.yaml for those there are."
+    shown = repr(first["input"])
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    leaf = next((part for part in reversed(first["loc"]) if part in _ALLOWED), None)
+    allowed = _ALLOWED[str(leaf)] if leaf else first["msg"].removeprefix("Value error, ")
+    message = f"{key} is {shown}; allowed is {allowed}."
+    return message + _hint(message)
+
+
+def _hint(message: str) -> str:
+    """Say why a value is not what was written, where YAML 1.1 has made a truth value of it."""
+    if " is True; " not in message and " is False; " not in message:
+        return ""
+    return " YAML reads yes, no, on and off as true and false; put text in quotes."
+
+
+_ALLOWED = {
+    "inboxes": "a list of {name, inbox, outbox, defaults}, each name once",
+    "name": "1 to 64 letters, digits, `_`, `-` or `.`",
+    "inbox": "a folder's path",
+    "outbox": "a folder's path",
+    "temp": "a folder's path",
+    "logs": "a folder's path",
+    "state": "a folder's path",
+    "surrogate": "embedded, or one or a list of networks' names",
+    "weights": "a file for each network's name",
+    "device": "auto, cpu or cuda",
+    "crf": "a whole number from 0 to 51",
+    "preset": "one of " + ", ".join(PRESETS),
+    "odd_size": "pad or keep",
+    "limits": ", ".join(field.name for field in dataclasses.fields(PipelineLimits)),
+    "max_pixels": "a whole number above 0",
+    "max_duration_h": "a number above 0",
+    "max_streams": "a whole number from 1 to 10000",
+    "max_fps": "a number above 0",
+    "worker_memory_gb": "a number above 0",
+    "defaults": "the parameters of a task",
+}

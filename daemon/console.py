@@ -1,0 +1,72 @@
+"""What the commands say: answers on standard output, one line of complaint on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+class AnswerLost(Exception):
+    """Standard output takes nothing more: its reader is gone or its disk is full."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the answer cannot be written: {error.strerror}.")
+        self.is_unwanted = isinstance(error, BrokenPipeError)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines for people."""
+    for line in lines:
+        # By bytes, so that a name that is no text in this terminal's encoding can be said.
+        encoding = sys.stdout.encoding or "utf-8"
+        _write(printable(line).encode(encoding, "backslashreplace"))
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value, UTF-8 whatever the terminal's encoding."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    # A file name that is no UTF-8 holds lone surrogates; `\udc80` is how JSON writes one.
+    _write(text.encode("utf-8", "backslashreplace"))
+
+
+def complain(message: str) -> None:
+    """Print the one line that says what went wrong."""
+    print(f"media-cleaner: {printable(message)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return `text` with what could move the cursor or break the line written as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def keep_details(error: BaseException) -> Path | None:
+    """Write where `error` came from to a file for a report; None where even that fails."""
+    try:
+        handle, name = tempfile.mkstemp(prefix="media-cleaner-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return None
+    return Path(name)
+
+
+def _write(line: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        _forget_output()
+        raise AnswerLost(error) from error
+
+
+def _forget_output() -> None:
+    """Let what standard output still holds go nowhere, or Python tries again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,56 @@
+"""Is the configuration's every folder where it can work? Says what is wrong, mends nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from daemon.config import Config
+from pipeline.settings import EMBEDDED
+
+
+def problems(config: Config) -> list[str]:
+    """Return what keeps this configuration from working, in sentences; empty when nothing."""
+    return [*_unusable(config), *_nested(config), *_missing_weights(config)]
+
+
+def _unusable(config: Config) -> Iterator[str]:
+    for key, folder in config.folders.items():
+        if folder.exists() and not folder.is_dir():
+            yield f"{key}: {folder} is not a folder; name another or move it away."
+            continue
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            yield f"{key}: {existing} may not be written by this user; change its owner or mode."
+
+
+def _nested(config: Config) -> Iterator[str]:
+    # Resolved, since a symlink can lead one folder into another.
+    places = [(key, path, path.resolve()) for key, path in config.folders.items()]
+    for key, path, real in places:
+        for other, other_path, other_real in places:
+            if key == other or not real.is_relative_to(other_real):
+                continue
+            if real != other_real:
+                yield f"{key}: {path} lies inside {other}, {other_path}; keep them apart."
+            elif key < other and not _may_share(key, other):
+                yield f"{key} and {other} are the same folder, {path}; keep them apart."
+
+
+def _may_share(key: str, other: str) -> bool:
+    """Several inboxes may have one outbox, which may be the common one."""
+    return all(name.split(".")[-1] == "outbox" for name in (key, other))
+
+
+def _missing_weights(config: Config) -> Iterator[str]:
+    for name, path in config.settings.weights.items():
+        if not path.is_file():
+            yield f"weights.{name}: {path} is not a file; put the network's weights there."
+        if name not in config.surrogate:
+            yield f"weights.{name}: surrogate does not name {name}; add it there or remove this."
+    if config.surrogate == (EMBEDDED,):
+        return
+    for name in config.surrogate:
+        if os.sep in name and not Path(config.place(Path(name))).is_file():
+            yield f"surrogate: {name} is not a file; put the network there."

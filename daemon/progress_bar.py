@@ -1,0 +1,30 @@
+"""How far the work is, for a person at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.protect import Progress
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Give what to call with each `Progress`; without a terminal on standard error it is mute."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit=" frames", leave=False, dynamic_ncols=True, file=sys.stderr) as bar:
+
+        def show(progress: Progress) -> None:
+            if not bar.desc.startswith(progress.phase):
+                bar.reset(total=progress.total)
+                bar.set_description(progress.phase, refresh=False)
+            bar.update(progress.frames - bar.n)
+
+        yield show

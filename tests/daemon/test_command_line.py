@@ -1,0 +1,336 @@
+"""The commands as a person calls them: real processes, a real terminal, real signals."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+from media import Audio, Video, make_video
+
+ROOT = Path(__file__).parents[2]
+FAST = "preset: ultrafast\n"
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "daemon", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: v for name, v in os.environ.items() if name != "MEDIA_CLEANER_CONFIG"}
+    path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH")) if p)
+    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words),
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """The command ended with this code and one line on standard error that holds these words."""
+    assert result.returncode == code, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("media-cleaner: ")
+    for word in words:
+        assert word in result.stderr
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of picture and sound with a title; nobody changes it."""
+    folder = tmp_path_factory.mktemp("clip")
+    video = Video(width=160, height=120, audio=[Audio(codec="aac")], tags={"title": "secret"})
+    return make_video(folder / "clip.mp4", video)
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough pictures for a slow encoder to be busy with for a while."""
+    video = Video(width=640, height=480, frames=150, options={"preset": "ultrafast"})
+    return make_video(tmp_path_factory.mktemp("long") / "long.mp4", video)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, clip: Path) -> Path:
+    """A folder with a config.yaml and the clip."""
+    (tmp_path / "config.yaml").write_text(FAST)
+    (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
+    return tmp_path
+
+
+def test_help_names_every_command_and_answers_at_once(tmp_path: Path) -> None:
+    started = time.monotonic()
+    result = run(tmp_path, "--help")
+    assert time.monotonic() - started < 2  # 0.1 s alone; half a second is promised
+    assert result.returncode == 0
+    for name in ("protect", "verify", "check-config", "--config", "--json"):
+        assert name in result.stdout
+
+
+def test_help_of_protect_names_every_parameter(tmp_path: Path) -> None:
+    text = run(tmp_path, "protect", "--help").stdout
+    for name in ("--epsilon", "--video-strength", "--audio-level", "--every-n-frames", "--mode"):
+        assert name in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "COMMAND"),
+        (["protct"], "protct"),
+        (["protect"], "IN"),
+        (["verify", "a.mp4"], "PROTECTED"),
+        (["protect", "--epsilo", "0.1", "clip.mp4"], "--epsilo"),
+        (["protect", "--epsilon", "0.5", "clip.mp4"], "epsilon is '0.5'; allowed is a number"),
+        (["protect", "--every-n-frames", "1.5", "clip.mp4"], "every_n_frames is '1.5'"),
+        (["protect", "--audio-level", "loud", "clip.mp4"], "слабый/weak"),
+        (["protect", "clip.mp4", "clip.mp4"], "the original itself"),
+        (["protect", "--force", "clip.mp4", "./clip.mp4"], "the original itself"),
+        (["protect", "clip.mp4", "config.yaml"], "--force"),
+        (["protect", "clip.mp4", "none/out.mp4"], "none is no folder"),
+        (["protect", "--config", "none.yaml", "clip.mp4"], "none.yaml cannot be read"),
+        (["--config", "none.yaml", "protect", "clip.mp4"], "none.yaml cannot be read"),
+        (["verify", "clip.mp4", "clip.mp4", "--picture", "clip.mp4"], "PNG"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_why(folder: Path, words: list[str], told: str) -> None:
+    assert_one_line(run(folder, *words), 2, told)
+    assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "config.yaml"]
+
+
+def test_a_wrong_config_ends_every_command_with_2(folder: Path) -> None:
+    (folder / "config.yaml").write_text("crf: 99")
+    for words in (["protect", "clip.mp4"], ["verify", "clip.mp4", "clip.mp4"], ["check-config"]):
+        result = run(folder, *words)
+        assert result.returncode == 2
+        assert "crf is 99" in result.stdout + result.stderr
+
+
+def test_a_file_that_is_no_video_ends_with_1(folder: Path) -> None:
+    (folder / "text.mp4").write_text("not a video")
+    assert_one_line(run(folder, "protect", "text.mp4"), 1, "text.mp4")
+    assert_one_line(run(folder, "protect", "none.mp4"), 1, "none.mp4")
+    assert_one_line(run(folder, "verify", "clip.mp4", "text.mp4"), 1, "text.mp4")
+
+
+def test_a_name_that_could_move_the_cursor_is_shown_escaped(folder: Path) -> None:
+    name = "a\x1b[2Jb\nc.mp4"
+    (folder / name).write_text("not a video")
+    assert_one_line(run(folder, "protect", name), 1, r"a\x1b[2Jb\nc.mp4")
+
+
+def test_a_video_is_protected_beside_itself(folder: Path, clip: Path) -> None:
+    result = run(folder, "protect", "clip.mp4")
+    assert (result.returncode, result.stderr) == (0, "")  # no bar in a pipe
+    assert result.stdout.splitlines()[0] == "clip_protected.mp4"
+    assert "embedded" in result.stdout
+    assert (folder / "clip_protected.mp4").stat().st_size > 1000
+    assert (folder / "clip.mp4").read_bytes() == clip.read_bytes()
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_an_output_may_be_a_folder_and_the_answer_json(folder: Path) -> None:
+    (folder / "out").mkdir()
+    answer = json.loads(run(folder, "--json", "protect", "clip.mp4", "out").stdout)
+    assert answer["protected"] == "out/clip_protected.mp4"
+    assert answer["report"]["surrogate"] == "embedded"
+    assert answer["report"]["frames"] == 25
+
+
+def test_an_output_that_is_there_is_replaced_only_by_force(folder: Path) -> None:
+    (folder / "out.mp4").write_text("mine")
+    assert_one_line(run(folder, "protect", "clip.mp4", "out.mp4"), 2, "out.mp4", "--force")
+    assert (folder / "out.mp4").read_text() == "mine"
+    assert (
+        run(folder, "protect", "--mode", "strip", "clip.mp4", "out.mp4", "--force").returncode == 0
+    )
+    assert (folder / "out.mp4").stat().st_size > 1000
+
+
+def test_a_default_output_that_is_there_is_refused_too(folder: Path) -> None:
+    (folder / "clip_protected.mp4").write_text("mine")
+    assert_one_line(run(folder, "protect", "clip.mp4"), 2, "clip_protected.mp4", "--force")
+
+
+def test_an_original_behind_a_link_is_never_the_output(folder: Path, clip: Path) -> None:
+    (folder / "link.mp4").symlink_to("clip.mp4")
+    assert_one_line(run(folder, "protect", "--force", "clip.mp4", "link.mp4"), 2, "original itself")
+    assert (folder / "clip.mp4").read_bytes() == clip.read_bytes()
+
+
+def test_protect_needs_no_config_file(folder: Path) -> None:
+    (folder / "config.yaml").unlink()
+    result = run(folder, "protect", "--mode", "strip", "clip.mp4", "bare.mp4")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert b"secret" not in (folder / "bare.mp4").read_bytes()
+
+
+def test_an_ending_that_no_container_has_ends_with_2(folder: Path) -> None:
+    assert_one_line(run(folder, "protect", "clip.mp4", "out.xyz"), 2, ".xyz")
+
+
+def test_verify_measures_and_draws_the_pair(folder: Path) -> None:
+    run(folder, "protect", "--mode", "strip", "clip.mp4", "out.mp4")
+    result = run(folder, "--json", "verify", "clip.mp4", "out.mp4", "--picture", "pair.png")
+    assert (result.returncode, result.stderr) == (0, "")
+    answer = json.loads(result.stdout)
+    assert (answer["psnr_db"], answer["largest_change"]) == (100, 0)
+    assert any("x264" in left for left in answer["metadata_left"])  # inside the packets
+    assert (folder / "pair.png").read_bytes().startswith(b"\x89PNG")
+    assert "PSNR" in run(folder, "verify", "clip.mp4", "out.mp4").stdout
+
+
+def test_check_config_shows_what_is_set(folder: Path) -> None:
+    result = run(folder, "check-config")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "ultrafast" in result.stdout
+    assert str(folder / "outbox") in result.stdout
+    answer = json.loads(run(folder, "check-config", "--json").stdout)
+    assert json.loads(run(folder, "--json", "check-config").stdout) == answer
+    assert answer["problems"] == []
+    assert answer["settings"]["preset"] == "ultrafast"
+
+
+def test_check_config_says_every_problem_of_the_folders(folder: Path) -> None:
+    (folder / "config.yaml").write_text("outbox: inbox\nstate: logs/state\n")
+    result = run(folder, "check-config")
+    assert_one_line(result, 2, "2 problems")
+    assert len(result.stdout.splitlines()) == 2
+    assert len(json.loads(run(folder, "check-config", "--json").stdout)["problems"]) == 2
+
+
+def test_check_config_without_a_file_says_how_to_name_one(tmp_path: Path) -> None:
+    assert_one_line(run(tmp_path, "check-config"), 2, "--config")
+
+
+def test_an_answer_that_nobody_reads_is_no_traceback(folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            command("check-config"),
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+    assert_one_line(result, 1, "No space left")
+
+
+def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
+    for words in ("check-config", "--help"):
+        ours, theirs = os.pipe()
+        os.close(ours)
+        result = subprocess.run(
+            command(words),
+            cwd=folder,
+            env=environment(),
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+        os.close(theirs)
+        assert (result.returncode, result.stderr) == (1, b"")
+
+
+def test_a_terminal_shows_a_bar_that_ends_clean(folder: Path) -> None:
+    video = Video(width=320, height=240, frames=100)
+    make_video(folder / "longer.mp4", video)
+    shown = on_terminal(folder, "protect", "longer.mp4")
+    assert "frames/s" in shown
+    assert "/100" in shown
+    assert (folder / "longer_protected.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_in_the_midst_of_the_work_leaves_nothing(
+    folder: Path, long_clip: Path, sent: signal.Signals, code: int
+) -> None:
+    (folder / "config.yaml").write_text("preset: veryslow\n")
+    (folder / "long.mp4").symlink_to(long_clip)
+    before = sorted(p.name for p in folder.iterdir())
+    process = started(folder, "protect", "long.mp4")
+    wait_for_part(folder, process)
+    time.sleep(0.5)
+    asked = time.monotonic()
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 2.5
+    assert process.returncode == code
+    assert out == b""
+    assert err.decode() == "media-cleaner: interrupted; nothing is left behind.\n"
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_a_signal_before_the_work_leaves_nothing(folder: Path) -> None:
+    process = started(folder, "protect", "clip.mp4")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.count(b"\n") == 1
+    assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "config.yaml"]
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command(*words),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell in the background hands its children SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for_part(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Return as soon as the work has begun to write."""
+    while not any(path.name.endswith(".part.mp4") for path in folder.iterdir()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def on_terminal(folder: Path, *words: str) -> str:
+    """Return what the command shows on standard error when that is a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        command(*words), cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    while select.select([ours], [], [], 120)[0]:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        shown += part
+        if not part:
+            break
+    os.close(ours)
+    assert process.wait(60) == 0
+    return shown.decode()

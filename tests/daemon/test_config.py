@@ -1,0 +1,183 @@
+"""What config.yaml may say, and what is said of it where it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daemon.config import Config, current_config, default_config, find_config, load_config
+from daemon.errors import ConfigError
+from pipeline.parameters import AudioLevel, Mode, Parameters
+from pipeline.settings import Limits, Settings
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def loaded(folder: Path, text: str) -> Config:
+    return load_config(written(folder, text))
+
+
+def complaint(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, text)
+    return caught.value.message
+
+
+def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "")
+    assert config.settings == Settings()
+    assert config.parameters == Parameters()
+    assert config.folders == default_config(tmp_path).folders
+    assert config.folders["outbox"] == tmp_path / "outbox"
+
+
+def test_every_setting_reaches_the_pipeline(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        """
+        surrogate: [resnet18, mobilenet_v2]
+        weights: {resnet18: nets/r18.pth}
+        device: cpu
+        crf: 18
+        preset: slow
+        odd_size: keep
+        limits: {max_pixels: 1000, max_duration_h: 0.5, max_streams: 3, max_fps: 60,
+                 worker_memory_gb: 2}
+        """,
+    )
+    assert config.settings == Settings(
+        surrogates=("resnet18", "mobilenet_v2"),
+        weights={"resnet18": tmp_path / "nets/r18.pth"},
+        crf=18,
+        preset="slow",
+        odd_size="keep",
+        device="cpu",
+        limits=Limits(1000, 0.5, 3, 60.0, 2.0),
+    )
+
+
+def test_defaults_are_the_parameters_of_a_task(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "defaults: {epsilon: 0.08, audio_level: strong, mode: strip}")
+    assert config.parameters == Parameters(
+        epsilon=0.08, audio_level=AudioLevel.STRONG, mode=Mode.STRIP
+    )
+
+
+def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        """
+        inboxes:
+          - {name: plain, inbox: a}
+          - {name: studio, inbox: /srv/b, outbox: b-out, defaults: {epsilon: 0.2}}
+        defaults: {epsilon: 0.08, every_n_frames: 5}
+        """,
+    )
+    plain, studio = config.inboxes
+    assert config.defaults_of(plain).epsilon == 0.08
+    assert config.defaults_of(studio) == Parameters(epsilon=0.2, every_n_frames=5)
+    assert config.folders["inboxes.studio.inbox"] == Path("/srv/b")
+    assert config.folders["inboxes.studio.outbox"] == tmp_path / "b-out"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("crff: 20", ["crff", "known"]),
+        ("limits: {max_pixel: 20}", ["limits.max_pixel", "known"]),
+        ("inboxes: [{name: a, inbox: a, colour: red}]", ["inboxes.0.colour", "known"]),
+        ("crf: 52", ["crf is 52", "from 0 to 51"]),
+        ("crf: 20.5", ["crf is 20.5", "whole number"]),
+        ('crf: "20"', ["crf is '20'", "whole number"]),
+        ("crf: yes", ["crf is True", "whole number"]),
+        ("preset: turbo", ["preset is 'turbo'", "veryfast"]),
+        ("odd_size: no", ["odd_size is False", "pad or keep", "put text in quotes"]),
+        ("defaults: {audio_level: no}", ["audio_level is False", "none", "put text in quotes"]),
+        ("device: gpu", ["device is 'gpu'", "auto, cpu or cuda"]),
+        ("surrogate: []", ["surrogate is []", "embedded"]),
+        ("surrogate: [embedded, resnet18]", ["surrogate is", "embedded"]),
+        ("surrogate: 18", ["surrogate is 18", "embedded"]),
+        ("limits: {max_fps: 0}", ["limits.max_fps is 0", "above 0"]),
+        ("limits: {max_duration_h: .inf}", ["limits.max_duration_h is inf", "above 0"]),
+        ("limits: {max_streams: true}", ["limits.max_streams is True"]),
+        ("outbox: 12", ["outbox is 12", "a folder's path"]),
+        ("inboxes: [{name: a/b, inbox: a}]", ["inboxes.0.name is 'a/b'", "letters"]),
+        ("inboxes: [{name: a, inbox: a}, {name: a, inbox: b}]", ["inboxes", "once"]),
+        ("inboxes: [{name: a}]", ["inboxes.0.inbox", "a folder's path"]),
+        ("defaults: {epsilon: 0.5}", ["defaults", "epsilon is 0.5", "0.04 to 0.20"]),
+        ("defaults: {epsilo: 0.1}", ["defaults", "epsilo", "known are epsilon"]),
+        (
+            "inboxes: [{name: a, inbox: a, defaults: {mode: x}}]",
+            ["mode is 'x'", "protect or strip"],
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    message = complaint(tmp_path, text)
+    assert "\n" not in message
+    for word in ["config.yaml", *words]:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("crf: 20\ncrf: 21", ["line 2", "crf", "twice"]),
+        ("limits: {max_fps: 1, max_fps: 2}", ["max_fps", "twice"]),
+        ("a: &a [1]\nb: *a", ["line 2", "aliases"]),
+        ("[" * 200_000, ["deeply"]),
+        ("crf: [1", ["line"]),
+        ("- crf", ["config.yaml"]),
+        ("on: 1", ["True", "quotes"]),
+        ("x: 2024-99-99", ["config.yaml"]),
+        ("!!python/object/apply:os.system ['true']", ["line 1"]),
+        ("#" + "x" * 1_100_000, ["larger"]),
+    ],
+)
+def test_yaml_that_is_wrong_or_hostile_is_refused(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    message = complaint(tmp_path, text)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"crf: \xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_config(path)
+
+
+def test_the_file_is_the_one_named_then_the_environments_then_the_one_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEDIA_CLEANER_CONFIG", raising=False)
+    assert find_config(None) is None
+    written(tmp_path, "crf: 30")
+    assert find_config(None) == Path("config.yaml")
+    monkeypatch.setenv("MEDIA_CLEANER_CONFIG", "other.yaml")
+    assert find_config(None) == Path("other.yaml")
+    assert find_config(Path("third.yaml")) == Path("third.yaml")
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: No such file"):
+        current_config(tmp_path / "none.yaml")
+
+
+def test_without_any_file_the_defaults_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEDIA_CLEANER_CONFIG", raising=False)
+    assert current_config(None).settings == Settings()

@@ -1,0 +1,78 @@
+"""What is said of folders that cannot work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from daemon.config import load_config
+from daemon.folders import problems
+
+
+def found(folder: Path, text: str) -> str:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return "\n".join(problems(load_config(path)))
+
+
+def test_the_defaults_are_well_in_an_empty_folder(tmp_path: Path) -> None:
+    assert found(tmp_path, "") == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]  # nothing was made
+
+
+def test_a_file_in_a_folders_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("x")
+    assert "logs" in found(tmp_path, "")
+    assert "is not a folder" in found(tmp_path, "")
+
+
+def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "state" in found(tmp_path, "state: file/state")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "temp").mkdir(mode=0o500)
+    assert "temp" in found(tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "outbox: inbox/done",
+        "outbox: inbox",
+        "state: outbox/state",
+        "temp: logs",
+        "logs: inbox/../inbox",
+    ],
+)
+def test_a_folder_inside_anothers_is_told(tmp_path: Path, text: str) -> None:
+    assert "keep them apart" in found(tmp_path, text)
+
+
+def test_an_outbox_that_a_symlink_leads_into_the_inbox_is_told(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "inbox")
+    assert "keep them apart" in found(tmp_path, "outbox: results")
+    assert "keep them apart" in found(tmp_path, "outbox: results/deeper")
+
+
+def test_two_inboxes_may_share_an_outbox(tmp_path: Path) -> None:
+    text = """
+        inboxes:
+          - {name: a, inbox: a, outbox: both}
+          - {name: b, inbox: b, outbox: both}
+    """
+    assert found(tmp_path, text) == ""
+    assert "keep them apart" in found(tmp_path, text.replace("inbox: b,", "inbox: a/b,"))
+
+
+def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
+    text = "surrogate: resnet18\nweights: {resnet18: nets/r18.pth}"
+    assert "weights.resnet18" in found(tmp_path, text)
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets/r18.pth").write_bytes(b"x")
+    assert found(tmp_path, text) == ""
