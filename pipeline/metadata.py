@@ -9,7 +9,7 @@ what can be had quickly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pipeline.audit_matroska import matroska_findings
 from pipeline.audit_mp4 import mp4_findings, neutral_title
 from pipeline.boxes import completeness
 from pipeline.encoder_strings import signatures_in, signatures_of
+from pipeline.errors import Cancelled
 from pipeline.reader import open_media
 from pipeline.sei import (
     CODECS_WITH_SEI,
@@ -66,21 +67,25 @@ class Audit:
         return not self.findings
 
 
-def audit(path: Path, copied: Collection[int] = ()) -> Audit:
+def audit(
+    path: Path, copied: Collection[int] = (), cancelled: Callable[[], bool] = lambda: False
+) -> Audit:
     """
     Look at every box and every byte of a finished file.
 
     Args:
         copied: indices of the streams, in this file, whose packets are the original's.
+        cancelled: asked now and then, since a large file takes its time.
 
     Raises:
+        Cancelled: `cancelled` said so.
         UnreadableMedia: FFmpeg cannot open the file.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        signatures = signatures_of(file)
+        signatures = signatures_of(file, cancelled)
     with open_media(path) as container:
-        packets = _look_into_packets(container, bool(signatures), None)
+        packets = _look_into_packets(container, bool(signatures), None, cancelled)
         streams = list(_stream_findings(container))
     own = [f for index, f in packets.user_data if index not in copied]
     kept = [f for index, f in packets.user_data if index in copied]
@@ -149,7 +154,12 @@ class _InPackets:
         return sum(chosen, Counter[str]())
 
 
-def _look_into_packets(container: InputContainer, is_signed: bool, most: int | None) -> _InPackets:
+def _look_into_packets(
+    container: InputContainer,
+    is_signed: bool,
+    most: int | None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> _InPackets:
     """
     Look for user data, and for signatures where the file `is_signed`.
 
@@ -167,6 +177,8 @@ def _look_into_packets(container: InputContainer, is_signed: bool, most: int | N
         return result
     try:
         for packet in _first_packets(container, chosen, most):
+            if cancelled():
+                raise Cancelled
             index, data = packet.stream_index, bytes(packet)
             result.user_data += ((index, finding) for finding in looks[index].at(data))
             if is_signed:

@@ -90,16 +90,24 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epsilon: _Epsilon = Field(default=0.12, description="Strength of the noise, ImageNet-normalised units.")
+    epsilon: _Epsilon = Field(
+        default=0.12, description="Strength of the noise, ImageNet-normalised units."
+    )
     video_strength: _Strength = Field(default=1.0, description="Multiplies epsilon.")
-    audio_level: _Level = Field(default=AudioLevel.WEAK, description="Masking of speech in the sound.")
+    audio_level: _Level = Field(
+        default=AudioLevel.WEAK, description="Masking of speech in the sound."
+    )
     every_n_frames: _Count = Field(
         default=10, description="The perturbation is computed anew at each N-th frame."
     )
     user_id: str | None = Field(default=None, description="Owner; names a folder in the outbox.")
     notes: str | None = Field(default=None, max_length=2000, description="Free text.")
-    webhook_url: str | None = Field(default=None, max_length=2000, description="Called when the task ends.")
-    mode: Mode = Field(default=Mode.PROTECT, description="protect, or strip: only the metadata goes.")
+    webhook_url: str | None = Field(
+        default=None, max_length=2000, description="Called when the task ends."
+    )
+    mode: Mode = Field(
+        default=Mode.PROTECT, description="protect, or strip: only the metadata goes."
+    )
 
     @field_validator("user_id")
     @classmethod

@@ -133,7 +133,8 @@ def protect_into(
         progress=lambda n: progress(Progress("read back", n, work.frames)),
         cancelled=cancelled,
     )
-    return work.report(partial, check, watch)
+    checked = _audited(partial, work.copied_streams, original.name, cancelled)
+    return work.report(partial, check, checked, watch)
 
 
 class _Watch:
@@ -198,7 +199,7 @@ class _Work:
             if a.encoder is not None
         }
         self._copied: dict[int, CopiedSpan] = {}
-        self._copied_streams: frozenset[int] = frozenset()
+        self.copied_streams: frozenset[int] = frozenset()
         self._reader_notes: list[str] = []
 
     def run(self, partial: Path, cancelled: Callable[[], bool]) -> None:
@@ -219,7 +220,7 @@ class _Work:
                 raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
             writer.close()
             self._copied = writer.copied_spans
-            self._copied_streams = writer.copied_streams
+            self.copied_streams = writer.copied_streams
         self._reader_notes = _reader_notes(reader, self._clock)
 
     def expected(self) -> Expected:
@@ -231,9 +232,8 @@ class _Work:
             sound=[self._expected_sound(a.track.index) for a in self._plan.audio],
         )
 
-    def report(self, partial: Path, check: ReadBack, watch: _Watch) -> Report:
-        """Say what was done; audits the finished file."""
-        checked = _audited(partial, self._copied_streams, self._info.path.name)
+    def report(self, partial: Path, check: ReadBack, checked: Audit, watch: _Watch) -> Report:
+        """Say what was done."""
         summary, picture = self._picture.summary, check.picture
         return Report(
             mode=Mode.PROTECT,
@@ -369,8 +369,10 @@ def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) 
         )
 
 
-def _audited(partial: Path, copied: frozenset[int], name: str) -> Audit:
-    checked = audit(partial, copied)
+def _audited(
+    partial: Path, copied: frozenset[int], name: str, cancelled: Callable[[], bool]
+) -> Audit:
+    checked = audit(partial, copied, cancelled)
     if not checked.is_clean:
         raise VerificationFailed(
             f"The protected copy of {name} still holds metadata ({'; '.join(checked.findings)});"
@@ -404,7 +406,7 @@ def _strip(
     notes = [f"Not kept: {', '.join(result.dropped)}."] if result.dropped else []
     if result.ended_early:
         notes.append("The original breaks off; what could be read of it is kept.")
-    checked = audit(partial, result.streams)
+    checked = audit(partial, result.streams, cancelled)
     notes += _packet_notes(checked)
     return Report(
         mode=Mode.STRIP,

@@ -175,7 +175,11 @@ def open_media(path: Path) -> InputContainer:
         "protocol_whitelist": "file",
         "format_whitelist": _CONTAINERS,
     }
-    if path.stat().st_size == 0:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise UnreadableMedia(f"{path.name} cannot be read: {error.strerror}.") from error
+    if size == 0:
         raise UnreadableMedia(f"{path.name} is empty; copy it again.")
     try:
         # An absolute path cannot be taken for a protocol, as `concat:a|b.mp4` would be.

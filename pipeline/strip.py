@@ -89,7 +89,9 @@ def strip(
             return _copy(source, kept, output, muxer, progress, cancelled)
         except (av.error.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise OutputFailed(f"{output.name} cannot be written: {reason}.") from error
+            raise OutputFailed(
+                f"The copy cannot be written in {output.parent.absolute()}: {reason}."
+            ) from error
 
 
 def muxer_for(source: InputContainer, path: Path) -> str:

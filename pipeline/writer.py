@@ -303,7 +303,9 @@ def _as_output_failed(path: Path) -> Any:
         yield
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise OutputFailed(f"{path.name} cannot be written: {reason}.") from error
+        raise OutputFailed(
+            f"The protected copy cannot be written in {path.parent.absolute()}: {reason}."
+        ) from error
 
 
 def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:

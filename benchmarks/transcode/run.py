@@ -39,8 +39,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    print(f"| clip, {arguments.lines} lines, {arguments.seconds} s | frames | ffmpeg CPU s"
-          " | ours, no read-back | ours, with read-back | wall ffmpeg / ours s | size ratio |")
+    print(
+        f"| clip, {arguments.lines} lines, {arguments.seconds} s | frames | ffmpeg CPU s"
+        " | ours, no read-back | ours, with read-back | wall ffmpeg / ours s | size ratio |"
+    )
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for clip in arguments.clips:

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.boxes import walk_boxes
 from pipeline.encoder_strings import signatures_in, signatures_of
-from pipeline.errors import UnreadableMedia
+from pipeline.errors import Cancelled, UnreadableMedia
 from pipeline.metadata import audit, inventory
 from pipeline.sei import without_settings_sei
 from pipeline.vorbis_comment import comment_findings
@@ -587,3 +587,10 @@ def test_exiftool_finds_nothing_in_what_the_audit_calls_clean(tmp_path: Path, mu
 def test_exiftool_sees_what_was_planted(tmp_path: Path) -> None:
     path = _make(tmp_path / "a.mov", "mov", tags={"title": "t", "location": "+48.8577+002.2950/"})
     assert {"Title", "GPSCoordinates"} <= set(_exiftool_on(path))
+
+
+def test_an_audit_can_be_called_off(tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(Cancelled):
+        audit(path, cancelled=lambda: True)
