@@ -7,7 +7,9 @@ What to do with these is `perturbation`'s business.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import pickle
 import warnings
 import zipfile
@@ -20,6 +22,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from pipeline.device import choose_device
 from pipeline.errors import SurrogateUnavailable
 from pipeline.settings import EMBEDDED, Settings
 from pipeline.torchvision_import import import_torchvision
@@ -99,16 +102,9 @@ def load_surrogates(settings: Settings) -> Surrogates | None:
     """
     if settings.is_embedded:
         return None
-    device = _device(settings)
+    device = choose_device(settings)
     networks = tuple(_load(name, settings.weights, device) for name in settings.surrogates)
     return Surrogates(networks, device)
-
-
-def _device(settings: Settings) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    if settings.device == "cuda" and not has_cuda:
-        raise SurrogateUnavailable("device: cuda is set, but torch finds no GPU; use auto or cpu.")
-    return torch.device("cuda" if has_cuda and settings.device != "cpu" else "cpu")
 
 
 def _load(name: str, weights: Mapping[str, Path], device: torch.device) -> Network:
@@ -150,8 +146,19 @@ def _torchscript(name: str, file: Path) -> nn.Module:
             raise _broken(name, file, error) from error
 
 
+def _models(name: str) -> Any:
+    """Return the module `torchvision.models`."""
+    try:
+        return import_torchvision().models
+    except ImportError as error:
+        raise SurrogateUnavailable(
+            f"surrogate {name} needs torchvision ({error});"
+            " install it with: pip install 'media-cleaner[networks]'."
+        ) from error
+
+
 def _check_is_classifier(name: str, *, has_file: bool) -> None:
-    models = import_torchvision().models
+    models = _models(name)
     classifiers = models.list_models(module=models)
     if name in classifiers:
         return
@@ -161,19 +168,20 @@ def _check_is_classifier(name: str, *, has_file: bool) -> None:
         )
     near = difflib.get_close_matches(name, [EMBEDDED, *classifiers], 3)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
-    wanted = (
-        "is not a TorchScript file" if has_file else f"give its TorchScript file as weights.{name}"
-    )
+    wanted = "its file is no TorchScript either" if has_file else "it needs a TorchScript file"
     raise SurrogateUnavailable(
-        f"surrogate {name} is no classifier of torchvision's; {wanted} in config.yaml.{hint}"
+        f"surrogate {name} is no classifier of torchvision's, and {wanted};"
+        f" name one under weights.{name} in config.yaml.{hint}"
     )
 
 
 def _with_own_weights(name: str) -> nn.Module:
-    models = import_torchvision().models
+    models = _models(name)
     weights = models.get_model_weights(name).DEFAULT
     try:
-        return models.get_model(name, weights=weights)
+        # torch announces a download on stderr, which belongs to the command line.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return models.get_model(name, weights=weights, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         file = weights.url.rsplit("/", 1)[-1]
         cache = Path(torch.hub.get_dir()) / "checkpoints"
@@ -188,7 +196,7 @@ def _with_state_dict(name: str, file: Path) -> nn.Module:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
         state = _state_dict(loaded)
-        module = import_torchvision().models.get_model(name, num_classes=_classes(state))
+        module = _models(name).get_model(name, num_classes=_classes(state))
         module.load_state_dict(state)
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise _broken(name, file, error) from error
@@ -225,8 +233,8 @@ def _try_out(name: str, module: nn.Module, device: torch.device) -> tuple[nn.Mod
     picture = torch.rand(1, 3, INPUT_SIZE, INPUT_SIZE, device=device, requires_grad=True)
     try:
         layers = _feature_layers(module, picture)
-        answer = Network(name, module, layers).features(picture)[-1]
-        answer.float().square().sum().backward()
+        features = Network(name, module, layers).features(picture)
+        torch.stack([f.float().square().mean() for f in features]).sum().backward()
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         raise SurrogateUnavailable(
             f"surrogate {name} does not take a picture (1, 3, {INPUT_SIZE}, {INPUT_SIZE})"
