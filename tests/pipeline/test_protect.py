@@ -23,11 +23,18 @@ import numpy as np
 import pytest
 from media import Audio, Video, make_video
 
-from pipeline.errors import Cancelled, InvalidParameters, LimitExceeded, UnreadableMedia
+from pipeline.errors import (
+    Cancelled,
+    InvalidParameters,
+    LimitExceeded,
+    SurrogateUnavailable,
+    UnreadableMedia,
+)
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.protect import Progress, protect, protect_into
 from pipeline.report import Report
 from pipeline.settings import Limits, Settings
+from tests.pipeline.networks import torchscript
 from tests.pipeline.voices import voice
 
 FAST = Settings(preset="ultrafast", threads=1)
@@ -248,6 +255,29 @@ class TestPicture:
             assert np.percentile(change, 99.9) <= bound
             assert change.mean() > np.abs(control - before).mean()
         assert report.psnr_db is not None
+
+
+class TestNetworkWay:
+    def test_the_report_names_the_surrogates_and_how_often_their_answer_changed(
+        self, tmp_path: Path
+    ) -> None:
+        files = {name: torchscript(tmp_path / f"{name}.pt", n) for n, name in enumerate("ab")}
+        settings = replace(FAST, surrogates=("a", "b"), weights=files, device="cpu")
+        video = Video(frames=12, width=160, height=120)
+        _, output, report = run(tmp_path, video, settings=settings)
+        assert report.surrogate == "a, b"
+        assert report.top1_changed is not None
+        assert 0 <= report.top1_changed <= 1
+        assert report.anchors == 2
+        assert len(frame_times(output)) == 12
+
+    def test_a_surrogate_that_cannot_be_loaded_fails_before_anything_is_written(
+        self, tmp_path: Path
+    ) -> None:
+        settings = replace(FAST, surrogates=("nowhere",))
+        with pytest.raises(SurrogateUnavailable, match="nowhere"):
+            run(tmp_path, Video(frames=5), settings=settings)
+        assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 class TestSound:
