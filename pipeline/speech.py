@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import signal
+
+from pipeline.torchscript import load_torchscript
 
 Samples = NDArray[np.float32]
 
@@ -186,7 +188,7 @@ class _Weights:
 def _load_weights() -> _Weights:
     # By its place and not through `import silero_vad`: that sets torch's thread count.
     path = metadata.distribution("silero-vad").locate_file(_NETWORK_FILE)
-    network = torch.jit.load(str(path), map_location="cpu")
+    network = load_torchscript(Path(str(path)))
     tensors = {name: tensor.numpy() for name, tensor in network._model.state_dict().items()}
     layers = [f"encoder.{number}.reparam_conv" for number in range(4)]
     return _Weights(

@@ -11,7 +11,6 @@ import contextlib
 import difflib
 import io
 import pickle
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from pipeline.device import choose_device
 from pipeline.errors import SurrogateUnavailable
 from pipeline.settings import EMBEDDED, Settings
+from pipeline.torchscript import load_torchscript
 from pipeline.torchvision_import import import_torchvision
 from pipeline.transforms import resized, to_rgb
 
@@ -136,14 +136,11 @@ def _is_torchscript(file: Path) -> bool:
 
 
 def _torchscript(name: str, file: Path) -> nn.Module:
-    with warnings.catch_warnings():
-        # Deprecated in favour of torch.export, whose files are bound to one torch version;
-        # TorchScript is what people have.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            return torch.jit.load(file, map_location="cpu")
-        except (RuntimeError, ValueError, OSError) as error:
-            raise _broken(name, file, error) from error
+    try:
+        module: nn.Module = load_torchscript(file)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _broken(name, file, error) from error
+    return module
 
 
 def _models(name: str) -> Any:
