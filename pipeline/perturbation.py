@@ -1,97 +1,132 @@
 """
-The network way: move a change by the gradient of surrogates, within what the eye allows.
+Gradient steps of the network way: make networks see something else, within the bound.
 
-Label-free: what shrinks is the likeness of the surrogates' features of the protected picture
-to those of the original, which carries over to other networks better than a class's
-probability does. Each step averages over random views (EoT), gathers momentum (MI-FGSM,
-Dong et al. 2018) and is smoothed (TI, Dong et al. 2019), since a recogniser's input and the
-encoder throw fine detail away.
+No label is needed: the loss is the cosine similarity between what networks see in the
+protected and in the original picture, in middle layers and at the output. That drives them
+away from whatever is there, and carries over to networks we do not know better than a wrong
+label does.
+
+After MI-FGSM (Dong et al. 2018, arXiv:1710.06081), translation-invariant gradients (Dong et
+al. 2019, arXiv:1904.02884) and expectation over transformation (Athalye et al. 2018,
+arXiv:1707.07397). Unlike them, the bound differs from place to place, and a step is not the
+gradient's sign but a soft one, so that the change stays smooth: what is finer than a
+recogniser's input is lost in the codec, and costs bits.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
-from pipeline.surrogate import INPUT_SIZE, Network, Surrogates
-from pipeline.transforms import View, as_seen, blurred, draw_view
+from pipeline.network import Network, similarity
+from pipeline.surrogate import Surrogates
+from pipeline.transforms import gaussian_blur, publish, shuffle_and_rotate, straight_through
 
-_VIEWS = 4
-_MOMENTUM = 0.9
-# In pixels at a short side of 256: nothing above an eighth of a cycle per pixel at 720 lines.
-_SMOOTHING_SIGMA = 1.2
-# All steps together can carry a sample from one bound to the other and half the way back.
-_REACH = 3.0
+# Copies of the picture over which each step's gradient is averaged.
+_COPIES = 4
+_DECAY = 0.9
+# A step, in bounds: two go from one bound to the other. With half of it a network that was
+# not asked was moved a seventh less; without shuffling, by less than half.
+_STRIDE = 1.0
+# In pixels of a working picture with a short side of 256. At 720 lines it leaves a tenth of
+# what lies above 1/8 cycle per pixel, and four fifths at the stripes' own period.
+_SMOOTHING_SIGMA = 1.0
+_SMOOTHING_SIDE = 256
 
 
+@torch.enable_grad()
 def refine(
     pattern: Tensor,
     frame: Tensor,
     limit: Tensor,
     surrogates: Surrogates,
     steps: int,
-    generator: torch.Generator,
+    generator: Generator,
 ) -> Tensor:
     """
-    Return a change like `pattern` that moves the surrogates' features further.
+    Return a change that turns the surrogates further away from what they see in `frame`.
 
     Args:
-        pattern: (3, height, width), change of Y, Cb, Cr in levels, to start from.
-        frame: (3, height, width), the picture in levels of 0-255, on the surrogates' device.
-        limit: (1 or 3, height, width), largest change of each sample, levels.
-        steps: gradient steps; each costs a forward and a backward pass of 4 views.
-        generator: of the CPU; makes the views.
+        pattern: (3, h, w) float32 levels of Y, Cb, Cr: the change to start from.
+        frame: (3, h, w) float32 levels, 0-255, the original.
+        limit: (1 or 3, h, w) levels, not negative: the bound on the change at each place.
+        steps: 3 or 4 suffice from the anchor before, 6 to 8 from stripes.
+        generator: on any device. On the CPU the same seed gives the same change to the bit;
+            on an accelerator, but for the order in which it sums.
 
     Returns:
-        (3, height, width) within the limit, without gradient.
+        (3, h, w) levels within `limit`, without a gradient.
     """
-    change = project(pattern.detach(), limit)
+    bound = limit.expand_as(pattern)
+    change = _start(pattern.detach(), bound, generator)
     momentum = torch.zeros_like(change)
     for _ in range(steps):
-        views = [draw_view(generator) for _ in range(_VIEWS)]
-        gradient = _descent(change, frame, surrogates, views)
-        momentum = _MOMENTUM * momentum + gradient
-        direction = _smoothed(momentum)
-        direction = (direction / _rms(direction)).clamp(-1, 1)
-        change = project(change - (_REACH / steps) * limit * direction, limit)
+        gradient = _smooth(_similarity_gradient(change, frame, surrogates, generator))
+        momentum = _DECAY * momentum + _normalised(gradient)
+        change = project(change - _STRIDE * bound * _soft_sign(momentum), bound)
     return change
 
 
-def project(change: Tensor, limit: Tensor) -> Tensor:
-    """Return the nearest change of which no sample is beyond its limit."""
-    return torch.clamp(change, -limit, limit)
+def project(change: Tensor, bound: Tensor) -> Tensor:
+    """Return the nearest change within `bound`, same shape."""
+    return torch.clamp(change, -bound, bound)
 
 
-def likeness(change: Tensor, frame: Tensor, network: Network, views: list[View]) -> Tensor:
-    """Return the mean cosine of a network's features with and without the change, a scalar."""
+def _start(pattern: Tensor, bound: Tensor, generator: Generator) -> Tensor:
+    """Return the pattern within its bound; similarity has no slope at no change at all."""
+    if not pattern.any():
+        draws = torch.randn(pattern.shape, generator=generator, device=generator.device)
+        pattern = bound * _soft_sign(_smooth(draws.to(pattern)))
+    return project(pattern, bound)
+
+
+def _similarity_gradient(
+    change: Tensor, frame: Tensor, surrogates: Surrogates, generator: Generator
+) -> Tensor:
+    """Return (3, h, w): the slope of similarity, averaged over copies and networks."""
+    leaf = change.detach().requires_grad_()
+    total = frame + leaf
+    protected = straight_through(total, total.clamp(0.0, 255.0))
+    twin = _twin(generator)
     with torch.no_grad():
-        before = network.features(_seen(frame, views))
-    after = network.features(_seen(frame + change, views))
-    cosines = [
-        F.cosine_similarity(b.flatten(1), a.flatten(1)).mean()
-        for b, a in zip(before, after, strict=True)
-    ]
-    return torch.stack(cosines).mean()
+        originals = _copies(frame, twin)
+    copies = _copies(protected, generator)
+    slopes = [_slope(network, originals, copies.detach()) for network in surrogates.networks]
+    (gradient,) = torch.autograd.grad(copies, leaf, torch.stack(slopes).mean(dim=0))
+    return gradient
 
 
-def _seen(frame: Tensor, views: list[View]) -> Tensor:
-    return torch.cat([as_seen(frame[None], view, INPUT_SIZE) for view in views])
+def _copies(picture: Tensor, generator: Generator) -> Tensor:
+    """Return (copies, 3, h, w): the picture as it may reach a recogniser, each time otherwise."""
+    batch = picture.expand(_COPIES, *picture.shape)
+    return shuffle_and_rotate(publish(batch, generator), generator)
 
 
-def _descent(change: Tensor, frame: Tensor, surrogates: Surrogates, views: list[View]) -> Tensor:
-    """Return the sum of the networks' gradients, each scaled so that none outweighs another."""
-    total = torch.zeros_like(change)
-    for network in surrogates.networks:
-        leaf = change.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(likeness(leaf, frame, network, views), leaf)
-        total += gradient / gradient.abs().mean().clamp_min(1e-12)
-    return total
+def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
+    """Return one network's slope of similarity in each copy, of mean size 1: none dominates."""
+    with torch.no_grad():
+        before = network.features(originals)
+    leaf = copies.requires_grad_()
+    (slope,) = torch.autograd.grad(similarity(before, network.features(leaf)), leaf)
+    return _normalised(slope)
 
 
-def _smoothed(change: Tensor) -> Tensor:
-    return blurred(change[None], _SMOOTHING_SIGMA)[0]
+def _twin(generator: Generator) -> Generator:
+    """Return a generator that will draw what this one will: both pictures meet the same."""
+    twin = Generator(device=generator.device)
+    twin.set_state(generator.get_state())
+    return twin
 
 
-def _rms(change: Tensor) -> Tensor:
-    return change.square().mean().sqrt().clamp_min(1e-12)
+def _smooth(planes: Tensor) -> Tensor:
+    sigma = _SMOOTHING_SIGMA * min(planes.shape[-2:]) / _SMOOTHING_SIDE
+    return gaussian_blur(planes[None], planes.new_tensor([sigma]), sigma)[0]
+
+
+def _normalised(gradient: Tensor) -> Tensor:
+    return gradient / gradient.abs().mean().clamp_min(torch.finfo(gradient.dtype).tiny)
+
+
+def _soft_sign(momentum: Tensor) -> Tensor:
+    """Return -1 to 1: the sign where the momentum is large, linear around 0."""
+    return torch.tanh(momentum / momentum.abs().mean().clamp_min(1e-12))

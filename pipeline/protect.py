@@ -37,7 +37,7 @@ from pipeline.timeline import Placed, VideoClock
 from pipeline.video import VideoProtector
 from pipeline.writer import CopiedSpan, Writer
 
-_QUEUE_BYTES = 48 << 20  # of frames that wait between two stages
+_QUEUE_BYTES = 8 << 20  # of frames that wait between two stages
 
 
 @dataclass(frozen=True)

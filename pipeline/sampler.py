@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.planes import Planes
 
 _MOST_PICTURES = 12
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 20 << 20
 
 
 class Sampler:

@@ -16,8 +16,8 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import signal
 
 from pipeline.torchscript import load_torchscript
 
@@ -204,7 +204,11 @@ def _load_weights() -> _Weights:
 
 
 class Resampler:
-    """To the network's rate, block by block; output sample k lies at k * rate / RATE."""
+    """
+    To the network's rate, block by block; output sample k lies at k * rate / RATE.
+
+    Not scipy.signal's, whose import alone takes 47 MB in every worker.
+    """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         # Beyond the finest ratio the pitch is off by under 1e-6, which no detector hears;
@@ -214,12 +218,14 @@ class Resampler:
         slower = max(self._up, self._down)
         # A whole number of outputs, so that the filter's delay is one too.
         half = -(-_FILTER_REACH * slower // self._down) * self._down
-        taps = signal.firwin(2 * half + 1, _EDGE / slower, window=("kaiser", 5.0)) * self._up
-        self._taps = taps.astype(np.float32)
-        self._half = half
         # Context in whole periods of the ratio, so that a block always starts on an output.
         self._context = -(-half // (self._up * self._down)) * self._down
         self._buffer = np.zeros((channels, self._context), np.float32)
+        self._phases = _phases(_low_pass(half, _EDGE / slower) * self._up, self._up)
+        # Places, at the raised rate, of one period of outputs; the filter delays by `half`,
+        # and the context is longer than that.
+        first = (self._context * self._up + half) // self._down
+        self._places = (first + np.arange(self._up)) * self._down
 
     def push(self, samples: Samples) -> Samples:
         """Return the (channels, m) samples that (channels, n) more make known; m may be 0."""
@@ -227,10 +233,32 @@ class Resampler:
         periods = (self._buffer.shape[1] - 2 * self._context) // self._down
         if periods <= 0:
             return self._buffer[:, :0]
-        end = 2 * self._context + periods * self._down
-        filtered = signal.upfirdn(self._taps, self._buffer[:, :end], self._up, self._down, axis=1)
-        # The filter delays by `half` at the raised rate; the context is longer than that.
-        raised = self._context * self._up + self._half
-        first = raised // self._down
+        length = self._phases.shape[1]
+        # One more sample in front, since the longest phase may reach before the buffer.
+        heard = np.pad(self._buffer, ((0, 0), (1, 0)))
+        starts = self._places // self._up - length + 2 + self._down * np.arange(periods)[:, None]
+        taps = self._phases[self._places % self._up]
+        raised = [
+            np.einsum("pul,ul->pu", sliding_window_view(channel, length)[starts], taps).ravel()
+            for channel in heard
+        ]
         self._buffer = self._buffer[:, periods * self._down :]
-        return filtered[:, first : first + periods * self._up]
+        return np.stack(raised)
+
+
+def _low_pass(half: int, edge: float) -> NDArray[np.float64]:
+    """
+    Return (2 * half + 1,) taps, a sinc in a Kaiser window, that pass a constant unchanged.
+
+    Args:
+        edge: in half sample rates.
+    """
+    places = np.arange(-half, half + 1)
+    taps = np.sinc(edge * places) * np.kaiser(2 * half + 1, 5.0)
+    return taps / taps.sum()
+
+
+def _phases(taps: NDArray[np.float64], up: int) -> Samples:
+    """Return (up, n): the taps that meet a sample, in the order of the samples, by place."""
+    padded = np.pad(taps, (0, -len(taps) % up))
+    return np.ascontiguousarray(padded.reshape(-1, up).T[:, ::-1], np.float32)

@@ -1,279 +1,295 @@
 """
-Networks that stand in for the recognisers we cannot ask.
+Load the networks that the configuration names.
 
-Loads them, never silently another one than was named; gives their features and answers.
-What to do with these is `perturbation`'s business.
+A surrogate is named as torchvision names its classifiers, its weights downloaded or given
+under `weights:`; or it is a TorchScript file. The convention for such a file: it takes
+(n, 3, 224, 224) float32 RGB, normalised as for ImageNet, and returns a tensor (n, ...):
+class scores or an embedding. What cannot be had or used is an error that names the next
+step, never another way of protecting.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
+import http.client
 import pickle
+import re
+import sys
+import warnings
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.device import choose_device
 from pipeline.errors import SurrogateUnavailable
+from pipeline.network import Network, choose_taps, similarity
 from pipeline.settings import EMBEDDED, Settings
-from pipeline.torchscript import load_torchscript
 from pipeline.torchvision_import import import_torchvision
-from pipeline.transforms import resized, to_rgb
 
-INPUT_SIZE = 224
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# How deep into the network the features are taken: early ones are edges that any change
-# moves, the last ones are the network's own classes. From experiments on transfer.
-_DEPTHS = (0.5, 0.75)
-
-
-@dataclass(frozen=True)
-class Network:
-    """One loaded network; `layers` are the modules whose output counts as features."""
-
-    name: str
-    module: nn.Module
-    layers: tuple[nn.Module, ...]
-
-    def features(self, pictures: Tensor) -> list[Tensor]:
-        """
-        Return the output of each layer and, last, the network's answer, each (n, ...).
-
-        Args:
-            pictures: (n, 3, 224, 224) RGB in [0, 1].
-        """
-        found: list[Tensor] = []
-        hooks = [
-            layer.register_forward_hook(lambda _m, _i, output: found.append(output))
-            for layer in self.layers
-        ]
-        try:
-            answer = _first_tensor(self.module(_normalised(pictures)))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [*found, answer]
+_FILE_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
+# What torch's readers raise on files that are damaged or something else altogether.
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+# What networks raise on an input that they do not take, or without a gradient.
+_UNUSABLE = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError)
+# DenseNet's published files still bear names of layers from before torch 0.4: norm.1, conv.2.
+_OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
+_OTHER_WAY = f"or set `surrogate: {EMBEDDED}`, which needs no network"
 
 
 @dataclass(frozen=True)
 class Surrogates:
-    """All networks of the network way, on one device."""
+    """One or several networks on one device."""
 
     networks: tuple[Network, ...]
     device: torch.device
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the configuration calls them."""
+        """What the report calls them."""
         return tuple(network.name for network in self.networks)
 
-    def top1(self, frames: Tensor) -> Tensor:
+    @torch.no_grad()
+    def top1(self, batch: Tensor) -> Tensor:
         """
-        Return (networks, n) int64: each network's first answer to each frame.
+        Return (networks, n) int64: each network's first answer to each picture.
 
         Args:
-            frames: (n, 3, height, width) Y, Cb, Cr in levels of 0-255.
+            batch: (n, 3, h, w) float32, Y, Cb, Cr in levels of 0-255, on `device`.
         """
-        with torch.no_grad():
-            pictures = resized(to_rgb(frames), INPUT_SIZE)
-            answers = [n.features(pictures)[-1].flatten(1).argmax(1) for n in self.networks]
-        return torch.stack(answers)
+        return torch.stack([network.top1(batch) for network in self.networks])
 
 
 def load_surrogates(settings: Settings) -> Surrogates | None:
     """
-    Return the networks that the settings name; None for the embedded way, which has none.
-
-    A name of torchvision's is loaded with its own weights, or those of `settings.weights`
-    (a state dict, or TorchScript). Any other name needs a TorchScript file: an entry in
-    `settings.weights`, or the name is its path. Such a network takes RGB in ImageNet's
-    normalisation, (n, 3, 224, 224), and answers a tensor (n, ...).
+    Return the networks that the settings name; None for the embedded way.
 
     Raises:
-        SurrogateUnavailable: naming the surrogate, the reason and what to do.
+        SurrogateUnavailable: one of them cannot be loaded or used; says how to get it.
     """
     if settings.is_embedded:
         return None
-    device = choose_device(settings)
-    networks = tuple(_load(name, settings.weights, device) for name in settings.surrogates)
-    return Surrogates(networks, device)
-
-
-def _load(name: str, weights: Mapping[str, Path], device: torch.device) -> Network:
-    module = _module(name, weights).to(device).eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return Network(name, module, _try_out(name, module, device))
-
-
-def _module(name: str, weights: Mapping[str, Path]) -> nn.Module:
-    file = weights.get(name)
-    if file is None and Path(name).suffix:
-        file = Path(name)
-    if file is not None and not file.is_file():
+    if EMBEDDED in settings.surrogates or not settings.surrogates:
         raise SurrogateUnavailable(
-            f"surrogate {name}: {file} is not a file; put its weights there."
+            f"`surrogate` is {list(settings.surrogates)}: give `{EMBEDDED}` alone, or only names "
+            "of networks (which start from the embedded way by themselves)."
         )
-    if file is not None and _is_torchscript(file):
-        return _torchscript(name, file)
-    _check_is_classifier(name, has_file=file is not None)
-    return _with_own_weights(name) if file is None else _with_state_dict(name, file)
+    device = choose_device(settings)
+    names = dict.fromkeys(settings.surrogates)  # the same network twice would weigh double
+    return Surrogates(tuple(_load(name, settings, device) for name in names), device)
 
 
-def _is_torchscript(file: Path) -> bool:
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any("/code/" in entry for entry in archive.namelist())
+def _load(name: str, settings: Settings, device: torch.device) -> Network:
+    path = _given_file(name, settings)
+    if path is not None and _is_torchscript(path):
+        network = Network(_short(name), _torchscript(path))
+    else:
+        network = _torchvision_network(name, path)
+    for parameter in network.module.parameters():  # TorchScript has no requires_grad_ for all
+        parameter.requires_grad_(False)
+    # torch's stubs leave this argument out.
+    network.module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _check(network, path, device)
+    return network
 
 
-def _torchscript(name: str, file: Path) -> nn.Module:
+def _given_file(name: str, settings: Settings) -> Path | None:
+    """Return the file that the configuration gives for a name, or that the name itself is."""
+    path = settings.weights.get(name)
+    if path is None and ("/" in name or name.endswith(_FILE_SUFFIXES)):
+        path = Path(name)
+    if path is not None and not path.is_file():
+        raise SurrogateUnavailable(
+            f"The weights of surrogate {_short(name)!r} are to be in {path}, but there is no such "
+            f"file: put it there or correct `weights:` in config.yaml, {_OTHER_WAY}."
+        )
+    return path
+
+
+def _short(name: str) -> str:
+    """Return a name as the report shows it: without folders, which are nobody's business."""
+    return Path(name).name
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive; a state dict has no constants."""
     try:
-        module: nn.Module = load_torchscript(file)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise _broken(name, file, error) from error
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _torchscript(path: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        # TorchScript is deprecated as a way to make files; those that exist stay readable,
+        # and no other format carries a network together with its code.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            module = torch.jit.load(path, map_location="cpu")
+        except _UNREADABLE as error:
+            raise _unusable(path, error) from error
+    if hasattr(module, "training"):  # a frozen archive has none: it is in eval mode for good
+        module.eval()
     return module
 
 
-def _models(name: str) -> Any:
-    """Return the module `torchvision.models`."""
+def _torchvision_network(name: str, path: Path | None) -> Network:
+    torchvision = _torchvision(name)
+    _refuse_unless_classifier(name, path, torchvision)
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    module = _build(name, path or _downloaded(name, weights), torchvision)
+    preset = weights.transforms()
+    size = getattr(module, "image_size", preset.crop_size[0])
+    taps = choose_taps(module, size)
+    return Network(name, module, size, taps, tuple(preset.mean), tuple(preset.std))
+
+
+def _torchvision(name: str) -> ModuleType:
     try:
-        return import_torchvision().models
-    except ImportError as error:
+        return import_torchvision()
+    except (ImportError, RuntimeError) as error:
         raise SurrogateUnavailable(
-            f"surrogate {name} needs torchvision ({error});"
-            " install it with: pip install 'media-cleaner[networks]'."
+            f"Surrogate {name!r} is a torchvision name, but torchvision cannot be imported "
+            f"({_first_line(error)}): install the torchvision that fits torch "
+            f"{torch.__version__}, {_OTHER_WAY}."
         ) from error
 
 
-def _check_is_classifier(name: str, *, has_file: bool) -> None:
-    models = _models(name)
+def _refuse_unless_classifier(name: str, path: Path | None, torchvision: ModuleType) -> None:
+    models = torchvision.models
     classifiers = models.list_models(module=models)
     if name in classifiers:
         return
     if name in models.list_models():
         raise SurrogateUnavailable(
-            f"surrogate {name} is not a classifier; name one, such as resnet18."
+            f"Surrogate {name!r} is a torchvision model, but not a differentiable classifier of "
+            "pictures (detection, segmentation, video and quantized models are not): name a "
+            f"classifier such as resnet18, {_OTHER_WAY}."
         )
-    near = difflib.get_close_matches(name, [EMBEDDED, *classifiers], 3)
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
-    wanted = "its file is no TorchScript either" if has_file else "it needs a TorchScript file"
+    if path is not None:
+        raise SurrogateUnavailable(
+            f"{path} is no TorchScript archive, or a damaged one, and {_short(name)!r} is no "
+            "torchvision classifier whose state dict it could be: export the network with "
+            "torch.jit.trace and save, or list the file under `weights:` by torchvision's name "
+            f"for the network, {_OTHER_WAY}."
+        )
+    near = ", ".join(difflib.get_close_matches(name, classifiers, n=4, cutoff=0.4)) or "resnet18"
     raise SurrogateUnavailable(
-        f"surrogate {name} is no classifier of torchvision's, and {wanted};"
-        f" name one under weights.{name} in config.yaml.{hint}"
+        f"Surrogate {name!r} is not known: torchvision has {near}. For a network of your own "
+        f"give a TorchScript file under `weights: {{{name}: FILE}}`, {_OTHER_WAY}."
     )
 
 
-def _with_own_weights(name: str) -> nn.Module:
-    models = _models(name)
-    weights = models.get_model_weights(name).DEFAULT
+def _downloaded(name: str, weights: Any) -> Path:
+    """Return torchvision's own weights' file in torch's cache, downloaded where it is not there."""
+    file_name = weights.url.rsplit("/", 1)[-1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
+    if path.is_file():
+        return path
+    prefix = Path(file_name).stem.rsplit("-", 1)[-1]  # of the SHA-256, by torch's convention
     try:
-        # torch announces a download on stderr, which belongs to the command line.
-        with contextlib.redirect_stderr(io.StringIO()):
-            return models.get_model(name, weights=weights, progress=False)
-    except (URLError, OSError, RuntimeError) as error:
-        file = weights.url.rsplit("/", 1)[-1]
-        cache = Path(torch.hub.get_dir()) / "checkpoints"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not through torchvision's `weights=`: that prints to stdout and unpickles freely.
+        torch.hub.download_url_to_file(weights.url, str(path), prefix, sys.stderr.isatty())
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise SurrogateUnavailable(
-            f"surrogate {name}: its weights cannot be downloaded ({_reason(error)})."
-            f" Put {file} (torchvision's {weights}) into {cache},"
-            f" or name a file under weights.{name} in config.yaml."
+            f"The weights of surrogate {name!r} could not be downloaded from {weights.url} "
+            f"({_first_line(error)}): download that file elsewhere and put it at {path}, or give "
+            f"its place in config.yaml as `weights: {{{name}: FILE}}`, {_OTHER_WAY}."
         ) from error
+    return path
 
 
-def _with_state_dict(name: str, file: Path) -> nn.Module:
+def _build(name: str, path: Path, torchvision: ModuleType) -> nn.Module:
+    state = _state_dict(path)
+    if name.startswith("densenet"):
+        state = {_OLD_DENSENET_NAME.sub(r"\1", key): value for key, value in state.items()}
+    options = _builder_options(name, state)
     try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-        state = _state_dict(loaded)
-        module = _models(name).get_model(name, num_classes=_classes(state))
+        with torch.random.fork_rng(devices=[]):  # first weights are drawn, then overwritten
+            module = torchvision.models.get_model(name, weights=None, **options)
         module.load_state_dict(state)
-    except (RuntimeError, ValueError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise _broken(name, file, error) from error
-    return module
+    except _UNREADABLE as error:
+        raise _unusable(path, error, f"is not a state dict of torchvision's {name}") from error
+    if hasattr(module, "transform_input"):
+        module.transform_input = True  # as torchvision does for these weights (from TensorFlow)
+    return module.eval()
 
 
-def _state_dict(loaded: Any) -> dict[str, Tensor]:
-    """Return the tensors by name, out of a training checkpoint if it is one."""
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError("it holds no state dict")
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise _unusable(path, error) from error
+    is_state = isinstance(state, dict) and state
+    if not is_state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SurrogateUnavailable(
+            f"{path} is neither a TorchScript archive nor a state dict (names and tensors): save "
+            f"the network with `torch.save(network.state_dict(), FILE)`, {_OTHER_WAY}."
+        )
+    return state
 
 
-def _classes(state: Mapping[str, Tensor]) -> int:
-    """Return how many classes the last layer tells apart."""
-    return len(next(v for k, v in reversed(list(state.items())) if k.endswith("bias")))
+def _builder_options(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
+    """Return what the network must be built with so that the state fits it."""
+    last = next(reversed(state.values()))
+    options: dict[str, Any] = {"num_classes": len(last)} if last.ndim else {}
+    if name in ("googlenet", "inception_v3"):
+        has_aux = any(key.lower().startswith("aux") for key in state)
+        options |= {"aux_logits": has_aux, "init_weights": False}
+    position, patch = state.get("encoder.pos_embedding"), state.get("conv_proj.weight")
+    if name.startswith("vit_") and position is not None and patch is not None:
+        options["image_size"] = round((position.shape[1] - 1) ** 0.5) * patch.shape[-1]
+    return options
 
 
-def _broken(name: str, file: Path, error: Exception) -> SurrogateUnavailable:
+def _check(network: Network, path: Path | None, device: torch.device) -> None:
+    """Run the network forward and back once, as each step will."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (2, 2, 3, network.input_size, network.input_size)
+    before, after = (torch.rand(sizes, generator=generator) * 255).to(device)
+    where = path or network.name
+    try:
+        loss = similarity(network.features(before), network.features(after.requires_grad_()))
+        gradient = torch.autograd.grad(loss, after)[0] if loss.requires_grad else None
+    except _UNUSABLE as error:
+        what = f"does not work on (n, 3, {network.input_size}, {network.input_size}) RGB"
+        raise _unusable(where, error, what) from error
+    if gradient is None or not gradient.isfinite().all() or not gradient.any():
+        raise SurrogateUnavailable(
+            f"{where} passes no usable gradient to its input: export it again without no_grad, "
+            f"detach or quantisation, {_OTHER_WAY}."
+        )
+
+
+def _unusable(where: Path | str, error: Exception, what: str = "") -> SurrogateUnavailable:
+    what = what or "cannot be read as a TorchScript archive or a state dict"
     return SurrogateUnavailable(
-        f"surrogate {name}: {file} cannot be used ({_reason(error)});"
-        " give a TorchScript file, or a state dict of torchvision's network of that name."
+        f"{where} {what} ({_first_line(error)}): give another file under `weights:` in "
+        f"config.yaml, {_OTHER_WAY}."
     )
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _try_out(name: str, module: nn.Module, device: torch.device) -> tuple[nn.Module, ...]:
-    """Return the feature layers, having passed a picture forward and a gradient back."""
-    picture = torch.rand(1, 3, INPUT_SIZE, INPUT_SIZE, device=device, requires_grad=True)
-    try:
-        layers = _feature_layers(module, picture)
-        features = Network(name, module, layers).features(picture)
-        torch.stack([f.float().square().mean() for f in features]).sum().backward()
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-        raise SurrogateUnavailable(
-            f"surrogate {name} does not take a picture (1, 3, {INPUT_SIZE}, {INPUT_SIZE})"
-            f" and pass a gradient back ({_reason(error)})."
-        ) from error
-    if picture.grad is None or not picture.grad.abs().sum() > 0:
-        raise SurrogateUnavailable(f"surrogate {name} passes no gradient back to its input.")
-    return layers
-
-
-def _feature_layers(module: nn.Module, picture: Tensor) -> tuple[nn.Module, ...]:
-    if isinstance(module, torch.jit.ScriptModule):
-        return ()  # hooks do not reach inside; its answer alone is the feature
-    order: list[nn.Module] = []
-
-    def note(layer: nn.Module, _inputs: object, output: object) -> None:
-        # Maps of convolutions and tokens of transformers have places; vectors have none.
-        if isinstance(output, Tensor) and output.dim() >= 3:
-            order.append(layer)
-
-    leaves = [m for m in module.modules() if not any(m.children())]
-    hooks = [leaf.register_forward_hook(note) for leaf in leaves]
-    try:
-        module(_normalised(picture))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not order:
-        return ()
-    chosen = [order[int(depth * len(order))] for depth in _DEPTHS]
-    return tuple(dict.fromkeys(chosen))
-
-
-def _first_tensor(answer: Any) -> Tensor:
-    if isinstance(answer, (tuple, list)) and answer:
-        answer = answer[0]
-    if not isinstance(answer, Tensor):
-        raise TypeError(f"it answers {type(answer).__name__}, not a tensor")
-    return answer
-
-
-def _normalised(pictures: Tensor) -> Tensor:
-    mean = torch.tensor(_MEAN).to(pictures).view(1, 3, 1, 1)
-    deviation = torch.tensor(_DEVIATION).to(pictures).view(1, 3, 1, 1)
-    return ((pictures - mean) / deviation).contiguous(memory_format=torch.channels_last)
+def _first_line(error: BaseException) -> str:
+    """Return what an error says first, short enough for one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # TorchScript and load_state_dict open with a line that says nothing by itself.
+    telling = [line for line in lines if not line.endswith(":")] or lines
+    text = telling[0] if telling else type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."

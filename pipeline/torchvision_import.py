@@ -1,44 +1,46 @@
-"""Import torchvision beside a CPU build of torch."""
+"""
+Import torchvision beside a CPU build of torch.
+
+The package index carries torchvision's CUDA build only: beside a CPU build of torch its
+compiled operators do not load, and `import torchvision` (0.28) then fails while it describes
+two of them, `nms` and `qnms`. Declaring their signatures first mends the import. Classifiers
+never call them; detectors would, and are refused elsewhere.
+"""
 
 from __future__ import annotations
 
-import functools
-from importlib import import_module
+import importlib
+from functools import cache
 from types import ModuleType
 
 import torch
 
-_MISSING_OPERATORS = ("nms", "qnms")
+_SIGNATURES = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
 
 
-@functools.cache
 def import_torchvision() -> ModuleType:
     """
-    Return the module `torchvision`.
-
-    Its wheel is built for the CUDA build of torch. Beside a CPU build its compiled operators
-    do not load, and the import then fails where it registers what two of them do with
-    abstract tensors. Naming these two before the import mends it; classifiers use neither.
+    Return the module torchvision, its missing operators declared where that is needed.
 
     Raises:
-        ImportError: torchvision is not installed, or broken in another way.
+        ImportError: torchvision is not installed.
+        RuntimeError: it does not fit this torch for another reason.
     """
     try:
-        return import_module("torchvision")
+        return importlib.import_module("torchvision")
     except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise ImportError(f"torchvision cannot be imported: {error}") from error
-    _define_missing_operators()
-    return import_module("torchvision")
+        if "operator torchvision::nms does not exist" not in str(error):
+            raise
+    _declare_operators()
+    return importlib.import_module("torchvision")
 
 
-def _define_missing_operators() -> None:
-    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    library = torch.library.Library("torchvision", "DEF")  # noqa: TOR901
-    for name in _MISSING_OPERATORS:
-        library.define(f"{name}{signature}")
-    # The definitions last as long as this object does.
-    _KEPT.append(library)
-
-
-_KEPT: list[torch.library.Library] = []
+@cache  # the declarations last as long as the library object, which the cache keeps
+def _declare_operators() -> torch.library.Library:
+    library = torch.library.Library("torchvision", "DEF")
+    for signature in _SIGNATURES:
+        library.define(signature)
+    return library

@@ -1,185 +1,221 @@
 """
-What happens to a picture before a recogniser sees it, as differentiable random transforms.
+The random transforms that EoT averages over, on pictures of Y, Cb and Cr.
 
-The network way averages its gradient over them (EoT, Athalye et al. 2018), so that what it
-finds survives the encoder, the recogniser's small input, and a network other than its own.
+`publish` is what really happens to a picture on its way to a recogniser: it is shrunk,
+blurred, its colour halved, its blocks quantised. `shuffle_and_rotate` is for transfer to
+networks we do not know. All take (n, channels, height, width) float32 levels, give the same
+shape, treat each of the n copies differently, and let gradients through. Random numbers come
+from the generator's own device, so that one on the CPU draws alike for every device.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
-# Luminance quantisation at quality 50: ITU-T T.81, table K.1.
-_JPEG_LUMINANCE = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
+_SMALLEST_SCALE = 0.5
+_LARGEST_SIGMA = 1.0
+# JPEG's qualities; the quantisers of H.264 at CRF 18-28 lie among these.
+_QUALITIES = (40, 95)
+_LARGEST_ANGLE = math.radians(24)
+# Where a picture is cut in two for shuffling, as a share of its side.
+_CUTS = (0.3, 0.7)
 _BLOCK = 8
-_MOST_DEGREES = 24.0
+# JPEG's example tables (ITU-T T.81, annex K).
+_LUMA_STEPS = """
+    16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56
+    14 17 22 29 51 87 80 62  18 22 37 56 68 109 103 77  24 35 55 64 81 104 113 92
+    49 64 78 87 103 121 120 101  72 92 95 98 112 100 103 99"""
+_CHROMA_STEPS = """
+    17 18 24 47 99 99 99 99  18 21 26 66 99 99 99 99  24 26 56 99 99 99 99 99
+    47 66 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99
+    99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99"""
 
 
-@dataclass(frozen=True)
-class View:
+def publish(batch: Tensor, generator: Generator) -> Tensor:
+    """Return the copies (n, 3, h, w) as a site or a codec would pass them on."""
+    return compress(blur(rescale(batch, generator), generator), generator)
+
+
+def rescale(batch: Tensor, generator: Generator, smallest: float = _SMALLEST_SCALE) -> Tensor:
+    """Shrink each copy by a random factor from `smallest` to 1, and enlarge it again."""
+    scales = _uniform(generator, (len(batch),), smallest, 1.0).tolist()
+    copies = zip(batch.split(1), scales, strict=True)
+    return torch.cat([_there_and_back(copy, scale) for copy, scale in copies])
+
+
+def blur(batch: Tensor, generator: Generator, largest_sigma: float = _LARGEST_SIGMA) -> Tensor:
+    """Blur each copy by a Gaussian of random sigma, from 0 to `largest_sigma` pixels."""
+    sigmas = _uniform(generator, (len(batch),), 0.0, largest_sigma)
+    return gaussian_blur(batch, sigmas.to(batch), largest_sigma)
+
+
+def compress(
+    batch: Tensor, generator: Generator, qualities: tuple[int, int] = _QUALITIES
+) -> Tensor:
+    """Halve the colour planes and quantise all, each copy (3, h, w) at a random JPEG quality."""
+    scales = _step_scale(_uniform(generator, (len(batch),), *qualities)).to(batch)
+    luma = quantise(batch[:, :1], scales, _table(_LUMA_STEPS, batch))
+    chroma = quantise(halve(batch[:, 1:]), scales, _table(_CHROMA_STEPS, batch))
+    return torch.cat((luma, enlarge(chroma, batch.shape[-2:])), dim=1)
+
+
+def shuffle_and_rotate(batch: Tensor, generator: Generator) -> Tensor:
     """
-    One way in which a recogniser may come to see the picture.
+    Cut each copy in 2 x 2 blocks, swap them at random and rotate each by up to 24 degrees.
 
-    Attributes:
-        scale: of the picture before it becomes the network's input, 0.5 to 1.
-        blur: sigma in pixels, 0 to 1.
-        quality: of the quantisation, JPEG's scale.
-        order: which of the four quarters comes to which place.
-        degrees: by which each quarter is turned.
+    After Wang et al. 2024, "Boosting adversarial transferability by block shuffle and
+    rotation" (arXiv:2308.10299); unlike theirs, what a rotated block uncovers shows the
+    picture around it and not black.
     """
-
-    scale: float
-    blur: float
-    quality: float
-    order: tuple[int, ...]
-    degrees: tuple[float, ...]
-
-
-def draw_view(generator: torch.Generator) -> View:
-    """Return a random view; `generator` is of the CPU."""
-    scale, blur, quality, *turns = torch.rand(7, generator=generator).tolist()
-    order = torch.randperm(4, generator=generator).tolist()
-    return View(
-        scale=0.5 + 0.5 * scale,
-        blur=blur,
-        quality=60 + 35 * quality,
-        order=tuple(order),
-        degrees=tuple(_MOST_DEGREES * (2 * turn - 1) for turn in turns),
-    )
+    count = len(batch)
+    cuts = _uniform(generator, (count, 2), *_CUTS)
+    swaps = _uniform(generator, (count, 2), 0.0, 1.0) < 0.5
+    angles = _uniform(generator, (count, 2, 2), -_LARGEST_ANGLE, _LARGEST_ANGLE)
+    return rearrange(batch, *(draw.to(batch.device) for draw in (cuts, swaps, angles)))
 
 
-def as_seen(frames: Tensor, view: View, size: int) -> Tensor:
+def gaussian_blur(batch: Tensor, sigmas: Tensor, largest_sigma: float) -> Tensor:
+    """Blur each copy by its own sigma (n,), in pixels and at most `largest_sigma`; 0 is none."""
+    radius = math.ceil(3 * largest_sigma)
+    if radius == 0:
+        return batch
+    count, channels, height, width = batch.shape
+    # One grouped call takes a fifth of the time of a call per copy.
+    taps = _gaussian_taps(sigmas, radius).repeat_interleave(channels, 0)[:, None]
+    planes = batch.reshape(1, count * channels, height, width)
+    planes = F.pad(planes, (radius,) * 4, mode="replicate")
+    planes = F.conv2d(planes, taps[..., None], groups=count * channels)
+    planes = F.conv2d(planes, taps[..., None, :], groups=count * channels)
+    return planes.reshape(batch.shape)
+
+
+def halve(batch: Tensor) -> Tensor:
+    """Return the copies at half the size, rounded up, as 4:2:0 keeps colour."""
+    return F.avg_pool2d(batch, 2, ceil_mode=True, count_include_pad=False)
+
+
+def enlarge(batch: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Return the copies at the larger `size` (height, width)."""
+    return F.interpolate(batch, tuple(size), mode="bilinear", align_corners=False)
+
+
+def shrink(batch: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the copies at another `size` (height, width), without aliasing where smaller."""
+    if size == tuple(batch.shape[-2:]):
+        return batch
+    return F.interpolate(batch, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def quantise(batch: Tensor, scales: Tensor, table: Tensor) -> Tensor:
     """
-    Return (n, 3, size, size) RGB in [0, 1] as a network sees the frames.
+    Quantise 8 x 8 DCT blocks; gradients pass as if nothing had been rounded.
 
     Args:
-        frames: (n, 3, height, width) Y, Cb, Cr in levels of 0-255.
+        batch: (n, channels, height, width) levels.
+        scales: (n,), by which each copy's table is multiplied; no step falls below 1.
+        table: (8, 8) steps in levels, vertical frequency first.
     """
-    coded = quantised(subsampled(blurred(frames, view.blur)), view.quality)
-    rescaled = F.interpolate(
-        coded, scale_factor=view.scale, mode="bilinear", antialias=True, align_corners=False
-    )
-    return shuffled(resized(to_rgb(rescaled), size), view)
+    height, width = batch.shape[-2:]
+    steps = (scales.reshape(-1, 1, 1, 1, 1, 1) * table).round().clamp_min(1.0)
+    ratio = block_dct(batch) / steps
+    restored = inverse_block_dct(straight_through(ratio, ratio.round()) * steps)
+    return restored[..., :height, :width]
 
 
-def to_rgb(frames: Tensor) -> Tensor:
+def block_dct(batch: Tensor) -> Tensor:
+    """Return (n, channels, rows, columns, 8, 8): the orthonormal DCT of 8 x 8 blocks."""
+    height, width = batch.shape[-2:]
+    padded = F.pad(batch, (0, -width % _BLOCK, 0, -height % _BLOCK), mode="replicate")
+    blocks = padded.unflatten(3, (-1, _BLOCK)).unflatten(2, (-1, _BLOCK)).transpose(3, 4)
+    basis = _dct_basis(batch)
+    return basis @ blocks @ basis.T
+
+
+def inverse_block_dct(coefficients: Tensor) -> Tensor:
+    """Return (n, channels, height, width) of whole blocks: the inverse of `block_dct`."""
+    basis = _dct_basis(coefficients)
+    blocks = basis.T @ coefficients @ basis
+    return blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+
+def rearrange(batch: Tensor, cuts: Tensor, swaps: Tensor, angles: Tensor) -> Tensor:
     """
-    Return (n, 3, height, width) RGB in [0, 1] of Y, Cb, Cr levels.
-
-    BT.601, limited range, whatever the video's own matrix: recognisers differ more among
-    themselves than these do.
-    """
-    y = (frames[:, 0] - 16) * (255 / 219)
-    cb, cr = frames[:, 1] - 128, frames[:, 2] - 128
-    red = y + 1.5960 * cr
-    green = y - 0.3918 * cb - 0.8130 * cr
-    blue = y + 2.0172 * cb
-    return (torch.stack((red, green, blue), dim=1) / 255).clamp(0, 1)
-
-
-def resized(frames: Tensor, size: int) -> Tensor:
-    """Return the frames at size x size, their aspect given up as most recognisers do."""
-    return F.interpolate(
-        frames, size=(size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-
-
-def blurred(frames: Tensor, sigma: float) -> Tensor:
-    """Return the frames blurred by a Gaussian of `sigma` pixels, edges repeated."""
-    if sigma < 0.1:
-        return frames
-    reach = math.ceil(3 * sigma)
-    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=frames.device) / sigma) ** 2)
-    taps = (taps / taps.sum()).to(frames)
-    channels = frames.shape[1]
-    padded = F.pad(frames, (reach, reach, reach, reach), mode="replicate")
-    rows = F.conv2d(padded, taps.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
-    return F.conv2d(rows, taps.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
-
-
-def subsampled(frames: Tensor) -> Tensor:
-    """Return the frames with chroma as 4:2:0 leaves it: means of two by two."""
-    size = frames.shape[-2:]
-    chroma = F.avg_pool2d(frames[:, 1:], 2, ceil_mode=True, count_include_pad=False)
-    chroma = F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
-    return torch.cat((frames[:, :1], chroma[..., : size[0], : size[1]]), dim=1)
-
-
-def quantised(frames: Tensor, quality: float) -> Tensor:
-    """
-    Return the frames after rounding the cosine transform of their 8 x 8 blocks.
-
-    Rounding has no gradient; this one passes it through unchanged (Bengio et al. 2013).
+    Cut each copy in 2 x 2 blocks, swap and rotate them.
 
     Args:
-        quality: JPEG's scale, 1 to 100.
+        batch: (n, channels, height, width).
+        cuts: (n, 2) where rows and columns are cut, as a share of the side.
+        swaps: (n, 2) bool, whether the two parts change places.
+        angles: (n, 2, 2) radians, by which each block is rotated around its middle.
     """
-    scale = 50 / quality if quality < 50 else 2 - quality / 50
-    steps = (torch.tensor(_JPEG_LUMINANCE, device=frames.device) * scale).clamp_min(1).to(frames)
-    basis = cosine_basis().to(frames)
-    blocks, size = _blocks(frames)
-    coefficients = basis @ blocks @ basis.T / steps
-    rounded = coefficients + (coefficients.round() - coefficients).detach()
-    return _joined(basis.T @ (rounded * steps) @ basis, size)
+    height, width = batch.shape[-2:]
+    row, row_part, row_middle = _shuffled(height, cuts[:, 0], swaps[:, 0])
+    column, column_part, column_middle = _shuffled(width, cuts[:, 1], swaps[:, 1])
+    copy = torch.arange(len(batch), device=batch.device)[:, None, None]
+    angle = angles[copy, row_part[:, :, None], column_part[:, None, :]]
+    down, right = (row - row_middle)[:, :, None], (column - column_middle)[:, None, :]
+    y = row_middle[:, :, None] + angle.cos() * down + angle.sin() * right
+    x = column_middle[:, None, :] + angle.cos() * right - angle.sin() * down
+    grid = torch.stack((2 * x / width - 1, 2 * y / height - 1), dim=-1).to(batch)
+    return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
 
 
-def cosine_basis() -> Tensor:
-    """Return (8, 8), the orthonormal DCT-II: row k is the k-th cosine."""
-    k, n = torch.arange(_BLOCK)[:, None], torch.arange(_BLOCK)[None, :]
-    basis = torch.cos(math.pi * (2 * n + 1) * k / (2 * _BLOCK)) * math.sqrt(2 / _BLOCK)
-    basis[0] /= math.sqrt(2)
-    return basis
+def straight_through(value: Tensor, exact: Tensor) -> Tensor:
+    """Return `exact`, with the gradient of `value`."""
+    return value + (exact - value).detach()
 
 
-def shuffled(frames: Tensor, view: View) -> Tensor:
+def _uniform(generator: Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    draws = torch.rand(shape, generator=generator, device=generator.device)
+    return low + (high - low) * draws
+
+
+def _there_and_back(copy: Tensor, scale: float) -> Tensor:
+    height, width = copy.shape[-2:]
+    small = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return shrink(shrink(copy, small), (height, width))
+
+
+def _gaussian_taps(sigmas: Tensor, radius: int) -> Tensor:
+    """Return (n, 2 radius + 1), each row summing to 1."""
+    distance = torch.arange(-radius, radius + 1, dtype=sigmas.dtype, device=sigmas.device)
+    # A sigma of 0 would divide by it; with this one the middle tap alone is above 0.
+    taps = torch.exp(-0.5 * (distance / sigmas[:, None].clamp_min(1e-2)).square())
+    return taps / taps.sum(dim=1, keepdim=True)
+
+
+def _step_scale(quality: Tensor) -> Tensor:
+    """Return by what a JPEG encoder multiplies its tables at a quality of 1-100 (libjpeg)."""
+    return torch.where(quality < 50, 50 / quality, 2 - quality / 50)
+
+
+def _table(steps: str, like: Tensor) -> Tensor:
+    values = [float(step) for step in steps.split()]
+    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(_BLOCK, _BLOCK)
+
+
+def _dct_basis(like: Tensor) -> Tensor:
+    """Return (8, 8): a row for each frequency of the orthonormal DCT-II."""
+    place = torch.arange(_BLOCK, dtype=like.dtype, device=like.device)
+    basis = torch.cos(torch.pi / _BLOCK * (place[None] + 0.5) * place[:, None])
+    basis[0] *= math.sqrt(0.5)
+    return basis * math.sqrt(2 / _BLOCK)
+
+
+def _shuffled(size: int, cut: Tensor, swap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
-    Return the frames with their quarters turned and moved.
+    Return where each place of one axis takes its sample from, all (n, size).
 
-    Block shuffle and rotation (BSR, Wang et al. 2024) keeps the gradient from fitting one
-    network's attention. Quarters are equal here; theirs have random sizes.
+    Returns:
+        The source's place in pixels (of pixel middles), its part (0 or 1), that part's middle.
     """
-    height, width = (side // 2 for side in frames.shape[-2:])
-    quarters = [
-        frames[..., top : top + height, left : left + width]
-        for top in (0, height)
-        for left in (0, width)
-    ]
-    turned = [_turned(q, d) for q, d in zip(quarters, view.degrees, strict=True)]
-    a, b, c, d = (turned[place] for place in view.order)
-    return torch.cat((torch.cat((a, b), dim=3), torch.cat((c, d), dim=3)), dim=2)
-
-
-def _blocks(frames: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    height, width = frames.shape[-2:]
-    padded = F.pad(frames, (0, -width % _BLOCK, 0, -height % _BLOCK), mode="replicate")
-    n, channels, rows, columns = padded.shape
-    blocks = padded.view(n, channels, rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK)
-    return blocks.transpose(3, 4), (height, width)
-
-
-def _joined(blocks: Tensor, size: tuple[int, int]) -> Tensor:
-    n, channels, rows, columns = blocks.shape[:4]
-    frames = blocks.transpose(3, 4).reshape(n, channels, rows * _BLOCK, columns * _BLOCK)
-    return frames[..., : size[0], : size[1]]
-
-
-def _turned(frames: Tensor, degrees: float) -> Tensor:
-    angle = math.radians(degrees)
-    cos, sin = math.cos(angle), math.sin(angle)
-    matrix = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).to(frames)
-    grid = F.affine_grid(matrix.expand(len(frames), 2, 3), list(frames.shape), align_corners=False)
-    return F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
+    place = torch.arange(size, device=cut.device) + 0.5
+    border = (cut * size).round()[:, None]
+    # To swap two parts is to roll the axis by the first one's length.
+    source = (place + torch.where(swap[:, None], border, 0.0)) % size
+    part = (source >= border).long()
+    return source, part, torch.where(part == 0, border / 2, (border + size) / 2)

@@ -1,124 +1,323 @@
-"""Networks that stand in for those we cannot ask: loaded as named, or an error that helps."""
-
 from __future__ import annotations
 
+import pickle
+import urllib.error
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from pipeline.errors import SurrogateUnavailable
 from pipeline.settings import Settings
-from pipeline.surrogate import load_surrogates
-from tests.pipeline.networks import Small, picture, settings_for, state_dict, torchscript
+from pipeline.surrogate import Surrogates, load_surrogates
+from pipeline.torchvision_import import import_torchvision
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 
-def test_the_embedded_way_loads_nothing() -> None:
+class Small(nn.Module):
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, 4, 5, stride=4)
+        self.linear = nn.Linear(4, 6)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.linear(torch.relu(self.convolution(picture)).mean(dim=(2, 3)))
+
+
+class Detached(Small):
+    def forward(self, picture: Tensor) -> Tensor:
+        return super().forward(picture).detach()
+
+
+class Fixed(nn.Module):
+    """Takes pictures of 32 x 32 only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * 32 * 32, 4)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.linear(picture.flatten(1))
+
+
+class Constant(Small):
+    def forward(self, picture: Tensor) -> Tensor:
+        return super().forward(0 * picture)
+
+
+class Dictionary(Small):
+    def forward(self, picture: Tensor) -> dict[str, Tensor]:
+        return {"out": super().forward(picture)}
+
+
+def seeded(build):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build().eval()
+
+
+def scripted(path: Path, module: nn.Module, side: int = 224, channels: int = 3) -> Path:
+    example = torch.rand(1, channels, side, side)
+    torch.jit.trace(module, example, strict=False).save(path)
+    return path
+
+
+def state_dict(path: Path, name: str, **options: object) -> Path:
+    models = import_torchvision().models
+    torch.save(seeded(lambda: models.get_model(name, weights=None, **options)).state_dict(), path)
+    return path
+
+
+def load(*names: str, **weights: Path) -> Surrogates:
+    surrogates = load_surrogates(Settings(surrogates=names, weights=weights, device="cpu"))
+    assert surrogates is not None
+    return surrogates
+
+
+def refusal(*names: str, **weights: Path) -> str:
+    with pytest.raises(SurrogateUnavailable) as caught:
+        load(*names, **weights)
+    message = caught.value.message
+    assert "\n" not in message
+    assert "surrogate: embedded" in message or "`embedded` alone" in message
+    assert pickle.loads(pickle.dumps(caught.value)).message == message
+    return message
+
+
+def test_the_embedded_way_has_no_surrogates():
     assert load_surrogates(Settings()) is None
 
 
-def test_a_torchscript_file_is_loaded_by_its_entry_or_by_its_path(tmp_path: Path) -> None:
-    file = torchscript(tmp_path / "mine.pt")
-    for settings in (settings_for("mine", file), settings_for(str(file))):
-        loaded = load_surrogates(settings)
-        assert loaded is not None
-        assert loaded.names == settings.surrogates
-        assert loaded.top1(picture()[None].repeat(3, 1, 1, 1)).shape == (1, 3)
+def test_a_state_dict_of_a_torchvision_classifier_is_loaded(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "squeezenet1_1")
+    surrogates = load("squeezenet1_1", squeezenet1_1=path)
+    (network,) = surrogates.networks
+    assert surrogates.names == ("squeezenet1_1",)
+    assert surrogates.device == torch.device("cpu")
+    assert network.taps
+    loaded, saved = network.module.state_dict(), torch.load(path, weights_only=True)
+    assert all(torch.equal(loaded[key], saved[key]) for key in saved)
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small"])
-def test_a_state_dict_makes_torchvisions_network_of_that_name(tmp_path: Path, name: str) -> None:
-    file = state_dict(tmp_path / "weights.pth", name, classes=7)
-    loaded = load_surrogates(settings_for(name, file))
-    assert loaded is not None
-    (network,) = loaded.networks
-    assert len(network.layers) == 2
-    features = network.features(torch.rand(2, 3, 224, 224))
-    assert [f.dim() for f in features] == [4, 4, 2]
-    assert features[-1].shape == (2, 7)
+def test_a_loaded_network_is_in_eval_mode_and_its_parameters_are_frozen(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "mobilenet_v3_small")
+    (network,) = load("mobilenet_v3_small", mobilenet_v3_small=path).networks
+    assert not any(part.training for part in network.module.modules())
+    assert not any(parameter.requires_grad for parameter in network.module.parameters())
 
 
-def test_a_transformer_has_tokens_for_features(tmp_path: Path) -> None:
-    file = state_dict(tmp_path / "vit.pth", "vit_b_32")
-    loaded = load_surrogates(settings_for("vit_b_32", file))
-    assert loaded is not None
-    assert [f.dim() for f in loaded.networks[0].features(torch.rand(1, 3, 224, 224))] == [3, 3, 2]
+def test_a_network_that_was_trained_on_other_classes_is_loaded(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "shufflenet_v2_x0_5", num_classes=7)
+    surrogates = load("shufflenet_v2_x0_5", shufflenet_v2_x0_5=path)
+    assert surrogates.top1(torch.rand(2, 3, 30, 40) * 255).max() < 7
 
 
-def test_several_networks_answer_each_for_itself(tmp_path: Path) -> None:
-    files = {name: torchscript(tmp_path / f"{name}.pt", seed) for seed, name in enumerate("ab")}
-    loaded = load_surrogates(Settings(surrogates=("a", "b"), weights=files, device="cpu"))
-    assert loaded is not None
-    assert loaded.top1(picture()[None]).shape == (2, 1)
+def test_old_names_of_densenet_s_layers_are_understood(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "densenet121")
+    state = torch.load(path, weights_only=True)
+    old = {
+        key.replace("norm1", "norm.1").replace("conv2", "conv.2"): value
+        for key, value in state.items()
+    }
+    assert old.keys() != state.keys()
+    torch.save(old, path)
+    assert load("densenet121", densenet121=path).names == ("densenet121",)
 
 
-def test_no_parameter_takes_a_gradient(tmp_path: Path) -> None:
-    loaded = load_surrogates(settings_for("a", torchscript(tmp_path / "a.pt")))
-    assert loaded is not None
-    assert not any(p.requires_grad for p in loaded.networks[0].module.parameters())
+def test_mnasnet_whose_loading_needs_the_file_s_metadata_is_loaded(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "mnasnet0_5")
+    assert load("mnasnet0_5", mnasnet0_5=path).names == ("mnasnet0_5",)
 
 
-def test_weights_that_cannot_be_downloaded_are_an_error_that_says_how_to_get_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def unreachable(*_args: object, **_kwargs: object) -> None:
-        raise URLError("no route to host")
+def test_a_torchscript_file_serves_under_a_name_of_one_s_own(tmp_path):
+    module = seeded(Small)
+    path = scripted(tmp_path / "mine.pt", module)
+    surrogates = load("faces", faces=path)
+    (network,) = surrogates.networks
+    assert (surrogates.names, network.taps, network.input_size) == (("faces",), (), 224)
+    batch = torch.rand(2, 3, 30, 40) * 255
+    expected = module(network._prepare(batch)).argmax(dim=1)
+    assert torch.equal(surrogates.top1(batch), expected[None])
 
-    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", unreachable)
-    with pytest.raises(SurrogateUnavailable) as caught:
-        load_surrogates(settings_for("resnet18"))
-    message = caught.value.message
-    for part in ("resnet18-f37072fd.pth", str(tmp_path), "weights.resnet18", "no route to host"):
-        assert part in message
-    assert capfd.readouterr().err == ""
+
+def test_a_torchscript_file_may_stand_for_a_torchvision_name(tmp_path):
+    assert load("resnet18", resnet18=scripted(tmp_path / "w.pt", seeded(Small))).names
+
+
+def test_a_name_may_itself_be_a_path_of_which_the_report_shows_the_file_only(tmp_path):
+    path = scripted(tmp_path / "mine.pt", seeded(Small))
+    assert load(str(path)).names == ("mine.pt",)
+
+
+def test_a_frozen_torchscript_file_is_loaded(tmp_path):
+    traced = torch.jit.trace(seeded(Small), torch.rand(1, 3, 224, 224))
+    path = tmp_path / "frozen.pt"
+    torch.jit.freeze(traced).save(path)
+    assert load("frozen", frozen=path).names == ("frozen",)
+
+
+def test_several_networks_answer_each_in_a_row_of_its_own(tmp_path):
+    small = scripted(tmp_path / "mine.pt", seeded(Small))
+    squeeze = state_dict(tmp_path / "w.pth", "squeezenet1_1")
+    surrogates = load("mine", "squeezenet1_1", mine=small, squeezenet1_1=squeeze)
+    answers = surrogates.top1(torch.rand(3, 3, 30, 40) * 255)
+    assert answers.shape == (2, 3)
+    assert answers.dtype == torch.int64
+    assert surrogates.names == ("mine", "squeezenet1_1")
+
+
+def test_the_same_name_twice_counts_once(tmp_path):
+    path = scripted(tmp_path / "mine.pt", seeded(Small))
+    assert load("mine", "mine", mine=path).names == ("mine",)
+
+
+def test_loading_leaves_the_global_random_numbers_alone(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "squeezenet1_1")
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    load("squeezenet1_1", squeezenet1_1=path)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_embedded_beside_a_network_is_refused():
+    assert "resnet18" in refusal("embedded", "resnet18")
+
+
+def test_no_name_at_all_is_refused():
+    refusal()
+
+
+def test_an_unknown_name_is_answered_with_near_ones():
+    message = refusal("resnet19")
+    assert "'resnet19' is not known" in message
+    assert "resnet18" in message
+    assert "weights: {resnet19: FILE}" in message
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    "name",
+    ["fasterrcnn_resnet50_fpn", "deeplabv3_resnet50", "quantized_resnet18", "r3d_18"],
+)
+def test_models_that_are_no_classifiers_of_pictures_are_refused(name):
+    message = refusal(name)
+    assert name in message
+    assert "classifier such as resnet18" in message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert str(tmp_path / "no.pt") in refusal("mine", mine=tmp_path / "no.pt")
+    assert "no.pth" in refusal(str(tmp_path / "no.pth"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network\n", b"PK\x03\x04" + bytes(500)])
+def test_a_file_that_is_something_else_is_named_with_the_reason(tmp_path, content):
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    assert f"{path} cannot be read" in refusal("squeezenet1_1", squeezenet1_1=path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_state_dict_is_named(tmp_path, share):
+    path = state_dict(tmp_path / "w.pth", "squeezenet1_1")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert f"{path} cannot be read" in refusal("squeezenet1_1", squeezenet1_1=path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_torchscript_file_is_named(tmp_path, share):
+    path = scripted(tmp_path / "mine.pt", seeded(Small))
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert str(path) in refusal("mine", mine=path)
+
+
+def test_a_damaged_torchscript_file_is_named(tmp_path):
+    path = scripted(tmp_path / "mine.pt", seeded(Small))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"constants.pkl") + 40
+    content[place : place + 400] = bytes(400)
+    path.write_bytes(content)
+    assert str(path) in refusal("mine", mine=path)
+
+
+def test_a_state_dict_of_another_network_is_named(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "squeezenet1_1")
+    message = refusal("mobilenet_v3_small", mobilenet_v3_small=path)
+    assert f"{path} is not a state dict of torchvision's mobilenet_v3_small" in message
+    assert "Missing key" in message
+
+
+class Hostile:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.trace,)
+
+
+def test_code_in_a_pickled_file_is_not_run(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"weight": Hostile(tmp_path / "trace")}, path)
+    assert str(path) in refusal("squeezenet1_1", squeezenet1_1=path)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3), [torch.zeros(3)], {}, {"state": {}}])
+def test_a_file_of_other_values_is_told_how_to_be_made(tmp_path, value):
+    path = tmp_path / "w.pth"
+    torch.save(value, path)
+    assert "torch.save(network.state_dict(), FILE)" in refusal("squeezenet1_1", squeezenet1_1=path)
+
+
+def test_a_state_dict_under_a_name_of_one_s_own_is_refused(tmp_path):
+    path = state_dict(tmp_path / "w.pth", "squeezenet1_1")
+    assert "torch.jit.trace" in refusal("mine", mine=path)
+
+
+@pytest.mark.parametrize(
+    ("module", "side", "channels", "reason"),
     [
-        ("resnet81", "Did you mean resnet18"),
-        ("fasterrcnn_resnet50_fpn", "is not a classifier"),
-        ("/nowhere/mine.pt", "is not a file"),
+        (Fixed, 32, 3, "does not work on (n, 3, 224, 224)"),
+        (lambda: Small(channels=1), 224, 1, "does not work on (n, 3, 224, 224)"),
+        (Dictionary, 224, 3, "not a tensor"),
+        (Detached, 224, 3, "passes no usable gradient"),
+        (Constant, 224, 3, "passes no usable gradient"),
     ],
 )
-def test_a_name_that_means_nothing_is_an_error_with_the_next_step(name: str, words: str) -> None:
-    with pytest.raises(SurrogateUnavailable, match=words):
-        load_surrogates(settings_for(name))
+def test_a_network_that_cannot_be_differentiated_is_refused(
+    tmp_path, module, side, channels, reason
+):
+    path = scripted(tmp_path / "mine.pt", seeded(module), side, channels)
+    message = refusal("mine", mine=path)
+    assert str(path) in message
+    assert reason in message
 
 
-def test_files_that_are_no_network_are_refused_by_name(tmp_path: Path) -> None:
-    script = torchscript(tmp_path / "whole.pt").read_bytes()
-    weights = state_dict(tmp_path / "whole.pth", "squeezenet1_1").read_bytes()
-    torch.save({"words": ["no", "tensors"]}, tmp_path / "words.pth")
-    torch.save({"layer.bias": torch.zeros(5)}, tmp_path / "other.pth")
-    (tmp_path / "cut.pt").write_bytes(script[: len(script) // 2])
-    (tmp_path / "cut.pth").write_bytes(weights[: len(weights) // 2])
-    (tmp_path / "empty.pth").write_bytes(b"")
-    (tmp_path / "junk.pth").write_bytes(b"junk" * 1000)
-    for file in ("cut.pt", "cut.pth", "empty.pth", "junk.pth", "words.pth", "other.pth"):
-        with pytest.raises(SurrogateUnavailable, match=f"squeezenet1_1: .*{file}"):
-            load_surrogates(settings_for("squeezenet1_1", tmp_path / file))
+def test_weights_that_cannot_be_downloaded_are_named_with_where_to_put_them(tmp_path, monkeypatch):
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    message = refusal("resnet18")
+    checkpoints = tmp_path / "hub" / "checkpoints"
+    assert f"{checkpoints}/resnet18-f37072fd.pth" in message
+    assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in message
+    assert "no route to host" in message
+    assert "weights: {resnet18: FILE}" in message
+    assert list(checkpoints.iterdir()) == []
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
-    torch.save(Small(), tmp_path / "pickled.pth")  # a whole pickled object, not a state dict
-    with pytest.raises(SurrogateUnavailable):
-        load_surrogates(settings_for("squeezenet1_1", tmp_path / "pickled.pth"))
+def test_weights_in_torch_s_cache_are_taken_without_the_network(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    state_dict(tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth", "squeezenet1_1")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert load("squeezenet1_1").names == ("squeezenet1_1",)
 
 
-def test_a_network_for_other_inputs_is_refused(tmp_path: Path) -> None:
-    gray = torch.jit.trace(torch.nn.Conv2d(1, 4, 3), torch.zeros(1, 1, 8, 8))
-    gray.save(str(tmp_path / "gray.pt"))
-    with pytest.raises(SurrogateUnavailable, match=r"does not take a picture \(1, 3, 224, 224\)"):
-        load_surrogates(settings_for("gray", tmp_path / "gray.pt"))
-
-
-def test_cuda_without_a_gpu_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    settings = Settings(surrogates=("a",), weights={"a": torchscript(tmp_path / "a.pt")})
-    assert load_surrogates(settings) is not None
-    forced = Settings(surrogates=("a",), weights=settings.weights, device="cuda")
-    with pytest.raises(SurrogateUnavailable, match="finds no GPU"):
-        load_surrogates(forced)
+def test_asking_for_cuda_without_one_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SurrogateUnavailable, match="cuda"):
+        load_surrogates(Settings(surrogates=("resnet18",), device="cuda"))

@@ -1,115 +1,205 @@
-"""What happens to a picture on its way to a recogniser, with gradients."""
-
 from __future__ import annotations
 
-import cv2
-import numpy as np
+import math
+
 import pytest
 import torch
+from torch import Generator, Tensor
 
 from pipeline.transforms import (
-    View,
-    as_seen,
-    blurred,
-    cosine_basis,
-    draw_view,
-    quantised,
-    resized,
-    shuffled,
-    subsampled,
-    to_rgb,
+    block_dct,
+    blur,
+    compress,
+    enlarge,
+    gaussian_blur,
+    halve,
+    inverse_block_dct,
+    publish,
+    quantise,
+    rearrange,
+    rescale,
+    shrink,
+    shuffle_and_rotate,
+    straight_through,
 )
-from tests.pipeline.networks import picture
 
-NEUTRAL = View(scale=1.0, blur=0.0, quality=100.0, order=(0, 1, 2, 3), degrees=(0.0,) * 4)
-
-
-@pytest.mark.parametrize(("height", "width"), [(96, 128), (97, 131), (33, 16)])
-def test_every_view_has_the_networks_size_and_passes_gradients(height: int, width: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(5):
-        frames = picture(height, width)[None].requires_grad_()
-        seen = as_seen(frames, draw_view(generator), 64)
-        assert seen.shape == (1, 3, 64, 64)
-        assert seen.min() >= 0
-        assert seen.max() <= 1
-        (gradient,) = torch.autograd.grad(seen.sum(), frames)
-        assert torch.isfinite(gradient).all()
-        assert (gradient != 0).float().mean() > 0.5
+RANDOM = [rescale, blur, compress, publish, shuffle_and_rotate]
 
 
-def test_views_follow_from_the_generator_and_stay_in_their_ranges() -> None:
-    views = [draw_view(torch.Generator().manual_seed(seed)) for seed in range(200)]
-    assert views[7] == draw_view(torch.Generator().manual_seed(7))
-    assert len(set(views)) == len(views)
-    for view in views:
-        assert 0.5 <= view.scale <= 1
-        assert 0 <= view.blur <= 1
-        assert 60 <= view.quality <= 95
-        assert sorted(view.order) == [0, 1, 2, 3]
-        assert all(-24 <= d <= 24 for d in view.degrees)
+def generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
 
 
-def test_a_view_of_whole_quarters_is_the_picture_itself() -> None:
-    frames = resized(to_rgb(picture()[None]), 64)
-    torch.testing.assert_close(shuffled(frames, NEUTRAL), frames, atol=1e-5, rtol=0)
+def picture(count: int = 1, height: int = 40, width: int = 56) -> Tensor:
+    """Smooth content and noise, within the levels of video."""
+    noise = torch.rand(count, 3, height, width, generator=generator(5))
+    ramp = torch.linspace(40, 200, width).expand(count, 3, height, width)
+    return ramp + 30 * noise
 
 
-def test_quarters_come_to_their_places() -> None:
-    frames = torch.zeros(1, 1, 8, 8)
-    frames[..., :4, :4], frames[..., :4, 4:], frames[..., 4:, :4] = 1, 2, 3
-    moved = shuffled(frames, View(1.0, 0.0, 100.0, (3, 2, 1, 0), (0.0,) * 4))
-    assert [moved[0, 0, y, x].item() for y, x in ((0, 0), (0, 7), (7, 0), (7, 7))] == [0, 3, 2, 1]
+def high_frequency(batch: Tensor) -> float:
+    return float((batch - gaussian_blur(batch, torch.full((len(batch),), 1.0), 1.0)).std())
 
 
-def test_the_cosines_are_orthonormal() -> None:
-    basis = cosine_basis()
-    torch.testing.assert_close(basis @ basis.T, torch.eye(8), atol=1e-6, rtol=0)
-    block = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
-    ours = (basis @ torch.from_numpy(block) @ basis.T).numpy()
-    np.testing.assert_allclose(ours, cv2.dct(block), atol=1e-5)
+@pytest.mark.parametrize("transform", RANDOM)
+@pytest.mark.parametrize("size", [(40, 56), (33, 47), (17, 18)])
+def test_transforms_keep_shape_and_range(transform, size):
+    batch = picture(3, *size)
+    result = transform(batch, generator())
+    assert result.shape == batch.shape
+    assert result.isfinite().all()
+    assert result.min() > 0
+    assert result.max() < 290
 
 
-def test_quantising_takes_more_the_lower_the_quality() -> None:
-    frames = picture(97, 131)[None]
-    errors = [(quantised(frames, q) - frames).square().mean().item() for q in (95, 75, 50, 10)]
-    assert errors == sorted(errors)
-    assert errors[0] > 0
-    assert quantised(frames, 75).shape == frames.shape
+@pytest.mark.parametrize("transform", RANDOM)
+def test_gradients_reach_nearly_every_sample(transform):
+    batch = picture(2).requires_grad_()
+    (gradient,) = torch.autograd.grad(transform(batch, generator()).square().sum(), batch)
+    assert gradient.isfinite().all()
+    assert (gradient != 0).float().mean() > 0.7
 
 
-def test_quantising_passes_the_gradient_through() -> None:
-    frames = picture(32, 32)[None].requires_grad_()
-    (gradient,) = torch.autograd.grad(quantised(frames, 75).sum(), frames)
-    torch.testing.assert_close(gradient, torch.ones_like(gradient), atol=1e-4, rtol=0)
+@pytest.mark.parametrize("transform", RANDOM)
+def test_the_same_seed_gives_the_same_copies_and_another_seed_others(transform):
+    batch = picture(2)
+    first, second, other = (transform(batch, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
 
 
-def test_subsampling_leaves_luma_and_takes_fine_chroma() -> None:
-    frames = torch.full((1, 3, 32, 32), 128.0)
-    frames[:, :, :, ::2] += 20
-    halved = subsampled(frames)
-    assert torch.equal(halved[:, 0], frames[:, 0])
-    assert halved[:, 1:].std() < 0.1
+@pytest.mark.parametrize("transform", RANDOM)
+def test_each_copy_is_treated_differently(transform):
+    batch = picture(1).expand(4, -1, -1, -1)
+    copies = transform(batch, generator())
+    assert not any(torch.equal(copies[0], copy) for copy in copies[1:])
 
 
-def test_a_blur_keeps_the_mean_and_takes_detail() -> None:
-    frames = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    soft = blurred(frames, 1.0)
-    assert soft.mean().item() == pytest.approx(frames.mean().item(), abs=0.01)
-    assert soft.std() < 0.5 * frames.std()
-    assert blurred(frames, 0.0) is frames
+@pytest.mark.parametrize("transform", RANDOM)
+def test_global_random_numbers_are_not_touched(transform):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    transform(picture(2), generator())
+    assert torch.equal(torch.rand(4), expected)
 
 
-@pytest.mark.parametrize(
-    ("ycc", "rgb"),
-    [
-        ((16, 128, 128), (0, 0, 0)),
-        ((235, 128, 128), (255, 255, 255)),
-        ((81, 90, 240), (255, 0, 0)),
-        ((41, 240, 110), (0, 0, 255)),
-    ],
-)
-def test_colours_are_those_of_bt601(ycc: tuple[int, ...], rgb: tuple[int, ...]) -> None:
-    frame = torch.tensor(ycc, dtype=torch.float32).view(1, 3, 1, 1)
-    found = (255 * to_rgb(frame)).flatten().tolist()
-    assert found == pytest.approx(rgb, abs=2)
+def test_a_batch_is_not_written_to():
+    batch = picture(2)
+    before = batch.clone()
+    for transform in RANDOM:
+        transform(batch, generator())
+    assert torch.equal(batch, before)
+
+
+def test_rescaling_by_one_and_blurring_by_nothing_change_nothing():
+    batch = picture(2)
+    assert torch.equal(rescale(batch, generator(), smallest=1.0), batch)
+    assert torch.equal(blur(batch, generator(), largest_sigma=0.0), batch)
+    assert torch.allclose(gaussian_blur(batch, torch.zeros(2), 1.0), batch)
+
+
+def test_rescaling_and_blurring_take_away_detail():
+    batch = picture(2)
+    assert high_frequency(rescale(batch, generator())) < 0.8 * high_frequency(batch)
+    assert high_frequency(blur(batch, generator())) < 0.9 * high_frequency(batch)
+
+
+def test_blur_has_the_gaussian_s_response():
+    """At f cycles per pixel a Gaussian leaves exp(-2 (pi f sigma)^2)."""
+    wave = torch.cos(2 * math.pi * torch.arange(64) / 8).expand(1, 1, 64, 64)
+    left = gaussian_blur(wave, torch.tensor([1.0]), 1.0)[0, 0, 32, 16:48].abs().max()
+    assert left == pytest.approx(math.exp(-2 * (math.pi / 8) ** 2), abs=0.01)
+
+
+def test_blur_and_compression_keep_a_flat_picture():
+    flat = torch.full((2, 3, 33, 47), 100.0)
+    assert torch.allclose(blur(flat, generator()), flat, atol=1e-3)
+    assert torch.allclose(rescale(flat, generator()), flat, atol=1e-3)
+    assert torch.allclose(compress(flat, generator(), (100, 100)), flat, atol=0.1)
+
+
+def test_the_cosine_transform_of_blocks_is_orthonormal():
+    batch = picture(2)
+    coefficients = block_dct(batch)
+    assert coefficients.shape == (2, 3, 5, 7, 8, 8)
+    assert torch.allclose(inverse_block_dct(coefficients), batch, atol=1e-3)
+    assert torch.allclose(coefficients.square().sum(), batch.square().sum(), rtol=1e-4)
+    assert coefficients[0, 0, 0, 0, 0, 0] == pytest.approx(8 * batch[0, 0, :8, :8].mean().item())
+
+
+def test_quantising_moves_coefficients_to_whole_steps_and_never_by_more_than_half():
+    batch = picture(1)
+    steps = torch.full((8, 8), 10.0)
+    result = quantise(batch, torch.tensor([1.0]), steps)
+    ratios = block_dct(result) / 10
+    assert torch.allclose(ratios, ratios.round(), atol=1e-3)
+    assert (block_dct(result) - block_dct(batch)).abs().max() <= 5.001
+
+
+def test_lower_quality_changes_more():
+    batch = picture(1)
+    best, worst = (compress(batch, generator(), (q, q)) for q in (95, 40))
+    assert (best - batch)[:, 0].std() < 0.5 * (worst - batch)[:, 0].std()
+
+
+def test_compression_halves_colour_but_not_luma():
+    batch = picture(1)
+    result = compress(batch, generator(), (100, 100))
+    assert (result - batch)[:, 0].abs().max() < 3
+    expected = enlarge(halve(batch[:, 1:]), (40, 56))
+    assert (result[:, 1:] - expected).abs().max() < 3
+    assert high_frequency(result[:, 1:]) < 0.5 * high_frequency(batch[:, 1:])
+
+
+@pytest.mark.parametrize(("size", "half"), [((40, 56), (20, 28)), ((33, 47), (17, 24))])
+def test_halving_rounds_odd_sizes_up_as_4_2_0_does(size, half):
+    assert halve(picture(1, *size)).shape[-2:] == half
+
+
+def test_shrinking_averages_instead_of_dropping_samples():
+    noise = torch.rand(1, 3, 64, 64, generator=generator())
+    # A sample of the small picture is drawn from 64 and not from the 4 nearest ones.
+    assert shrink(noise, (16, 16)).std() < 0.35 * noise.std()
+
+
+def still(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cuts, swaps and angles that leave a picture as it is."""
+    return (
+        torch.full((count, 2), 0.5),
+        torch.zeros(count, 2, dtype=torch.bool),
+        torch.zeros(count, 2, 2),
+    )
+
+
+def test_blocks_neither_swapped_nor_rotated_change_nothing():
+    batch = picture(2)
+    assert torch.allclose(rearrange(batch, *still(2)), batch, atol=1e-2)
+
+
+def test_swapped_blocks_change_places():
+    batch = picture(1)
+    cuts, swaps, angles = still(1)
+    swaps[0, 1] = True
+    expected = torch.cat((batch[..., 28:], batch[..., :28]), dim=-1)
+    assert torch.allclose(rearrange(batch, cuts, swaps, angles), expected, atol=1e-2)
+
+
+def test_a_block_rotates_around_its_own_middle_alone():
+    batch = picture(1, 40, 80)
+    cuts, swaps, angles = still(1)
+    angles[0, 0, 0] = math.pi / 2
+    result = rearrange(batch, cuts, swaps, angles)
+    assert torch.allclose(result[..., 20:, :], batch[..., 20:, :], atol=1e-2)
+    assert torch.allclose(result[..., :20, 40:], batch[..., :20, 40:], atol=1e-2)
+    inner, turned = batch[..., :20, 10:30], result[..., :20, 10:30]
+    quarter_turns = [torch.rot90(inner, turns, (-2, -1)) for turns in (1, 3)]
+    assert any(torch.allclose(turned, quarter, atol=1e-2) for quarter in quarter_turns)
+
+
+def test_straight_through_gives_the_exact_value_with_the_other_s_gradient():
+    value = torch.tensor([0.4, 1.6], requires_grad=True)
+    result = straight_through(2 * value, value.round())
+    assert torch.equal(result, torch.tensor([0.0, 2.0]))
+    (gradient,) = torch.autograd.grad(result.sum(), value)
+    assert torch.equal(gradient, torch.tensor([2.0, 2.0]))
