@@ -15,7 +15,6 @@ import http.client
 import pickle
 import re
 import sys
-import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from pipeline.device import choose_device
 from pipeline.errors import SurrogateUnavailable
 from pipeline.network import Network, choose_taps, similarity
 from pipeline.settings import EMBEDDED, Settings
+from pipeline.torchscript import load_torchscript
 from pipeline.torchvision_import import import_torchvision
 
 _FILE_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
@@ -136,14 +136,10 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _torchscript(path: Path) -> nn.Module:
-    with warnings.catch_warnings():
-        # TorchScript is deprecated as a way to make files; those that exist stay readable,
-        # and no other format carries a network together with its code.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            module = torch.jit.load(path, map_location="cpu")
-        except _UNREADABLE as error:
-            raise _unusable(path, error) from error
+    try:
+        module: nn.Module = load_torchscript(path)
+    except _UNREADABLE as error:
+        raise _unusable(path, error) from error
     if hasattr(module, "training"):  # a frozen archive has none: it is in eval mode for good
         module.eval()
     return module
