@@ -265,6 +265,27 @@ def test_a_still_picture_gets_a_still_change_between_anchors() -> None:
         assert np.array_equal(later.luma, protected[0].luma)
 
 
+def test_ground_that_a_texture_has_left_is_clean_at_once() -> None:
+    """A block of texture jumps farther than the flow can follow; no cut, no new anchor."""
+    frames = [block_on_flat_ground(at) for at in (20, 200)]
+    subject = protector(frames[0], every_n_frames=30)
+    results = [blank(frame) for frame in frames]
+    for frame, result in zip(frames, results, strict=True):
+        subject.protect(frame, result)
+    assert (subject.summary.anchors, subject.summary.cuts) == (1, 0)
+    for first, second in zip(*map(change, frames, results), strict=True):
+        share = 320 // first.shape[1]
+        left = (slice(90 // share, 150 // share), slice(20 // share, 80 // share))
+        assert np.abs(first[left]).mean() > 2.0
+        assert np.abs(second[left]).mean() < 0.3
+
+
+def block_on_flat_ground(x: int) -> Planes:
+    luma = np.full((256, 320), 120, np.uint8)
+    luma[90:150, x : x + 60] = scene(60, 60)
+    return from_luma(luma)
+
+
 def test_a_cut_starts_anew() -> None:
     frames = panning(4, seed=0) + panning(4, seed=9)
     subject = protector(frames[0], every_n_frames=30)

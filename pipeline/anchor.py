@@ -1,0 +1,149 @@
+"""
+Draw the change of anchor frames.
+
+At a small working size: stripes across the structure under the visibility map, then, where
+surrogates are given, refined against them. What becomes of the change on the frames between
+is `video`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.device import choose_device
+from pipeline.motion import Field, Flow, carry, scaled_flow, shrink
+from pipeline.parameters import PEAK_PER_BUDGET, Parameters
+from pipeline.perturbation import refine
+from pipeline.planes import Plane, Planes
+from pipeline.settings import Settings
+from pipeline.stripes import make_carriers, scale_of, stripes, working_size
+from pipeline.visibility import largest_change
+
+if TYPE_CHECKING:
+    from pipeline.surrogate import Surrogates
+
+# Gradient steps from the stripes alone, and from the anchor before, which needs fewer.
+_COLD_STEPS = 6
+_WARM_STEPS = 3
+# By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up.
+_SMOOTHING_SIGMA = 4.0
+# Stripes that are stretched or turned by more than this on average, as by a long zoom, start
+# anew. Rarely: at 0.25 the jumps cost more bits (3 %) than the distortion did.
+_LARGEST_DISTORTION = 0.6
+
+
+class Artist:
+    """Draws the change of anchor frames; remembers how the stripes moved, and the last change."""
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        parameters: Parameters,
+        settings: Settings,
+        surrogates: Surrogates | None,
+        seed: int,
+    ) -> None:
+        self._size = working_size(height, width)
+        self._scale = scale_of(*self._size)
+        self._budget = parameters.budget
+        self._strength = parameters.epsilon * parameters.video_strength
+        self._surrogates = surrogates
+        self.device = surrogates.device if surrogates else choose_device(settings)
+        # The CPU's generator on any device, so that a seed gives the same stripes everywhere.
+        self._generator = torch.Generator().manual_seed(seed)
+        self._carriers = make_carriers(self._scale, self._generator).to(self.device)
+        self._displacement: Field = np.zeros((*self._size, 2), np.float32)
+        self._pattern: Field | None = None
+        self._answers = self._answers_changed = 0
+        self.anchors = 0
+
+    @property
+    def surrogate_names(self) -> tuple[str, ...]:
+        return self._surrogates.names if self._surrogates else ()
+
+    @property
+    def top1_changed(self) -> float | None:
+        return self._answers_changed / self._answers if self._answers else None
+
+    def begin_shot(self, original: Planes) -> Field:
+        """Return the change of an anchor that has nothing to do with the one before."""
+        self._scatter()
+        return self._draw(original, None)
+
+    def continue_shot(self, original: Planes, flow: Flow) -> Field:
+        """Return the change of an anchor whose pixels came by `flow` from the one before."""
+        moved = carry(self._displacement, flow) + scaled_flow(flow, *self._size)
+        smoothed = cv2.GaussianBlur(moved, (0, 0), _SMOOTHING_SIGMA * self._scale)
+        self._displacement = np.asarray(smoothed, np.float32)
+        if _distortion(self._displacement) > _LARGEST_DISTORTION:
+            self._displacement[:] = self._displacement.mean(axis=(0, 1))
+        return self._draw(original, flow)
+
+    def _scatter(self) -> None:
+        """Sample the carriers at another place, so that no two shots share stripes."""
+        offset = torch.rand(2, generator=self._generator) * 512
+        self._displacement[:] = offset.numpy()
+
+    def _draw(self, original: Planes, flow: Flow | None) -> Field:
+        self.anchors += 1
+        luma = self._working(original.luma, original.level)
+        with torch.no_grad():
+            limit = largest_change(luma, self._scale, self._strength)
+            displacement = torch.from_numpy(self._displacement).to(self.device).permute(2, 0, 1)
+            pattern = limit * stripes(luma, displacement, self._carriers, self._scale)
+        if self._surrogates is None:
+            return _to_field(_within_budget(pattern[:2], self._budget))
+        return self._refine(original, luma, pattern, limit, flow)
+
+    def _refine(
+        self, original: Planes, luma: Tensor, pattern: Tensor, limit: Tensor, flow: Flow | None
+    ) -> Field:
+        assert self._surrogates is not None
+        chroma = (self._working(plane, original.level) for plane in (original.cb, original.cr))
+        frame = torch.stack((luma, *chroma))
+        start, steps = pattern, _COLD_STEPS
+        if self._pattern is not None and flow is not None:
+            moved = torch.from_numpy(carry(self._pattern, flow)).to(self.device).permute(2, 0, 1)
+            start, steps = torch.clamp(moved, -limit, limit), _WARM_STEPS
+        refined = refine(start, frame, limit, self._surrogates, steps, self._generator)
+        change = _within_budget(refined, self._budget)
+        self._ask(frame, change)
+        self._pattern = _to_field(change)
+        return self._pattern
+
+    def _ask(self, frame: Tensor, change: Tensor) -> None:
+        """Count the surrogates' first answers that the change turned."""
+        assert self._surrogates is not None
+        pair = torch.stack((frame, (frame + change).clamp(0, 255)))
+        answers = self._surrogates.top1(pair)
+        self._answers += len(answers)
+        self._answers_changed += int((answers[:, 0] != answers[:, 1]).sum())
+
+    def _working(self, plane: Plane, level: int) -> Tensor:
+        small = shrink(plane, *self._size).astype(np.float32)
+        return torch.from_numpy(small / level).to(self.device)
+
+
+def _distortion(displacement: Field) -> float:
+    """Return how far the displacement's gradient is from none, on average."""
+    samples = displacement[::8, ::8]  # it is smooth enough to be looked at here and there
+    steps = (np.abs(np.diff(samples, axis=axis)).sum() / (8 * samples.size) for axis in (0, 1))
+    return float(np.hypot(*steps))
+
+
+def _within_budget(change: Tensor, budget: float) -> Tensor:
+    """Return (channels, h, w) with no sample over 2.5 budgets and no channel's RMS over one."""
+    peak = PEAK_PER_BUDGET * budget
+    clipped = change.detach().clamp(-peak, peak)
+    rms = clipped.square().mean(dim=(1, 2), keepdim=True).sqrt()
+    return clipped * (budget / rms.clamp_min(budget))
+
+
+def _to_field(change: Tensor) -> Field:
+    return change.permute(1, 2, 0).contiguous().cpu().numpy()
