@@ -350,7 +350,9 @@ _CODEC_WORDS = {"libx264": "h264", "libx265": "hevc", "libvpx-vp9": "vp9"}
 def _reader_notes(reader: Reader, clock: VideoClock) -> list[str]:
     notes = []
     if reader.damaged_packets:
-        notes.append(f"{reader.damaged_packets} damaged packets of the original were passed over.")
+        count = reader.damaged_packets
+        packets = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
+        notes.append(f"{packets} passed over.")
     if reader.ended_early:
         notes.append("The original breaks off; what could be read of it is protected.")
     if clock.moved:
