@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +30,18 @@ COMMANDS = {
     "check-config": "say what is wrong with the configuration",
 }
 DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+def run() -> NoReturn:
+    """Carry out this process's command line and end the process."""
+    code = main()
+    if threading.active_count() > 1:
+        # A stage that was left behind inside FFmpeg: Python's own end would pull its
+        # memory from under it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(line: Sequence[str] | None = None) -> int:
@@ -120,4 +134,4 @@ def _unexpected(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -8,8 +8,10 @@ What can go wrong with one video, in words for the person who sent it.
     │  └─ UnsupportedMedia   sound, but we do not take it
     │     └─ LimitExceeded   larger than the operator allows
     ├─ SurrogateUnavailable  a named network cannot be loaded
+    ├─ OutOfMemory           more memory was needed than there is or than is allowed
     ├─ OutputFailed          the result cannot be written (disk, rights)
     └─ VerificationFailed    the result was written but does not read back right
+       └─ MetadataLeft       it still says what must not be said
     Cancelled                not an error; stands outside
 
 `ValueError` is for programmers, `PipelineError` for users. The codes are part of the
@@ -76,6 +78,12 @@ class SurrogateUnavailable(PipelineError):
     code = "surrogate_unavailable"
 
 
+class OutOfMemory(PipelineError):
+    """The machine, or `limits.worker_memory_gb`, has less memory than the video needs."""
+
+    code = "out_of_memory"
+
+
 class OutputFailed(PipelineError):
     """The protected file could not be written."""
 
@@ -88,6 +96,13 @@ class VerificationFailed(PipelineError):
 
     code = "verification_failed"
     retryable = True
+
+
+class MetadataLeft(VerificationFailed):
+    """The audit found in the result what must not be there; another try finds it again."""
+
+    code = "metadata_left"
+    retryable = False
 
 
 class Cancelled(Exception):

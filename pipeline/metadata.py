@@ -95,18 +95,19 @@ def audit(
     return Audit(_distinct(findings), _distinct(kept))
 
 
-def inventory(path: Path) -> tuple[str, ...]:
+def inventory(path: Path, cancelled: Callable[[], bool] = lambda: False) -> tuple[str, ...]:
     """
     Return what a file carries beside picture and sound, in words for a report.
 
     Of the packets only the first hundred of each stream are looked into.
 
     Raises:
+        Cancelled: `cancelled` said so.
         UnreadableMedia: FFmpeg cannot open the file.
         OSError: it cannot be read.
     """
     with open_media(path) as container:
-        packets = _look_into_packets(container, True, _PACKETS_OF_AN_INVENTORY)
+        packets = _look_into_packets(container, True, _PACKETS_OF_AN_INVENTORY, cancelled)
         streams = list(_stream_findings(container))
     signed = sum(packets.signatures.values(), Counter[str]())
     user_data = [f for _, f in packets.user_data]

@@ -80,7 +80,8 @@ def mastering_display(side_data: bytes) -> bytes:
     if display is None:
         return b""
     places = (*display.green, *display.blue, *display.red, *display.white)
-    luminance = (display.max_luminance, display.min_luminance)
+    most = 0xFFFF_FFFF
+    luminance = (min(most, display.max_luminance), min(most, display.min_luminance))
     return _box("mdcv", struct.pack(">8H2I", *(min(p, 0xFFFF) for p in places), *luminance))
 
 

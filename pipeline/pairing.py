@@ -6,7 +6,8 @@ By number where both have as many frames; else by time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -66,12 +67,12 @@ def frame_times(info: MediaInfo, limits: Limits) -> Times:
     """
     usual = 1 / info.video.frame_rate
     times: list[Fraction] = []
-    with Reader(_picture_only(info), frozenset(), limits) as reader:
-        for frame in _frames(reader):
-            time = time_of(frame)
-            after = times[-1] + usual if times else Fraction(0)
-            times.append(after if time is None else time)
-        damaged, ended = reader.damaged_packets, reader.ended_early
+    reader = Reader(_picture_only(info), frozenset(), limits)
+    for frame in _frames(reader):
+        time = time_of(frame)
+        after = times[-1] + usual if times else Fraction(0)
+        times.append(after if time is None else time)
+    damaged, ended = reader.damaged_packets, reader.ended_early
     if not times:
         raise UnreadableMedia(f"{info.path.name} has no frame that can be decoded.")
     seconds = np.array([float(time - times[0]) for time in times])
@@ -123,8 +124,8 @@ def chosen_frames(info: MediaInfo, numbers: list[int], limits: Limits) -> Iterat
     """Yield the frames of these ascending numbers; a repeated number yields its frame again."""
     wanted = iter(numbers)
     number = next(wanted, None)
-    with Reader(_picture_only(info), frozenset(), limits) as reader:
-        for at, frame in enumerate(_frames(reader)):
+    with closing(_frames(Reader(_picture_only(info), frozenset(), limits))) as frames:
+        for at, frame in enumerate(frames):
             while number == at:
                 yield frame
                 number = next(wanted, None)
@@ -213,7 +214,8 @@ def _picture_only(info: MediaInfo) -> MediaInfo:
     return replace(info, audio=(), subtitles=())
 
 
-def _frames(reader: Reader) -> Iterator[av.VideoFrame]:
-    for item in reader.items():
-        if isinstance(item, VideoItem):
-            yield item.frame
+def _frames(reader: Reader) -> Generator[av.VideoFrame, None, None]:
+    with closing(reader.items()) as items:
+        for item in items:
+            if isinstance(item, VideoItem):
+                yield item.frame

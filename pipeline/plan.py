@@ -16,6 +16,7 @@ from av.codec.codec import UnknownCodecError
 
 from pipeline import mp4
 from pipeline.errors import InvalidParameters
+from pipeline.masking import MAX_RATE, MIN_RATE
 from pipeline.parameters import AudioLevel, Parameters
 from pipeline.reader import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.settings import PRESETS, Settings
@@ -25,9 +26,15 @@ from pipeline.sidedata import parse_content_light, parse_mastering_display
 _MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"})
 _MP4_SUBTITLES = frozenset({"mov_text"})
 _MOV_AUDIO = _MP4_AUDIO - {"opus"}
+# mov_text becomes SubRip there.
+_MATROSKA_SUBTITLES = frozenset(
+    (
+        *("mov_text", "subrip", "srt", "ass", "ssa", "webvtt"),
+        *("dvdsub", "dvd_subtitle", "dvbsub", "dvb_subtitle", "pgssub", "hdmv_pgs_subtitle"),
+    )
+)
 # H.273 code points.
 _RGB_MATRIX, _BT709, _BT601 = 0, 1, 6
-_UNSPECIFIED = 2
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _AAC_BITS_PER_CHANNEL = 96_000
 
@@ -77,6 +84,7 @@ class AudioPlan:
     encoder: str | None
     layout: str
     bit_rate: int | None
+    is_masked: bool
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,8 @@ def plan_output(
     notes = list(info.dropped and [f"Not kept: {', '.join(info.dropped)}."])
     video = _plan_video(info.video, container, settings, notes)
     audio = tuple(_plan_audio(track, is_copied, notes) for track in info.audio)
-    return OutputPlan(container, video, audio, info.subtitles, tuple(notes))
+    subtitles = _plan_subtitles(info.subtitles, container, notes)
+    return OutputPlan(container, video, audio, subtitles, tuple(notes))
 
 
 def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
@@ -155,8 +164,20 @@ def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
 
 def _misfits(info: MediaInfo, is_copied: bool, audio_codecs: frozenset[str]) -> list[str]:
     sound = [t.codec for t in info.audio if is_copied and t.codec not in audio_codecs]
-    text = [t.codec for t in info.subtitles if t.codec not in _MP4_SUBTITLES]
+    text = [
+        t.codec
+        for t in info.subtitles
+        if t.codec not in _MP4_SUBTITLES and t.codec in _MATROSKA_SUBTITLES
+    ]
     return [f"{c} sound" for c in sound] + [f"{c} subtitles" for c in text]
+
+
+def _plan_subtitles(
+    tracks: tuple[SubtitleTrack, ...], container: str, notes: list[str]
+) -> tuple[SubtitleTrack, ...]:
+    fitting = _MATROSKA_SUBTITLES if container == "matroska" else _MP4_SUBTITLES
+    notes.extend(f"Not kept: {t.codec} subtitles." for t in tracks if t.codec not in fitting)
+    return tuple(t for t in tracks if t.codec in fitting)
 
 
 def _plan_video(
@@ -250,19 +271,25 @@ _OPTIONS_OF = {
 
 def _plan_audio(track: AudioTrack, is_copied: bool, notes: list[str]) -> AudioPlan:
     if is_copied:
-        return AudioPlan(track, None, track.layout, None)
+        return AudioPlan(track, None, track.layout, None, False)
+    is_masked = MIN_RATE <= track.sample_rate <= MAX_RATE
+    if not is_masked:
+        notes.append(
+            f"Sound of stream {track.index} is not masked: {track.sample_rate} Hz is outside"
+            f" {MIN_RATE}-{MAX_RATE}."
+        )
     layout = _known_layout(track)
     # A codec's ceiling is 6144 bits a frame of 1024 samples and channel.
     bit_rate = min(_AAC_BITS_PER_CHANNEL, 6 * track.sample_rate) * track.channels
     if _takes("aac", track.sample_rate, layout):
-        return AudioPlan(track, "aac", layout, bit_rate)
+        return AudioPlan(track, "aac", layout, bit_rate, is_masked)
     notes.append(
         f"Sound of stream {track.index} ({track.sample_rate} Hz, {track.layout})"
         " is beyond AAC and goes out lossless."
     )
     for encoder in ("flac", "pcm_s24le"):
         if _takes(encoder, track.sample_rate, layout):
-            return AudioPlan(track, encoder, layout, None)
+            return AudioPlan(track, encoder, layout, None, is_masked)
     raise InvalidParameters(
         f"Sound of stream {track.index} ({track.sample_rate} Hz, {track.channels} channels)"
         " fits no codec; use audio_level: none, which copies it.",
@@ -271,8 +298,16 @@ def _plan_audio(track: AudioTrack, is_copied: bool, notes: list[str]) -> AudioPl
 
 
 def _known_layout(track: AudioTrack) -> str:
-    """Return the layout's name; where the file only counts channels, one or two say enough."""
-    return {"1 channels": "mono", "2 channels": "stereo"}.get(track.layout, track.layout)
+    """Return the layout's name; where the file only counts channels, the usual one."""
+    return _USUAL_LAYOUTS.get(track.layout, track.layout)
+
+
+_USUAL_LAYOUTS = {
+    "1 channels": "mono",
+    "2 channels": "stereo",
+    "6 channels": "5.1",
+    "8 channels": "7.1",
+}
 
 
 def _takes(encoder: str, sample_rate: int, layout: str) -> bool:

@@ -9,17 +9,28 @@ and cancellation are callbacks, errors pickle, nothing global is changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 
 from pipeline.conversion import blank_frame, to_working_format
-from pipeline.errors import LimitExceeded, OutputFailed, UnreadableMedia, VerificationFailed
+from pipeline.errors import (
+    InvalidParameters,
+    LimitExceeded,
+    MetadataLeft,
+    OutOfMemory,
+    OutputFailed,
+    UnreadableMedia,
+)
 from pipeline.metadata import Audit, audit, inventory
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, plan_output
@@ -37,6 +48,7 @@ from pipeline.timeline import Placed, VideoClock
 from pipeline.video import VideoProtector
 from pipeline.writer import CopiedSpan, Writer
 
+_NOTED_LOSS_SECONDS = 0.1
 _QUEUE_BYTES = 8 << 20  # of frames that wait between two stages
 
 
@@ -80,6 +92,8 @@ def protect(
         PipelineError: why there is no result. Nothing is left behind.
         Cancelled: `cancelled` said so. Nothing is left behind.
     """
+    if output is not None and output.exists() and output.samefile(original):
+        raise InvalidParameters(f"{output} is the original, which is never altered; name another.")
     suffix = output.suffix if output else planned_suffix(original, parameters, settings)
     output = output or original.with_name(f"{original.stem}_protected{suffix}")
     partial = output.with_name(f".{secrets.token_hex(8)}.part{suffix}")
@@ -118,8 +132,33 @@ def protect_into(
     Raises:
         PipelineError, Cancelled: as `protect`.
     """
-    if parameters.mode is Mode.STRIP:
-        return _strip(original, partial, settings, progress, cancelled)
+    try:
+        if parameters.mode is Mode.STRIP:
+            return _strip(original, partial, settings, progress, cancelled)
+        return _protect(original, partial, parameters, settings, progress, cancelled)
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"{original.name} needs more memory than there is, or than limits.worker_memory_gb"
+            " allows."
+        ) from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Python, OpenCV, torch and the thread library each say it in their own way."""
+    words = ("insufficient memory", "allocate memory", "out of memory", "start new thread")
+    return isinstance(error, MemoryError) or any(w in str(error).lower() for w in words)
+
+
+def _protect(
+    original: Path,
+    partial: Path,
+    parameters: Parameters,
+    settings: Settings,
+    progress: ShowProgress,
+    cancelled: Callable[[], bool],
+) -> Report:
     watch = _Watch()
     info = probe(original, settings.limits)
     plan = plan_output(info, parameters, settings, partial.suffix)
@@ -134,7 +173,8 @@ def protect_into(
         cancelled=cancelled,
     )
     checked = _audited(partial, work.copied_streams, original.name, cancelled)
-    return work.report(partial, check, checked, watch)
+    removed = inventory(original, cancelled)
+    return work.report(partial, check, checked, removed, watch)
 
 
 class _Watch:
@@ -161,6 +201,25 @@ class _Picture:
 _Result = _Picture | Sound | PacketItem
 
 
+class _Output:
+    """Hands each result to the writer's fitting method, and counts frames."""
+
+    def __init__(self, writer: Writer, show: Callable[[int], None]) -> None:
+        self._writer, self._show = writer, show
+        self._frames = 0
+        self.close, self.abandon = writer.close, writer.abandon
+
+    def write(self, result: _Result) -> None:
+        if isinstance(result, _Picture):
+            self._writer.write_picture(result.frame, result.placed)
+            self._frames += 1
+            self._show(self._frames)
+        elif isinstance(result, Sound):
+            self._writer.write_sound(result.track, result.samples, result.at)
+        else:
+            self._writer.copy_packet(result.track, result.packet)
+
+
 class _Work:
     """One video on its way through the three stages."""
 
@@ -174,12 +233,11 @@ class _Work:
     ) -> None:
         track = info.video
         self.frames = 0
-        self._encoded = 0
         self._info, self._plan, self._settings = info, plan, settings
         self._progress = progress
         self._clock = VideoClock(track.time_base, info.start, track.frame_rate)
         self._origin = self._clock.origin * track.time_base
-        self._timestamps: list[int] = []
+        self._timestamps = array("q")
         self._sampler = Sampler()
         # Unpredictable, so that what is added to one video tells nothing of another's.
         seed = secrets.randbits(63)
@@ -193,7 +251,11 @@ class _Work:
         )
         self._sounds = {
             a.track.index: SoundProtector(
-                a, parameters.audio_level, self._origin, seed ^ (a.track.index + 1)
+                a,
+                parameters.audio_level,
+                self._origin,
+                settings.limits.max_duration_h * 3600,
+                seed ^ (a.track.index + 1),
             )
             for a in plan.audio
             if a.encoder is not None
@@ -204,24 +266,19 @@ class _Work:
 
     def run(self, partial: Path, cancelled: Callable[[], bool]) -> None:
         """Decode, protect, encode."""
-        with (
-            Reader(self._info, self._plan.copied, self._settings.limits) as reader,
-            Writer(partial, self._plan, self._info, self._origin, self._settings.threads) as writer,
-        ):
-            run_stages(
-                reader.items(),
-                self._transform,
-                self._finish,
-                lambda result: self._write(writer, result),
-                depth=self._queue_depth(),
-                cancelled=cancelled,
-            )
-            if not self.frames:
-                raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
-            writer.close()
-            self._copied = writer.copied_spans
-            self.copied_streams = writer.copied_streams
-        self._reader_notes = _reader_notes(reader, self._clock)
+        reader = Reader(self._info, self._plan.copied, self._settings.limits)
+        writer = Writer(partial, self._plan, self._info, self._origin, self._settings.threads)
+        run_stages(
+            reader.items(),
+            self._transform,
+            self._finish,
+            _Output(writer, self._show_encoded),
+            depth=self._queue_depth(),
+            cancelled=cancelled,
+        )
+        self._copied = writer.copied_spans
+        self.copied_streams = writer.copied_streams
+        self._reader_notes = _reader_notes(reader, self._clock, self._sounds)
 
     def expected(self) -> Expected:
         """What reading the finished file back must find."""
@@ -232,7 +289,14 @@ class _Work:
             sound=[self._expected_sound(a.track.index) for a in self._plan.audio],
         )
 
-    def report(self, partial: Path, check: ReadBack, checked: Audit, watch: _Watch) -> Report:
+    def report(
+        self,
+        partial: Path,
+        check: ReadBack,
+        checked: Audit,
+        removed: tuple[str, ...],
+        watch: _Watch,
+    ) -> Report:
         """Say what was done."""
         summary, picture = self._picture.summary, check.picture
         return Report(
@@ -253,7 +317,7 @@ class _Work:
             p999_change=picture.p999 if picture else None,
             top1_changed=summary.top1_changed,
             audio=tuple(self._track_reports()),
-            metadata_removed=inventory(self._info.path),
+            metadata_removed=removed,
             audit=checked.findings,
             is_truncated=self._info.is_truncated,
             notes=(
@@ -275,6 +339,8 @@ class _Work:
             yield item
 
     def _finish(self) -> Iterator[_Result]:
+        if not self.frames:
+            raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
         for sound in self._sounds.values():
             yield from sound.finish()
 
@@ -291,15 +357,8 @@ class _Work:
         self.frames += 1
         return _Picture(protected, placed)
 
-    def _write(self, writer: Writer, result: _Result) -> None:
-        if isinstance(result, _Picture):
-            writer.write_picture(result.frame, result.placed)
-            self._encoded += 1
-            self._progress(Progress("protect", self._encoded, self._info.expected_frames))
-        elif isinstance(result, Sound):
-            writer.write_sound(result.track, result.samples, result.at)
-        else:
-            writer.copy_packet(result.track, result.packet)
+    def _show_encoded(self, frames: int) -> None:
+        self._progress(Progress("protect", frames, self._info.expected_frames))
 
     def _queue_depth(self) -> int:
         video = self._plan.video
@@ -317,7 +376,9 @@ class _Work:
                 sound.samples,
                 sound.start - picture_start,
             )
-        span = self._copied[index]
+        span = self._copied.get(index)
+        if span is None:  # a track without a single packet
+            return CopiedSound(Fraction(0), Fraction(0))
         return CopiedSound(span.end - span.start, span.start - picture_start)
 
     def _track_reports(self) -> Iterator[TrackReport]:
@@ -347,7 +408,9 @@ class _Work:
 _CODEC_WORDS = {"libx264": "h264", "libx265": "hevc", "libvpx-vp9": "vp9"}
 
 
-def _reader_notes(reader: Reader, clock: VideoClock) -> list[str]:
+def _reader_notes(
+    reader: Reader, clock: VideoClock, sounds: Mapping[int, SoundProtector]
+) -> list[str]:
     notes = []
     if reader.damaged_packets:
         count = reader.damaged_packets
@@ -355,10 +418,18 @@ def _reader_notes(reader: Reader, clock: VideoClock) -> list[str]:
         notes.append(f"{packets} passed over.")
     if reader.ended_early:
         notes.append("The original breaks off; what could be read of it is protected.")
+    if clock.jumps:
+        notes.append(f"The original's clock starts anew {clock.jumps} times; time goes on there.")
     if clock.moved:
         notes.append(
             f"{clock.moved} frames had the time of the one before; each is one tick later."
         )
+    for sound in sounds.values():
+        if sound.dropped_seconds >= _NOTED_LOSS_SECONDS:
+            notes.append(
+                f"{sound.dropped_seconds:.1f} s of sound in stream {sound.track.index} lay over"
+                " other sound or before the picture's start and are left out."
+            )
     return notes
 
 
@@ -376,8 +447,8 @@ def _audited(
 ) -> Audit:
     checked = audit(partial, copied, cancelled)
     if not checked.is_clean:
-        raise VerificationFailed(
-            f"The protected copy of {name} still holds metadata ({'; '.join(checked.findings)});"
+        raise MetadataLeft(
+            f"The copy of {name} still holds metadata ({'; '.join(checked.findings)});"
             " it is not given out. Please report this with the original's container and codec."
         )
     return checked
@@ -408,7 +479,7 @@ def _strip(
     notes = [f"Not kept: {', '.join(result.dropped)}."] if result.dropped else []
     if result.ended_early:
         notes.append("The original breaks off; what could be read of it is kept.")
-    checked = audit(partial, result.streams, cancelled)
+    checked = _audited(partial, frozenset(result.streams), original.name, cancelled)
     notes += _packet_notes(checked)
     return Report(
         mode=Mode.STRIP,
@@ -417,7 +488,7 @@ def _strip(
         original_bytes=original.stat().st_size,
         protected_bytes=partial.stat().st_size,
         frames=result.frames,
-        metadata_removed=inventory(original),
+        metadata_removed=inventory(original, cancelled),
         audit=checked.findings,
         notes=tuple(notes),
         seconds=watch.seconds,
@@ -431,10 +502,12 @@ def _publish(partial: Path, output: Path) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, output)
-        folder = os.open(output.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
         raise OutputFailed(f"{output} cannot be written: {error.strerror}.") from error
+    folder = os.open(output.parent, os.O_RDONLY)
+    try:
+        # Some network shares cannot do this for a folder; the result is there all the same.
+        with contextlib.suppress(OSError):
+            os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -8,12 +8,12 @@ the frames is left to others; a decoded frame is never written to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -31,9 +31,11 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,mxf_opatom,"
     "gxf,nut,rm,dv,ivf,wtv"
 )
-_NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix", "heif"})
 _AV_TIME_BASE = 1_000_000
+# Without a single frame among so many packets, a file is not worth reading to its end.
+_MOST_DAMAGED_PACKETS = 3000
 
 
 class FieldOrder(Enum):
@@ -206,7 +208,7 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
     """
     with open_media(path) as container:
         _refuse_still_picture(container, path)
-        _check_streams(container, path, limits)
+        check_streams(container, path, limits)
         stream = _main_video(container, path)
         _check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
         first = _first_frame(container, stream, path)
@@ -245,7 +247,7 @@ Item = VideoItem | AudioItem | PacketItem
 
 class Reader:
     """
-    Decodes one file once, from beginning to end.
+    Decodes one file once, from beginning to end; `items` opens and closes it.
 
     Attributes:
         damaged_packets: packets that could not be decoded and were passed over.
@@ -253,32 +255,25 @@ class Reader:
     """
 
     def __init__(self, info: MediaInfo, copied: frozenset[int], limits: Limits) -> None:
-        """Open `info.path`; the streams whose index is in `copied` yield packets."""
+        """The streams whose index is in `copied` yield packets."""
         self.damaged_packets = 0
         self.ended_early = False
         self._info = info
         self._copied = copied
         self._limits = limits
-        self._container = open_media(info.path)
-        self._container.streams[info.video.index].thread_type = "AUTO"  # type: ignore[attr-defined]
 
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._container.close()
-
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Generator[Item, None, None]:
         """Yield frames, samples and packets in the order in which the file holds them."""
+        with open_media(self._info.path) as container:
+            picture: Any = container.streams[self._info.video.index]
+            picture.thread_type = "AUTO"
+            yield from self._items(container)
+
+    def _items(self, container: InputContainer) -> Iterator[Item]:
         tracks = self._info.tracks
         wanted = [self._info.video.index, *tracks]
-        streams = [self._container.streams[index] for index in wanted]
-        for packet in self._packets(streams):
+        streams = [container.streams[index] for index in wanted]
+        for packet in self._packets(container, streams):
             # Not packet.stream_index: PyAV leaves it 0 on the packets that flush decoders.
             index = packet.stream.index
             track = tracks.get(index)
@@ -296,8 +291,8 @@ class Reader:
             _check_size(frame.width, frame.height, self._info.path, self._limits)
             yield VideoItem(frame)
 
-    def _packets(self, streams: list[Any]) -> Iterator[av.Packet[Any]]:
-        packets = self._container.demux(streams)
+    def _packets(self, container: InputContainer, streams: list[Any]) -> Iterator[av.Packet[Any]]:
+        packets = container.demux(streams)
         while True:
             try:
                 packet = next(packets)
@@ -339,7 +334,11 @@ def _refuse_still_picture(container: InputContainer, path: Path) -> None:
         raise UnreadableMedia(f"{path.name} is a still picture, not a video.")
 
 
-def _check_streams(container: InputContainer, path: Path, limits: Limits) -> None:
+def check_streams(container: InputContainer, path: Path, limits: Limits) -> None:
+    """
+    Raises:
+        LimitExceeded: more streams than `limits` allow.
+    """
     if len(container.streams) > limits.max_streams:
         raise LimitExceeded(
             f"{path.name} has {len(container.streams)} streams;"
@@ -351,7 +350,7 @@ def _main_video(container: InputContainer, path: Path) -> Any:
     pictures = [
         s
         for s in container.streams.video
-        if not s.disposition & _NOT_A_PICTURE and s.codec_context is not None
+        if not s.disposition & NOT_A_PICTURE and s.codec_context is not None
     ]
     if not pictures:
         has_sound = bool(container.streams.audio)
@@ -371,7 +370,7 @@ def _check_size(width: int, height: int, path: Path, limits: Limits) -> None:
 
 def _first_frame(container: InputContainer, stream: Any, path: Path) -> av.VideoFrame:
     try:
-        for packet in container.demux(stream):
+        for packet in itertools.islice(container.demux(stream), _MOST_DAMAGED_PACKETS):
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
@@ -522,7 +521,7 @@ def _language(stream: Any) -> str | None:
 
 def _dropped_stream(stream: Any) -> str:
     if stream.type == "video":
-        kind = "attached picture" if stream.disposition & _NOT_A_PICTURE else "second video track"
+        kind = "attached picture" if stream.disposition & NOT_A_PICTURE else "second video track"
     elif stream.type in ("audio", "subtitle"):
         kind = f"{stream.type} track that cannot be decoded"
     else:
@@ -545,7 +544,8 @@ def _check_time(info: MediaInfo, limits: Limits) -> None:
             f"{info.path.name} lasts {hours:.1f} hours;"
             f" at most {limits.max_duration_h:g} are allowed (limits.max_duration_h)."
         )
-    if info.video.frame_rate > limits.max_fps:
+    # Over a moment an average says nothing: five frames within 6 ms are no 1000 a second.
+    if info.video.frame_rate > limits.max_fps and (info.duration or 0) >= 1:
         raise LimitExceeded(
             f"{info.path.name} has {float(info.video.frame_rate):.0f} frames a second;"
             f" at most {limits.max_fps:g} are allowed (limits.max_fps)."

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio import AudioSummary, TrackMasker
+from pipeline.errors import LimitExceeded
 from pipeline.parameters import AudioLevel
 from pipeline.plan import AudioPlan
 from pipeline.reader import AudioTrack
@@ -39,13 +40,43 @@ class Sound:
     at: int
 
 
+class Untouched:
+    """Stands where a masker would, for sound that has none."""
+
+    def __init__(self, level: AudioLevel) -> None:
+        self._level = level
+        self._samples = 0
+
+    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the samples as they are."""
+        self._samples += samples.shape[1]
+        return samples
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return nothing more."""
+        return np.zeros((1, 0), np.float32)
+
+    @property
+    def summary(self) -> AudioSummary:
+        """Nothing was changed."""
+        return AudioSummary(self._level, self._samples, 0.0, 0.0, None, None)
+
+
 class SoundProtector:
     """Protects one track, block by block."""
 
-    def __init__(self, plan: AudioPlan, level: AudioLevel, origin: Fraction, seed: int) -> None:
+    def __init__(
+        self,
+        plan: AudioPlan,
+        level: AudioLevel,
+        origin: Fraction,
+        longest: float,
+        seed: int,
+    ) -> None:
         """
         Args:
             origin: seconds on the original's clock that become zero.
+            longest: seconds that the track may last; a few bytes can state a gap of years.
             seed: for what is random in the masking.
         """
         self.track = plan.track
@@ -53,7 +84,12 @@ class SoundProtector:
         self._rate = plan.track.sample_rate
         self._resampler = self._new_resampler()
         self._clock = AudioClock(self._rate, origin)
-        self._masker = TrackMasker(self._rate, plan.track.channels, level, seed)
+        self._longest = longest
+        self._masker = (
+            TrackMasker(self._rate, plan.track.channels, level, seed)
+            if plan.is_masked
+            else Untouched(level)
+        )
         self._written = 0
 
     @property
@@ -67,6 +103,11 @@ class SoundProtector:
         return Fraction(self._clock.start, self._rate)
 
     @property
+    def dropped_seconds(self) -> float:
+        """How much sound was left out because other sound had its place."""
+        return self._clock.dropped / self._rate
+
+    @property
     def summary(self) -> AudioSummary:
         """What was changed, measured; complete after `finish`."""
         return self._masker.summary
@@ -78,6 +119,11 @@ class SoundProtector:
             time = Fraction(frame.pts * frame.time_base)
         samples = self._as_float(frame)
         gap = self._clock.place(time, samples.shape[1])
+        if self._clock.end > self._longest * self._rate:
+            raise LimitExceeded(
+                f"The sound of stream {self.track.index} goes on for more than"
+                f" {self._longest / 3600:g} hours (limits.max_duration_h)."
+            )
         for silence in self._silences(gap.silence):
             yield from self._given_out(self._masker.push(silence))
         yield from self._given_out(self._masker.push(samples[:, gap.dropped :]))

@@ -3,22 +3,25 @@ Three threads with bounded queues between them: produce, transform, consume.
 
 PyAV leaves Python's lock while FFmpeg works, so decoding, protecting and encoding overlap.
 Memory is bounded by the queues. The calling thread only watches, so that a cancellation is
-answered at once even when a stage is deep inside a slow encoder.
+answered at once even when a stage is deep inside a slow encoder. Such a stage is left
+behind; so nobody but its own thread may close what it works on.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from queue import Empty, Full, Queue
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pipeline.errors import Cancelled
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 _POLL_SECONDS = 0.05
 # How long the stages may take to notice that the work is off. One still inside FFmpeg after
@@ -26,19 +29,33 @@ _POLL_SECONDS = 0.05
 _FAREWELL_SECONDS = 1.0
 
 
+class Sink(Protocol[T_contra]):
+    """Takes results; either closed after the last or abandoned."""
+
+    def write(self, result: T_contra) -> None:
+        """Take the next result."""
+
+    def close(self) -> None:
+        """Complete what was written."""
+
+    def abandon(self) -> None:
+        """Let go of everything; called instead of, or after a failing, `close`."""
+
+
 def run_stages(
-    produce: Iterable[In],
+    produce: Generator[In, None, None],
     transform: Callable[[In], Iterable[Out]],
     finish: Callable[[], Iterable[Out]],
-    consume: Callable[[Out], None],
+    sink: Sink[Out],
     *,
     depth: int,
     cancelled: Callable[[], bool],
 ) -> None:
     """
-    Send everything from `produce` through `transform` to `consume`, in order.
+    Send everything from `produce` through `transform` to `sink`, in order.
 
     Args:
+        produce: closed in the thread in which it runs.
         finish: what `transform` still holds, asked for once after the last item.
         depth: items that may wait before each stage.
         cancelled: polled about twenty times a second.
@@ -52,8 +69,9 @@ def run_stages(
     protected: _Link[Out] = _Link(depth, stop)
 
     def feed() -> None:
-        for item in produce:
-            decoded.put(item)
+        with closing(produce):
+            for item in produce:
+                decoded.put(item)
         decoded.end()
 
     def work() -> None:
@@ -65,11 +83,18 @@ def run_stages(
         protected.end()
 
     def drain() -> None:
-        for result in protected:
-            consume(result)
+        try:
+            for result in protected:
+                sink.write(result)
+            sink.close()
+        except BaseException:
+            sink.abandon()
+            raise
 
-    stages = [_Stage(feed, stop), _Stage(work, stop), _Stage(drain, stop)]
+    stages: list[_Stage] = []
     try:
+        for task in (feed, work, drain):
+            stages.append(_Stage(task, stop))
         while any(stage.is_alive() for stage in stages) and not stop.is_set():
             if cancelled():
                 raise Cancelled

@@ -7,7 +7,8 @@ packets stays too. Data tracks, attachments and cover pictures go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,19 +17,16 @@ from typing import Any
 import av
 import av.error
 from av.container import InputContainer
-from av.stream import Disposition
 
 from pipeline.errors import (
     Cancelled,
-    LimitExceeded,
     OutputFailed,
     UnreadableMedia,
     UnsupportedMedia,
 )
-from pipeline.reader import open_media
+from pipeline.reader import NOT_A_PICTURE, check_streams, open_media
 from pipeline.settings import Limits
 
-_NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _MUXER_OF = {
     "avi": "avi",
     "mpegts": "mpegts",
@@ -116,17 +114,13 @@ def muxer_for(source: InputContainer, path: Path) -> str:
 
 
 def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[Any]:
-    if len(source.streams) > limits.max_streams:
-        raise LimitExceeded(
-            f"{path.name} has {len(source.streams)} streams;"
-            f" at most {limits.max_streams} are allowed (limits.max_streams)."
-        )
+    check_streams(source, path, limits)
     kept = [
         s
         for s in source.streams
         if s.type in ("video", "audio", "subtitle")
         and s.codec_context is not None
-        and not s.disposition & _NOT_A_PICTURE
+        and not s.disposition & NOT_A_PICTURE
     ]
     if not any(s.type == "video" for s in kept):
         raise UnreadableMedia(f"{path.name} has no moving picture; it is not a video.")
@@ -147,7 +141,10 @@ def _copy(
     options = {"fflags": "+bitexact"}
     if muxer in ("mp4", "mov"):
         options["movflags"] = "+write_colr+faststart"
-    with av.open(str(output.absolute()), "w", format=muxer, options=options) as target:
+    with (
+        av.open(str(output.absolute()), "w", format=muxer, options=options) as target,
+        _removed_on_failure(output),
+    ):
         streams = {s.index: _copy_of(s, target) for s in kept}
         target.set_chapters(_chapter_times(source))
         packets = source.demux(kept)
@@ -172,6 +169,16 @@ def _copy(
     )
     codec = video.codec_context.codec.canonical_name
     return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(output: Path) -> Iterator[None]:
+    """Remove the file before its container closes, which would move a large index forward."""
+    try:
+        yield
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
 
 
 def _copy_of(stream: Any, target: Any) -> Any:

@@ -15,6 +15,8 @@ from fractions import Fraction
 # Containers round a timestamp to as little as a millisecond, so samples jitter by that
 # much; a real gap or overlap is longer.
 _AUDIO_JITTER = Fraction(1, 100)
+# Streams are stored a little out of step; a clock that goes back further has started anew.
+_JUMP = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class VideoClock:
 
     A muxer takes no two frames at one instant: a frame that is not later than the one
     before is put one tick after it (`moved` counts these), one without a timestamp one
-    frame duration after it.
+    frame duration after it. Where the file's clock goes back by more than a second, as
+    where two recordings were joined, time goes on from there (`jumps`).
     """
 
     def __init__(self, time_base: Fraction, start: Fraction, frame_rate: Fraction) -> None:
@@ -42,8 +45,11 @@ class VideoClock:
             frame_rate: frames a second, for what the file does not say.
         """
         self.moved = 0
+        self.jumps = 0
+        self._jump = round(_JUMP / time_base)
         self._origin = math.floor(start / time_base)
         self._usual = max(1, round(1 / (frame_rate * time_base)))
+        self._shift = 0
         self._last: int | None = None
 
     @property
@@ -59,10 +65,14 @@ class VideoClock:
         elif pts is None:
             at = self._last + self._usual
         else:
-            at = pts - self._origin
+            at = pts - self._origin + self._shift
         if self._last is not None and at <= self._last:
-            at = self._last + 1
-            self.moved += 1
+            is_jump = self._last - at > self._jump
+            at = self._last + (self._usual if is_jump else 1)
+            self.jumps += is_jump
+            self.moved += not is_jump
+            if is_jump and pts is not None:
+                self._shift = at - (pts - self._origin)
         self._last = at
         return Placed(at, length)
 
@@ -92,6 +102,8 @@ class AudioClock:
         self._rate = sample_rate
         self._origin = origin
         self._next: int | None = None
+        self.dropped = 0
+        """Samples left out because others had their place."""
         self.start = 0
         """First sample's place, in samples since the origin; known after the first block."""
 
@@ -110,11 +122,20 @@ class AudioClock:
             self._next = self.start + samples - dropped
             return Gap(0, dropped)
         offset = 0 if time is None else self._place_of(time) - self._next
+        if offset < -self._rate * _JUMP:
+            self._origin += Fraction(offset, self._rate)  # the clock started anew
+            offset = 0
         if abs(offset) <= self._rate * _AUDIO_JITTER:
             offset = 0
         gap = Gap(max(0, offset), min(samples, max(0, -offset)))
         self._next += gap.silence + samples - gap.dropped
+        self.dropped += gap.dropped
         return gap
+
+    @property
+    def end(self) -> int:
+        """Place after the last sample taken, in samples since the origin."""
+        return self._next or 0
 
     def _place_of(self, time: Fraction) -> int:
         return round((time - self._origin) * self._rate)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _VORBIS_HEADER = b"\x03vorbis"
+# No vendor, no comments, framing bit.
+_EMPTY_COMMENT = _VORBIS_HEADER + bytes(8) + b"\x01"
 _FLAC_MAGIC = b"fLaC"
 _FLAC_COMMENT = 4
 _NEUTRAL_VENDORS = frozenset({b"", b"Lavf"})
@@ -23,6 +25,34 @@ def comment_findings(extradata: bytes) -> Iterator[str]:
         yield from _in_comment(extradata[at + len(_VORBIS_HEADER) :])
     elif extradata[:4] == _FLAC_MAGIC:
         yield from (f for block in _flac_comments(extradata) for f in _in_comment(block))
+
+
+def without_vorbis_comment(extradata: bytes) -> bytes:
+    """
+    Return Vorbis' three headers with an empty comment; anything else as it is.
+
+    The headers stand in Xiph lacing: their number less one, the sizes of all but the last.
+    """
+    if extradata[:1] != b"\x02":
+        return extradata
+    sizes, at = [], 1
+    for _ in range(2):
+        size = 0
+        while at < len(extradata) and extradata[at] == 255:
+            size, at = size + 255, at + 1
+        size += extradata[at] if at < len(extradata) else 0
+        sizes.append(size)
+        at += 1
+    first, comment = extradata[at : at + sizes[0]], extradata[at + sizes[0] : at + sum(sizes)]
+    if not comment.startswith(_VORBIS_HEADER):
+        return extradata
+    last = extradata[at + sum(sizes) :]
+    lacing = bytes([2]) + _laced(len(first)) + _laced(len(_EMPTY_COMMENT))
+    return lacing + first + _EMPTY_COMMENT + last
+
+
+def _laced(size: int) -> bytes:
+    return b"\xff" * (size // 255) + bytes([size % 255])
 
 
 def _flac_comments(extradata: bytes) -> Iterator[bytes]:

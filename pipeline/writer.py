@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -24,10 +23,12 @@ from numpy.typing import NDArray
 from pipeline import mp4
 from pipeline.edits import skip_priming
 from pipeline.errors import OutputFailed
-from pipeline.metadata import without_settings_sei
 from pipeline.plan import AudioPlan, OutputPlan
 from pipeline.reader import AudioTrack, Chapter, MediaInfo, SubtitleTrack, open_media
+from pipeline.sei import without_settings_sei
+from pipeline.subtitles import plain_text
 from pipeline.timeline import Placed
+from pipeline.vorbis_comment import without_vorbis_comment
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
 _CODEC_NAME = {"libx264": "h264", "libx265": "hevc"}
@@ -45,8 +46,8 @@ class Writer:
     """
     The output file while it grows.
 
-    Use it as a context manager: left by an exception, the file is abandoned and removed.
-    All methods but the constructor are called from one thread.
+    After `close` the file is complete; after `abandon` it is gone. Whatever is done with a
+    writer is done in one thread, FFmpeg's containers know no other's.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Writer:
         self._origin = origin
         self.copied_spans: dict[int, CopiedSpan] = {}
         """Of each track copied so far, by stream index, on the output's clock."""
+        self._retexted: set[int] = set()
         self._boxes = _extra_boxes(plan, info)
         self._durations: dict[int, int] = {}
         self._span: _Span | None = None
         self._held: av.Packet[Any] | None = None
         self._is_first_packet = True
+        self._filled: set[int] = set()
         self._sound_end: dict[int, int] = {}
         self._first_sample: dict[int, int] = {}
         self._priming: dict[int, Fraction] = {}
@@ -86,18 +89,6 @@ class Writer:
                 [_chapter(c, n, origin) for n, c in enumerate(info.chapters)]
             )
 
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self._abandon()
-
     @property
     def copied_streams(self) -> frozenset[int]:
         """Indices, in the output, of the streams whose packets are copied."""
@@ -109,8 +100,9 @@ class Writer:
         frame.time_base = self._info.video.time_base
         frame.duration = placed.duration
         self._durations[placed.pts] = placed.duration
+        packets = self._encoded(self._video, frame)
         with _as_output_failed(self.path):
-            self._mux_video(self._video.encode(frame))
+            self._mux_video(packets)
 
     def write_sound(self, track: AudioTrack, samples: NDArray[np.float32], at: int) -> None:
         """Encode (channels, n) samples, the first of them `at` samples after the origin."""
@@ -123,8 +115,9 @@ class Writer:
         frame.sample_rate = track.sample_rate
         frame.time_base = Fraction(1, track.sample_rate)
         frame.pts = at
+        packets = self._encoded(stream, frame)
         with _as_output_failed(self.path):
-            self._mux_sound(stream, stream.encode(frame), at)
+            self._mux_sound(stream, packets, at)
         self._sound_end[stream.index] = at + samples.shape[1]
 
     def copy_packet(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
@@ -135,7 +128,14 @@ class Writer:
         if packet.dts is not None:
             packet.dts -= shift
         self._extend_span(track, packet)
-        packet.stream = self._copies[track.index]
+        stream = self._copies[track.index]
+        if track.index in self._retexted:
+            text = plain_text(bytes(packet))
+            if not text:
+                return  # MP4 fills the time between two subtitles with empty ones
+            packet = _packet_like(packet, text)
+        packet.stream = stream
+        self._filled.add(stream.index)
         with _as_output_failed(self.path):
             self._container.mux(packet)
 
@@ -150,15 +150,24 @@ class Writer:
     def close(self) -> None:
         """Flush the encoders, write the index, and add what FFmpeg's muxer left out."""
         with _as_output_failed(self.path):
-            self._mux_video(self._video.encode(None))
+            self._mux_video(self._encoded(self._video, None))
             self._release_last_packet()
             for stream in self._encoders.values():
                 self._flush_sound(stream)
             self._container.close()
             if self._plan.container != "matroska":
-                skip_priming(self.path, self._priming)
+                skip_priming(self.path, self._priming_by_track())
             if self._boxes:
                 mp4.insert_in_video_entry(self.path, self._boxes)
+
+    def _encoded(self, stream: Any, frame: Any) -> list[av.Packet[Any]]:
+        try:
+            return list(stream.encode(frame))
+        except av.error.FFmpegError as error:
+            raise OutputFailed(
+                f"The encoder {stream.codec_context.name} gave up ({error.strerror});"
+                " the machine or limits.worker_memory_gb may be short of memory."
+            ) from error
 
     def _open(self) -> OutputContainer:
         options = {"fflags": "+bitexact"}
@@ -205,11 +214,20 @@ class Writer:
         streams = {}
         with open_media(self._info.path) as original:
             for track in copied:
-                template = original.streams[track.index]
-                stream = self._container.add_stream_from_template(template)
+                stream = self._add_copy(track, original.streams[track.index])
                 _describe(stream, track)
                 streams[track.index] = stream
         return streams
+
+    def _add_copy(self, track: AudioTrack | SubtitleTrack, template: Any) -> Any:
+        if self._plan.container == "matroska" and track.codec == "mov_text":
+            self._retexted.add(track.index)
+            return self._container.add_mux_stream("subrip", time_base=track.time_base)
+        stream = self._container.add_stream_from_template(template)
+        if track.codec == "vorbis":
+            context: Any = stream.codec_context
+            context.extradata = without_vorbis_comment(bytes(context.extradata or b""))
+        return stream
 
     def _mux_sound(self, stream: Any, packets: list[av.Packet[Any]], at: int) -> None:
         if packets and stream.index not in self._priming:
@@ -218,14 +236,22 @@ class Writer:
             first = self._first_sample.get(stream.index, at)
             self._priming[stream.index] = (first - packets[0].pts) * packets[0].time_base
         self._first_sample.setdefault(stream.index, at)
+        if packets:
+            self._filled.add(stream.index)
         self._container.mux(packets)
 
+    def _priming_by_track(self) -> dict[int, Fraction]:
+        """Return the priming by the track's place in the file; empty tracks get none there."""
+        places = {index: place for place, index in enumerate(sorted(self._filled))}
+        return {places[index]: seconds for index, seconds in self._priming.items()}
+
     def _flush_sound(self, stream: Any) -> None:
-        packets = stream.encode(None)
+        packets = self._encoded(stream, None)
         end = self._sound_end.get(stream.index, 0)
         for packet in packets:
             # The last codec frame is filled up with silence, which is not part of the track.
-            packet.duration = max(1, min(packet.duration, end - packet.pts))
+            assert packet.pts is not None  # an encoder's packets all have one
+            packet.duration = max(1, min(packet.duration or 0, end - packet.pts))
         self._mux_sound(stream, packets, 0)
 
     def _mux_video(self, packets: Iterable[av.Packet[Any]]) -> None:
@@ -238,6 +264,7 @@ class Writer:
             if self._held is not None:
                 self._container.mux(self._held)
             self._held = packet
+            self._filled.add(self._video.index)
 
     def _release_last_packet(self) -> None:
         if self._held is None:
@@ -254,14 +281,12 @@ class Writer:
         if not self._is_first_packet or codec is None:
             return packet
         self._is_first_packet = False
-        clean: av.Packet[Any] = av.Packet(without_settings_sei(bytes(packet), codec))
+        clean = _packet_like(packet, without_settings_sei(bytes(packet), codec))
         clean.stream = packet.stream
-        clean.time_base = packet.time_base
-        clean.pts, clean.dts = packet.pts, packet.dts
-        clean.is_keyframe = packet.is_keyframe
         return clean
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """Remove the file and let go of the encoders."""
         # Removed first: closing writes an index, and moving it to the front of a large file
         # takes long. Without a name that step fails at once, which is what we want.
         self.path.unlink(missing_ok=True)
@@ -295,6 +320,15 @@ class _Span:
         up for the delay, or the video's stated length is short of its last frame.
         """
         return max(1, (self.end - self.first_pts) - (self.last_dts - self.first_dts))
+
+
+def _packet_like(packet: av.Packet[Any], data: bytes) -> av.Packet[Any]:
+    """Return a packet with other data at the same time."""
+    copy: av.Packet[Any] = av.Packet(data)
+    copy.time_base = packet.time_base
+    copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+    copy.is_keyframe = packet.is_keyframe
+    return copy
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import itertools
 import json
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -308,6 +309,15 @@ class TestSound:
         assert 0 <= after.shape[1] - before.shape[1] < 2048
         assert best_lag(before[0], after[0], rate // 50) == 0
 
+    def test_sound_that_cannot_be_masked_goes_out_as_it_is_and_the_report_says_so(
+        self, tmp_path: Path
+    ) -> None:
+        audio = Audio(codec="pcm_s16le", rate=6000, layout="mono")
+        original, output, report = run(tmp_path, Video(audio=[audio]), "low.mkv")
+        assert report.audio[0].treatment == "unchanged"
+        assert any("not masked" in note for note in report.notes)
+        np.testing.assert_allclose(samples(output), samples(original), atol=1e-4)
+
     def test_audio_level_none_copies_the_packets(self, tmp_path: Path) -> None:
         video = Video(audio=[Audio(language="fra")])
         original, output, report = run(tmp_path, video, parameters=NO_SOUND)
@@ -348,6 +358,17 @@ class TestOtherStreams:
         assert packets(output, "subtitle") == packets(original, "subtitle") == [b"Hello", b"World"]
         with av.open(str(output)) as container:
             assert container.streams.subtitles[0].language == "eng"
+
+    def test_mp4_text_becomes_subrip_in_matroska(self, tmp_path: Path) -> None:
+        _, output, _ = run(tmp_path, Video(subtitles="mov_text"), "sub.mp4", "out.mkv")
+        with av.open(str(output)) as container:
+            stream = container.streams.subtitles[0]
+            assert stream.codec_context.name in ("subrip", "srt")
+            assert stream.language == "eng"
+            times = [
+                (float(p.pts * p.time_base), bytes(p)) for p in container.demux(stream) if p.size
+            ]
+        assert times == [(0.1, b"Hello"), (0.5, b"World")]
 
     def test_an_output_named_mp4_that_cannot_hold_them_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InvalidParameters, match="subrip subtitles"):
@@ -507,6 +528,59 @@ class TestFailure:
             protect(original, None, Parameters(), settings, progress=watch, cancelled=stop.is_set)
         assert time.monotonic() - cancelled_at[0] < 2
         assert [p.name for p in tmp_path.iterdir()] == ["big.mp4"]
+
+    def test_cancelled_while_the_encoder_gives_out_its_last_frames_returns_as_soon(
+        self, tmp_path: Path
+    ) -> None:
+        video = Video(width=1280, height=720, frames=30)
+        original = make_video(tmp_path / "big.mp4", video)
+        stop = threading.Event()
+        cancelled_at: list[float] = []
+
+        def watch(progress: Progress) -> None:
+            if progress.frames == 30 and not stop.is_set():
+                cancelled_at.append(time.monotonic())
+                stop.set()
+
+        settings = Settings(preset="veryslow", threads=1)
+        with pytest.raises(Cancelled):
+            protect(original, None, Parameters(), settings, progress=watch, cancelled=stop.is_set)
+        assert time.monotonic() - cancelled_at[0] < 2
+        assert [p.name for p in tmp_path.iterdir()] == ["big.mp4"]
+
+    def test_an_output_that_is_the_original_is_refused(self, tmp_path: Path) -> None:
+        original = make_video(tmp_path / "a.mp4", Video(frames=5))
+        before = original.read_bytes()
+        (tmp_path / "link.mp4").symlink_to(original)
+        for output in (original, tmp_path / "link.mp4"):
+            with pytest.raises(InvalidParameters, match="is the original"):
+                protect(original, output, Parameters(), FAST)
+        assert original.read_bytes() == before
+
+    def test_sound_that_states_a_gap_of_hours_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "gap.mkv"
+        with av.open(str(path), "w") as out:
+            picture: Any = out.add_stream("libx264", rate=25)
+            picture.width, picture.height = 64, 64
+            sound: Any = out.add_stream("pcm_s16le", rate=8000)
+            sound.layout = "mono"
+            for n in range(10):
+                frame = av.VideoFrame(64, 64, "yuv420p")
+                frame.pts = n
+                out.mux(picture.encode(frame))
+            out.mux(picture.encode(None))
+            for at in (0, 8000 * 3600):
+                samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+                samples.sample_rate, samples.pts = 8000, at
+                samples.time_base = Fraction(1, 8000)
+                out.mux(sound.encode(samples))
+        data = path.read_bytes()
+        at = data.index(bytes.fromhex("4489")) + 3  # Duration, made short
+        path.write_bytes(data[:at] + struct.pack(">d", 400.0) + data[at + 8 :])
+        settings = replace(FAST, limits=Limits(max_duration_h=0.5))
+        with pytest.raises(LimitExceeded, match="max_duration_h"):
+            protect(path, None, Parameters(), settings)
+        assert [p.name for p in tmp_path.iterdir()] == ["gap.mkv"]
 
     def test_a_failing_stage_leaves_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

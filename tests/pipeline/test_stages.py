@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -18,24 +18,43 @@ def never() -> bool:
     return False
 
 
+class Sink:
+    """Notes what it is told."""
+
+    def __init__(self, write: Callable[[int], None] = lambda _: None) -> None:
+        self.results: list[int] = []
+        self.ends: list[str] = []
+        self._write = write
+
+    def write(self, result: int) -> None:
+        self._write(result)
+        self.results.append(result)
+
+    def close(self) -> None:
+        self.ends.append("closed")
+
+    def abandon(self) -> None:
+        self.ends.append("abandoned")
+
+
+def numbers(count: int) -> Generator[int, None, None]:
+    yield from range(count)
+
+
 def test_everything_comes_out_once_and_in_order() -> None:
-    out: list[int] = []
+    sink = Sink()
     run_stages(
-        range(1000),
-        lambda n: [2 * n, 2 * n + 1],
-        lambda: [-1],
-        out.append,
-        depth=3,
-        cancelled=never,
+        numbers(1000), lambda n: [2 * n, 2 * n + 1], lambda: [-1], sink, depth=3, cancelled=never
     )
-    assert out == [*range(2000), -1]
+    assert sink.results == [*range(2000), -1]
+    assert sink.ends == ["closed"]
 
 
 def test_a_slow_consumer_holds_the_producer_back() -> None:
     made = 0
     gate = threading.Event()
 
-    def produce() -> Iterator[int]:
+    def produce() -> Generator[int, None, None]:
         nonlocal made
         for n in range(100):
             made += 1
@@ -46,7 +65,7 @@ def test_a_slow_consumer_holds_the_producer_back() -> None:
 
     runner = threading.Thread(
         target=run_stages,
-        args=(produce(), lambda n: [n], nothing, consume),
+        args=(produce(), lambda n: [n], nothing, Sink(consume)),
         kwargs={"depth": 2, "cancelled": never},
     )
     runner.start()
@@ -68,7 +87,7 @@ def test_the_first_error_reaches_the_caller_and_stops_all(stage: str) -> None:
         if name == stage:
             raise KeyError(stage)
 
-    def produce() -> Iterator[int]:
+    def produce() -> Generator[int, None, None]:
         yield from range(50)
         fail_in("produce")
 
@@ -80,24 +99,53 @@ def test_the_first_error_reaches_the_caller_and_stops_all(stage: str) -> None:
         fail_in("finish")
         return []
 
+    sink = Sink(lambda _: fail_in("consume"))
     with pytest.raises(KeyError, match=stage):
-        run_stages(
-            produce(), transform, finish, lambda _: fail_in("consume"), depth=2, cancelled=never
-        )
+        run_stages(produce(), transform, finish, sink, depth=2, cancelled=never)
     assert threading.active_count() == before
+    assert sink.ends == ["abandoned"]
 
 
-def test_cancelling_returns_soon_although_a_stage_is_stuck() -> None:
-    stuck = threading.Event()
+@pytest.mark.parametrize("stuck_in", ["produce", "write", "close"])
+def test_a_stuck_stage_is_left_behind_and_closes_its_own_when_it_comes_back(
+    stuck_in: str,
+) -> None:
+    stuck, closed_by = threading.Event(), []
     start = time.monotonic()
+
+    def wait_in(place: str) -> None:
+        if place == stuck_in:
+            stuck.wait(10)
+
+    def produce() -> Generator[int, None, None]:
+        try:
+            for n in range(10):
+                wait_in("produce")
+                yield n
+        finally:
+            closed_by.append(threading.current_thread().name)
+
+    class Stuck(Sink):
+        def close(self) -> None:
+            wait_in("close")
+
+        def abandon(self) -> None:
+            closed_by.append(threading.current_thread().name)
+
+    sink = Stuck(lambda _: wait_in("write"))
     with pytest.raises(Cancelled):
         run_stages(
-            range(10),
+            produce(),
             lambda n: [n],
             nothing,
-            lambda _: (stuck.wait(10), None)[1],
-            depth=2,
+            sink,
+            depth=20,
             cancelled=lambda: time.monotonic() - start > 0.2,
         )
     assert time.monotonic() - start < 2
     stuck.set()
+    deadline = time.monotonic() + 5
+    while len(closed_by) < (1 if stuck_in == "close" else 2) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(closed_by) <= {"feed", "drain"}
+    assert ("feed" in closed_by) or stuck_in != "produce"

@@ -77,3 +77,14 @@ def test_the_run_is_never_negative(blocks: list[tuple[Fraction | None, int]]) ->
         gap = clock.place(time, samples)
         assert gap.silence >= 0
         assert 0 <= gap.dropped <= samples
+
+
+def test_a_clock_that_starts_anew_goes_on_where_it_was() -> None:
+    clock = VideoClock(MILLISECOND, Fraction(0), Fraction(25))
+    times = [*range(0, 2000, 40), *range(0, 2000, 40)]
+    assert [clock.place(t, 40).pts for t in times] == list(range(0, 4000, 40))
+    assert (clock.jumps, clock.moved) == (1, 0)
+    sound = AudioClock(1000, Fraction(0))
+    blocks = [Fraction(n, 10) for n in (*range(20), *range(20))]
+    assert {sound.place(t, 100) for t in blocks} == {Gap(0, 0)}
+    assert (sound.end, sound.dropped) == (4000, 0)
