@@ -151,7 +151,7 @@ class Config(_Section):
         """What the work on every video takes from the configuration."""
         weights = {name: self.place(path) for name, path in self.weights.items()}
         return Settings(
-            surrogates=self.surrogate,
+            surrogates=tuple(self._surrogate_place(name) for name in self.surrogate),
             weights=MappingProxyType(weights),
             crf=self.crf,
             preset=self.preset,
@@ -159,6 +159,11 @@ class Config(_Section):
             device=self.device,
             limits=PipelineLimits(**self.limits.model_dump()),
         )
+
+    def _surrogate_place(self, name: str) -> str:
+        """Return a surrogate's name; one that is a file's is made absolute, as all paths here."""
+        is_file = "/" in name or Path(name).suffix in (".pt", ".pth", ".ts", ".torchscript")
+        return str(self.place(Path(name))) if is_file else name
 
     @property
     def folders(self) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -31,6 +32,8 @@ def say(lines: Iterable[str]) -> None:
 def say_json(value: Any) -> None:
     """Print one JSON value, UTF-8 whatever the terminal's encoding."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    # JSON lets the control characters of Latin-1 through, which terminals obey.
+    text = re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
     # A file name that is no UTF-8 holds lone surrogates; `\udc80` is how JSON writes one.
     _write(text.encode("utf-8", "backslashreplace"))
 

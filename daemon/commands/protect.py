@@ -50,9 +50,9 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.original.is_file():
         raise UnreadableMedia(f"{arguments.original} is not a file; check the name.")
     limit_threads()
+    _bound_memory(config.settings)  # before the first frame of a stranger's file is decoded
     output = _output(arguments, parameters, config.settings)
     _check_place(arguments.original, output, arguments.force)
-    _bound_memory(config.settings)
 
     from pipeline.protect import protect
 
