@@ -38,8 +38,9 @@ def run() -> NoReturn:
     if threading.active_count() > 1:
         # A stage that was left behind inside FFmpeg: Python's own end would pull its
         # memory from under it.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -23,6 +23,8 @@ class AnswerLost(Exception):
 
 def say(lines: Iterable[str]) -> None:
     """Print lines for people."""
+    if sys.stdout is None:  # closed by who started us: nobody wants the answer
+        return
     for line in lines:
         # By bytes, so that a name that is no text in this terminal's encoding can be said.
         encoding = sys.stdout.encoding or "utf-8"
@@ -31,6 +33,8 @@ def say(lines: Iterable[str]) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON value, UTF-8 whatever the terminal's encoding."""
+    if sys.stdout is None:
+        return
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     # JSON lets the control characters of Latin-1 through, which terminals obey.
     text = re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)

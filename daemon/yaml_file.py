@@ -39,6 +39,8 @@ def read_mapping(path: Path, most_bytes: int = 1 << 20) -> dict[str, Any]:
 
 def _text(path: Path, most_bytes: int) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+            raise ConfigError(f"{path} is not a file.")
         with path.open("rb") as file:
             raw = file.read(most_bytes + 1)
     except OSError as error:

@@ -45,8 +45,9 @@ _CHILDREN = _by_parent(
         "proj": "prhd equi cbmp mshp prji",
         "vexu": "eyes proj pack must",
         "eyes": "stri hero cams cmfy must",
-        # FFmpeg's muxer writes an empty item list beside chapters.
-        "udta": "chpl meta",
+        # FFmpeg's muxer writes an empty item list beside chapters, and as `kind` what a track
+        # is for (commentary, for the deaf), which is how to play it.
+        "udta": "chpl meta kind",
         "meta": "hdlr ilst",
         "ilst": "",
         "keys": "",

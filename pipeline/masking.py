@@ -338,7 +338,9 @@ def _spreading(centres: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _hearing(frequencies: NDArray[np.float64], edges: NDArray[np.intp]) -> NDArray[np.float64]:
-    energy = 10 ** ((threshold_of_hearing_db(frequencies) - _FULL_SCALE_DB) / 10)
+    # Above 100 kHz the threshold is beyond any float; nobody hears so far.
+    level = np.minimum(threshold_of_hearing_db(frequencies) - _FULL_SCALE_DB, 300.0)
+    energy = 10 ** (level / 10)
     return np.minimum.reduceat(energy[: edges[-1]], edges[:-1])
 
 

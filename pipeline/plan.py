@@ -141,15 +141,26 @@ def plan_output(
     return OutputPlan(container, video, audio, subtitles, tuple(notes))
 
 
+def check_suffix(suffix: str) -> str:
+    """
+    Return the muxer for a file name's ending.
+
+    Raises:
+        InvalidParameters: there is none.
+    """
+    container = _CONTAINER_OF.get(suffix.lower())
+    if container is None:
+        raise InvalidParameters(
+            f"An output {suffix or 'without an ending'} is not possible;"
+            f" use {', '.join(_CONTAINER_OF)}."
+        )
+    return container
+
+
 def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
     asked = None
     if suffix is not None:
-        asked = _CONTAINER_OF.get(suffix.lower())
-        if asked is None:
-            known = ", ".join(_CONTAINER_OF)
-            raise InvalidParameters(
-                f"An output {suffix or 'without ending'} is not possible; use {known}."
-            )
+        asked = check_suffix(suffix)
     if asked == "matroska":
         return asked
     misfits = _misfits(info, is_copied, _MOV_AUDIO if asked == "mov" else _MP4_AUDIO)
@@ -281,7 +292,7 @@ def _plan_audio(track: AudioTrack, is_copied: bool, notes: list[str]) -> AudioPl
     layout = _known_layout(track)
     # A codec's ceiling is 6144 bits a frame of 1024 samples and channel.
     bit_rate = min(_AAC_BITS_PER_CHANNEL, 6 * track.sample_rate) * track.channels
-    if _takes("aac", track.sample_rate, layout):
+    if layout in _AAC_LAYOUTS and _takes("aac", track.sample_rate, layout):
         return AudioPlan(track, "aac", layout, bit_rate, is_masked)
     notes.append(
         f"Sound of stream {track.index} ({track.sample_rate} Hz, {track.layout})"
@@ -302,11 +313,17 @@ def _known_layout(track: AudioTrack) -> str:
     return _USUAL_LAYOUTS.get(track.layout, track.layout)
 
 
+# Those that AAC has a number for. Others it describes speaker by speaker, and players take
+# a bass for a voice.
+_AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 _USUAL_LAYOUTS = {
     "1 channels": "mono",
     "2 channels": "stereo",
     "6 channels": "5.1",
     "8 channels": "7.1",
+    # The same speakers by another name: AAC knows them as the ones at the back.
+    "5.0(side)": "5.0",
+    "5.1(side)": "5.1",
 }
 
 

@@ -33,7 +33,7 @@ from pipeline.errors import (
 )
 from pipeline.metadata import Audit, audit, inventory
 from pipeline.parameters import Mode, Parameters
-from pipeline.plan import OutputPlan, plan_output
+from pipeline.plan import OutputPlan, check_suffix, plan_output
 from pipeline.planes import planes_of
 from pipeline.readback import CopiedSound, EncodedSound, Expected, ReadBack, read_back
 from pipeline.reader import AudioItem, Item, MediaInfo, PacketItem, Reader, VideoItem, probe
@@ -48,6 +48,7 @@ from pipeline.timeline import Placed, VideoClock
 from pipeline.video import VideoProtector
 from pipeline.writer import CopiedSpan, Writer
 
+_LONGEST_STEM = 200  # bytes; file systems allow 255 for the whole name
 _NOTED_LOSS_SECONDS = 0.1
 _QUEUE_BYTES = 8 << 20  # of frames that wait between two stages
 
@@ -94,8 +95,10 @@ def protect(
     """
     if output is not None and output.exists() and output.samefile(original):
         raise InvalidParameters(f"{output} is the original, which is never altered; name another.")
+    if output is not None and parameters.mode is Mode.PROTECT:
+        check_suffix(output.suffix)
     suffix = output.suffix if output else planned_suffix(original, parameters, settings)
-    output = output or original.with_name(f"{original.stem}_protected{suffix}")
+    output = output or original.with_name(protected_name(original, suffix))
     partial = output.with_name(f".{secrets.token_hex(8)}.part{suffix}")
     try:
         report = protect_into(
@@ -103,8 +106,17 @@ def protect(
         )
         _publish(partial, output)
     finally:
-        partial.unlink(missing_ok=True)
+        # Where nothing could be written there is nothing to remove, and the reason is told.
+        with contextlib.suppress(OSError):
+            partial.unlink()
     return Outcome(output, report)
+
+
+def protected_name(original: Path, suffix: str) -> str:
+    """Return the file name of `original`'s protected copy; a long stem is cut."""
+    stem = os.fsencode(original.stem)[:_LONGEST_STEM]
+    # A cut may fall inside a character.
+    return f"{stem.decode('utf-8', 'ignore')}_protected{suffix}"
 
 
 def planned_suffix(original: Path, parameters: Parameters, settings: Settings) -> str:
@@ -345,7 +357,8 @@ class _Work:
             yield from sound.finish()
 
     def _protect_picture(self, frame: av.VideoFrame) -> _Picture:
-        placed = self._clock.place(frame.pts, frame.duration)
+        pts = frame.pts if self._info.video.has_times else None
+        placed = self._clock.place(pts, frame.duration)
         _check_length(placed, self.frames, self._info, self._settings.limits)
         # Held while its planes are in use: they are views of its memory.
         original = to_working_format(frame, self._plan.video)

@@ -85,6 +85,7 @@ class VideoTrack:
     has_alpha: bool
     has_dolby_vision: bool
     has_captions: bool
+    has_times: bool  # the file says when each frame is shown
 
     @property
     def is_hdr(self) -> bool:
@@ -104,6 +105,7 @@ class AudioTrack:
     time_base: Fraction
     language: str | None
     disposition: int
+    end: Fraction | None = None  # seconds on the file's clock, where an MP4 states it
 
 
 @dataclass(frozen=True)
@@ -433,6 +435,9 @@ def _video_track(stream: Any, first: av.VideoFrame) -> VideoTrack:
         has_alpha=any(component.is_alpha for component in layout.components),
         has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
         has_captions="A53_CC" in side,
+        # AVI has no times of display: where frames are reordered, FFmpeg's are a guess.
+        has_times="avi" not in stream.container.format.name
+        or not stream.codec_context.has_b_frames,
     )
 
 
@@ -501,7 +506,15 @@ def _audio_track(stream: Any) -> AudioTrack:
         time_base=stream.time_base,
         language=_language(stream),
         disposition=int(stream.disposition),
+        end=_stated_end(stream),
     )
+
+
+def _stated_end(stream: Any) -> Fraction | None:
+    # Other containers state a length that is rounded, or that of the longest track.
+    if "mp4" not in stream.container.format.name or stream.duration is None:
+        return None
+    return Fraction((stream.start_time or 0) + stream.duration) * stream.time_base
 
 
 def _subtitle_track(stream: Any) -> SubtitleTrack:

@@ -22,6 +22,7 @@ from pipeline.plan import AudioPlan
 from pipeline.reader import AudioTrack
 from pipeline.timeline import AudioClock
 
+_LONGEST_FILLING = 4096  # samples: two frames of HE-AAC
 _SILENCE_SECONDS = 1  # a long gap is filled in pieces of this
 
 
@@ -85,6 +86,7 @@ class SoundProtector:
         self._resampler = self._new_resampler()
         self._clock = AudioClock(self._rate, origin)
         self._longest = longest
+        self._origin = origin
         self._masker = (
             TrackMasker(self._rate, plan.track.channels, level, seed)
             if plan.is_masked
@@ -126,7 +128,25 @@ class SoundProtector:
             )
         for silence in self._silences(gap.silence):
             yield from self._given_out(self._masker.push(silence))
-        yield from self._given_out(self._masker.push(samples[:, gap.dropped :]))
+        surplus = self._surplus(samples.shape[1] - gap.dropped)
+        yield from self._given_out(
+            self._masker.push(samples[:, gap.dropped : samples.shape[1] - surplus])
+        )
+
+    def _surplus(self, samples: int) -> int:
+        """
+        Return how many of the last samples are a codec's filling-up and not the track's.
+
+        A container may state that a track ends before its last codec frame does. One that
+        ends much earlier than its samples has stated something else.
+        """
+        if self.track.end is None:
+            return 0
+        beyond = self._clock.end - round((self.track.end - self._origin) * self._rate)
+        if not 0 < beyond <= _LONGEST_FILLING:
+            return 0
+        self._clock.give_back(min(beyond, samples))
+        return min(beyond, samples)
 
     def finish(self) -> Iterator[Sound]:
         """Yield the rest."""
@@ -140,13 +160,13 @@ class SoundProtector:
             # The stream changed its rate or layout halfway: go on in those of its start.
             self._resampler = self._new_resampler()
             blocks = self._resampler.resample(frame)
-        arrays: list[NDArray[Any]] = [block.to_ndarray() for block in blocks]
-        if not arrays:
-            return np.zeros((self.track.channels, 0), np.float32)
-        return np.concatenate(arrays, axis=1) if len(arrays) > 1 else arrays[0]
+        channels = self.track.channels
+        arrays: list[NDArray[Any]] = [b.to_ndarray().reshape(-1, channels).T for b in blocks]
+        return np.concatenate([np.zeros((channels, 0), np.float32), *arrays], axis=1)
 
     def _new_resampler(self) -> av.AudioResampler:
-        return av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+        # Interleaved: PyAV 18.1 reads beyond the planes of a frame of eight, and crashes.
+        return av.AudioResampler(format="flt", layout=self._layout, rate=self._rate)
 
     def _silences(self, samples: int) -> Iterator[NDArray[np.float32]]:
         block = self._rate * _SILENCE_SECONDS

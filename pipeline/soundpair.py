@@ -241,20 +241,26 @@ class _Run:
 def _decoded(source: SoundSource, rate: int) -> Iterator[tuple[Fraction | None, Samples]]:
     """Yield (seconds on the file's clock, (channels, n) samples), past what is damaged."""
     layout = source.track.layout
-    convert = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+    convert = av.AudioResampler(format="flt", layout=layout, rate=rate)
     for frame in _frames(source):
         time = time_of(frame)
         frame.pts = None  # the resampler objects to gaps; the clock sees to them
         try:
             converted = convert.resample(frame)
         except ValueError:  # rate or layout changed halfway
-            convert = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+            convert = av.AudioResampler(format="flt", layout=layout, rate=rate)
             converted = convert.resample(frame)
         for piece in converted:
-            yield time, np.asarray(piece.to_ndarray(), np.float32)
+            yield time, _by_channel(piece)
             time = None
     for piece in convert.resample(None):
-        yield None, np.asarray(piece.to_ndarray(), np.float32)
+        yield None, _by_channel(piece)
+
+
+def _by_channel(frame: av.AudioFrame) -> Samples:
+    """Return (channels, n) of an interleaved frame; PyAV 18.1 misreads eight planes."""
+    interleaved = np.asarray(frame.to_ndarray(), np.float32)
+    return interleaved.reshape(-1, frame.layout.nb_channels).T
 
 
 def _frames(source: SoundSource) -> Iterator[av.AudioFrame]:

@@ -169,7 +169,8 @@ def _convolved(layer: Samples, kernel: Samples, stride: int, padding: int) -> Sa
 
 
 def _sigmoid(values: Samples) -> Samples:
-    return np.float32(1) / (np.float32(1) + np.exp(-values))
+    # Beyond these it is 0 or 1 anyway, and exp would overflow.
+    return np.float32(1) / (np.float32(1) + np.exp(-values.clip(-80, 80)))
 
 
 @dataclass(frozen=True)

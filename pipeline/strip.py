@@ -27,6 +27,7 @@ from pipeline.errors import (
 from pipeline.reader import NOT_A_PICTURE, check_streams, open_media
 from pipeline.settings import Limits
 
+_WITH_TAGS = frozenset({"mp4", "mov", "avi"})
 _MUXER_OF = {
     "avi": "avi",
     "mpegts": "mpegts",
@@ -148,6 +149,7 @@ def _copy(
         streams = {s.index: _copy_of(s, target) for s in kept}
         target.set_chapters(_chapter_times(source))
         packets = source.demux(kept)
+        last: dict[int, int] = {}
         while True:
             if cancelled():
                 raise Cancelled
@@ -161,7 +163,9 @@ def _copy(
             if not packet.size:
                 continue
             frames += packet.stream_index == video.index
-            packet.stream = streams[packet.stream_index]
+            index = packet.stream_index
+            last[index] = _complete_times(packet, last.get(index))
+            packet.stream = streams[index]
             target.mux(packet)
             progress(frames, video.frames or None)
     dropped = tuple(
@@ -181,8 +185,35 @@ def _removed_on_failure(output: Path) -> Iterator[None]:
         raise
 
 
+def _complete_times(packet: av.Packet[Any], last: int | None) -> int:
+    """
+    Fill in what muxers insist on: a decoding time later than the one before.
+
+    A file cut between key frames has packets without one.
+    """
+    dts = packet.dts
+    if dts is None:
+        dts = last + max(1, packet.duration or 0) if last is not None else packet.pts or 0
+        dts = min(dts, packet.pts) if packet.pts is not None else dts
+    if last is not None and dts <= last:
+        dts = last + 1
+    packet.dts = dts
+    if packet.pts is None or packet.pts < dts:
+        packet.pts = dts
+    return dts
+
+
 def _copy_of(stream: Any, target: Any) -> Any:
-    copy = target.add_stream_from_template(stream, opaque=True)
+    try:
+        copy = target.add_stream_from_template(stream, opaque=True)
+    except ValueError as error:
+        raise UnsupportedMedia(
+            f"{stream.codec_context.name} in {target.format.name} cannot be written as it is;"
+            " use mode: protect."
+        ) from error
+    if target.format.name in _WITH_TAGS and stream.type == "video":
+        # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.
+        copy.codec_context.codec_tag = stream.codec_context.codec_tag
     if language := stream.metadata.get("language"):
         copy.metadata["language"] = language
     copy.disposition = stream.disposition

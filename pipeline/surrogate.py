@@ -14,7 +14,6 @@ import difflib
 import http.client
 import pickle
 import re
-import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +201,7 @@ def _downloaded(name: str, weights: Any) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not through torchvision's `weights=`: that prints to stdout and unpickles freely.
-        torch.hub.download_url_to_file(weights.url, str(path), prefix, sys.stderr.isatty())
+        torch.hub.download_url_to_file(weights.url, str(path), prefix, progress=False)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise SurrogateUnavailable(
             f"The weights of surrogate {name!r} could not be downloaded from {weights.url} "

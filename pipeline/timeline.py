@@ -132,6 +132,11 @@ class AudioClock:
         self.dropped += gap.dropped
         return gap
 
+    def give_back(self, samples: int) -> None:
+        """Count the last samples as not taken."""
+        assert self._next is not None  # after `place` only
+        self._next -= samples
+
     @property
     def end(self) -> int:
         """Place after the last sample taken, in samples since the origin."""

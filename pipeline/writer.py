@@ -18,13 +18,21 @@ import av
 import av.error
 import numpy as np
 from av.container import OutputContainer
+from av.filter import Graph
 from numpy.typing import NDArray
 
 from pipeline import mp4
 from pipeline.edits import skip_priming
 from pipeline.errors import OutputFailed
-from pipeline.plan import AudioPlan, OutputPlan
-from pipeline.reader import AudioTrack, Chapter, MediaInfo, SubtitleTrack, open_media
+from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
+from pipeline.reader import (
+    AudioTrack,
+    Chapter,
+    FieldOrder,
+    MediaInfo,
+    SubtitleTrack,
+    open_media,
+)
 from pipeline.sei import without_settings_sei
 from pipeline.subtitles import plain_text
 from pipeline.timeline import Placed
@@ -68,6 +76,8 @@ class Writer:
         self._origin = origin
         self.copied_spans: dict[int, CopiedSpan] = {}
         """Of each track copied so far, by stream index, on the output's clock."""
+        is_top_first = info.video.field_order is FieldOrder.TOP_FIRST
+        self._marker = _TopFieldMarker(plan.video) if is_top_first else None
         self._retexted: set[int] = set()
         self._boxes = _extra_boxes(plan, info)
         self._durations: dict[int, int] = {}
@@ -96,6 +106,8 @@ class Writer:
 
     def write_picture(self, frame: av.VideoFrame, placed: Placed) -> None:
         """Encode the next frame, which must be of the plan's format and coded size."""
+        if self._marker is not None:
+            frame = self._marker.marked(frame)
         frame.pts = placed.pts
         frame.time_base = self._info.video.time_base
         frame.duration = placed.duration
@@ -109,8 +121,11 @@ class Writer:
         if not samples.shape[1]:
             return
         stream = self._encoders[track.index]
+        # Interleaved: PyAV 18.1 does not fill all planes of a frame of eight.
         frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples), format="fltp", layout=stream.codec_context.layout.name
+            np.ascontiguousarray(samples.T).reshape(1, -1),
+            format="flt",
+            layout=stream.codec_context.layout.name,
         )
         frame.sample_rate = track.sample_rate
         frame.time_base = Fraction(1, track.sample_rate)
@@ -292,6 +307,36 @@ class Writer:
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             self._container.close()
+
+
+class _TopFieldMarker:
+    """
+    Marks frames as showing their upper field first.
+
+    The encoder goes by the frame's own mark, whatever it was told at the start, and PyAV
+    cannot set it; a filter can.
+    """
+
+    def __init__(self, plan: VideoPlan) -> None:
+        self._graph = Graph()
+        source = self._graph.add_buffer(
+            width=plan.coded_width,
+            height=plan.coded_height,
+            format=av.VideoFormat(plan.pixel_format),
+            time_base=Fraction(1, 1000),
+        )
+        mark = self._graph.add("setfield", "mode=tff")
+        source.link_to(mark)
+        mark.link_to(self._graph.add("buffersink"))
+        self._graph.configure()
+
+    def marked(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Return the same picture, marked; its time is lost."""
+        frame.pts, frame.time_base = 0, Fraction(1, 1000)
+        self._graph.push(frame)
+        marked = self._graph.pull()
+        assert isinstance(marked, av.VideoFrame)
+        return marked
 
 
 class _Span:

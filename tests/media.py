@@ -181,8 +181,9 @@ def _write_sound(out: Any, audio: Audio, stream: Any, video: Video) -> None:
     samples = voice(seconds, audio.rate, channels, audio.level)
     start = round(audio.start * audio.rate)
     for at in range(0, samples.shape[1], audio.rate):
-        block = np.ascontiguousarray(samples[:, at : at + audio.rate])
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=audio.layout)
+        # Interleaved: PyAV does not fill all planes of a frame of eight.
+        block = np.ascontiguousarray(samples[:, at : at + audio.rate].T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(block, format="flt", layout=audio.layout)
         frame.sample_rate = audio.rate
         frame.time_base = Fraction(1, audio.rate)
         frame.pts = start + at

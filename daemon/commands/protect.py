@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 from pathlib import Path
 
 from daemon.config import current_config
@@ -47,8 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = current_config(arguments.config)
     given = {name: value for name, value in vars(arguments).items() if name in _PARAMETERS}
     parameters = Parameters.parse(given, config.parameters)
-    if not arguments.original.is_file():
-        raise UnreadableMedia(f"{arguments.original} is not a file; check the name.")
+    _check_original(arguments.original)
     limit_threads()
     _bound_memory(config.settings)  # before the first frame of a stranger's file is decoded
     output = _output(arguments, parameters, config.settings)
@@ -74,15 +74,35 @@ def run(arguments: argparse.Namespace) -> None:
         say([str(outcome.output), *outcome.report.lines()])
 
 
+def _check_original(path: Path) -> None:
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError as error:
+        raise UnreadableMedia(f"{path} does not exist; check the name.") from error
+    except OSError as error:
+        raise UnreadableMedia(f"{path} cannot be read: {error.strerror}.") from error
+    if not is_file:
+        raise UnreadableMedia(f"{path} is not a file; name a video.")
+
+
 def _output(arguments: argparse.Namespace, parameters: Parameters, settings: Settings) -> Path:
     """Return where to: OUT, or the name of its own in the folder that OUT or IN says."""
     original, output = arguments.original, arguments.output
-    if output is not None and not output.is_dir():
+    if output is not None and not _is_folder(output):
         return Path(output)
-    from pipeline.protect import planned_suffix
+    from pipeline.protect import planned_suffix, protected_name
 
     suffix = planned_suffix(original, parameters, settings)
-    return Path(output or original.parent) / f"{original.stem}_protected{suffix}"
+    return Path(output or original.parent) / protected_name(original, suffix)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise UsageError(f"{path} cannot be used: {error.strerror}; name another.") from error
 
 
 def _check_place(original: Path, output: Path, may_replace: bool) -> None:
@@ -91,8 +111,9 @@ def _check_place(original: Path, output: Path, may_replace: bool) -> None:
         UsageError: `output` is the original, or something is there that must not be
             replaced, or there is no folder for it.
     """
-    if not output.parent.is_dir():
+    if not _is_folder(output.parent):
         raise UsageError(f"{output.parent} is no folder; make it, or name another place.")
+    _is_folder(output)  # raises where the name itself is not possible
     if output.exists() and original.exists() and os.path.samefile(original, output):
         raise UsageError(f"{output} is the original itself, which is never altered; name another.")
     if os.path.lexists(output) and not may_replace:

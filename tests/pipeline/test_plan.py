@@ -42,6 +42,7 @@ PICTURE = VideoTrack(
     has_alpha=False,
     has_dolby_vision=False,
     has_captions=False,
+    has_times=True,
 )
 COPY = Parameters.parse({"audio_level": "none"})
 MASK = Parameters()

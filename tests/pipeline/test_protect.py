@@ -22,6 +22,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from media import Audio, Video, make_video
 
 from pipeline.errors import (
@@ -122,6 +123,15 @@ class TestTime:
         assert close_to(frame_times(output), frame_times(cut), Fraction(1, 1000))
         assert 0 < shown < 60
 
+    def test_reordered_frames_in_avi_lie_evenly(self, tmp_path: Path) -> None:
+        original = tmp_path / "asp.avi"
+        plain = make_video(tmp_path / "plain.mp4", Video(frames=25))
+        ffmpeg("-i", plain, "-c:v", "mpeg4", "-bf", "2", "-vtag", "xvid", original)
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(
+            frame_times(output), [Fraction(n, 25) for n in range(25)], Fraction(1, 1000)
+        )
+
     def test_a_picture_that_starts_later_than_the_sound_stays_in_step(self, tmp_path: Path) -> None:
         times = [n * 40 + 480 for n in range(25)]
         video = Video(time_base=Fraction(1, 1000), times=times, audio=[Audio()])
@@ -164,6 +174,8 @@ class TestPicture:
         for path in (original, output):
             assert first_frame(path).interlaced_frame
         assert probe(output)["streams"][0]["field_order"] == {"tff": "tt", "bff": "bb"}[order]
+        # The decoder's own word on each frame, by which players deinterlace.
+        assert set(top_field_first(output)) == {order == "tff"}
 
     def test_ten_bits_and_hdr_become_hevc_with_their_metadata(self, tmp_path: Path) -> None:
         video = Video(
@@ -309,6 +321,44 @@ class TestSound:
         assert 0 <= after.shape[1] - before.shape[1] < 2048
         assert best_lag(before[0], after[0], rate // 50) == 0
 
+    @pytest.mark.parametrize(
+        ("layout", "kept"),
+        [
+            ("7.1", "7.1"),
+            ("5.1(side)", "5.1"),
+            ("quad", "quad"),
+            ("3.0", "3.0"),
+        ],
+    )
+    def test_every_channel_stays_at_its_speaker(
+        self, tmp_path: Path, layout: str, kept: str
+    ) -> None:
+        audio = Audio(codec="pcm_s16le", layout=layout)
+        original, output, _ = run(tmp_path, Video(audio=[audio]), "many.mov", "out.mp4")
+        with av.open(str(output)) as container:
+            assert container.streams.audio[0].codec_context.layout.name == kept
+        before, after = samples(original), samples(output)
+        levels, found = np.abs(before).mean(axis=1), np.abs(after).mean(axis=1)
+        assert len(set(np.round(levels, 4))) == len(levels)  # each channel is told by its level
+        if ".1" in layout:
+            assert 0.3 * levels[3] < found[3] < levels[3]  # AAC keeps only the bass of an LFE
+            levels, found = np.delete(levels, 3), np.delete(found, 3)
+        np.testing.assert_allclose(found, levels, rtol=0.05, atol=2e-3)
+
+    def test_a_codecs_filling_up_beyond_the_stated_end_is_left_out(self, tmp_path: Path) -> None:
+        original, output, _ = run(tmp_path, Video(audio=[Audio()]))
+        with av.open(str(original)) as a, av.open(str(output)) as b:
+            assert a.duration is not None
+            assert b.duration == pytest.approx(a.duration, abs=2000)
+
+    def test_what_a_track_is_for_is_kept(self, tmp_path: Path) -> None:
+        original = make_video(tmp_path / "a.mp4", Video(audio=[Audio(), Audio()]))
+        marked = tmp_path / "marked.mkv"
+        ffmpeg("-i", original, "-map", "0", "-c", "copy", "-disposition:a:1", "comment", marked)
+        output = protect(marked, tmp_path / "out.mp4", Parameters(), FAST).output
+        with av.open(str(output)) as container:
+            assert container.streams.audio[1].disposition.value & Disposition.comment.value
+
     def test_sound_that_cannot_be_masked_goes_out_as_it_is_and_the_report_says_so(
         self, tmp_path: Path
     ) -> None:
@@ -439,6 +489,23 @@ class TestStrip:
             assert a.format.name == b.format.name
             if name != "s.avi":
                 assert first_frame(output).rotation == first_frame(original).rotation
+
+    def test_a_file_cut_between_key_frames_is_stripped_too(self, tmp_path: Path) -> None:
+        video = Video(frames=50, options={"g": "10", "bf": "2", "x264-params": "open-gop=1"})
+        whole = make_video(tmp_path / "whole.mp4", video)
+        cut = tmp_path / "cut.mkv"
+        ffmpeg("-ss", "0.35", "-i", whole, "-c", "copy", cut)
+        strip = Parameters.parse({"mode": "strip"})
+        output = protect(cut, tmp_path / "out.mkv", strip, FAST).output
+        assert packets(output, "video") == packets(cut, "video")
+
+    @pytest.mark.parametrize("tag", ["hvc1", "hev1"])
+    def test_the_codecs_tag_stays(self, tmp_path: Path, tag: str) -> None:
+        options = {"x265-params": "log-level=none"}
+        video = Video(codec="libx265", options=options, codec_tag=tag, frames=10)
+        strip = Parameters.parse({"mode": "strip"})
+        _, output, _ = run(tmp_path, video, parameters=strip)
+        assert probe(output)["streams"][0]["codec_tag_string"] == tag
 
 
 class TestFailure:
@@ -650,9 +717,10 @@ def offset(path: Path, track: int = 0) -> Fraction:
 
 def samples(path: Path) -> Any:
     with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="fltp")
+        channels = container.streams.audio[0].codec_context.layout.nb_channels
+        resampler = av.AudioResampler(format="flt")  # PyAV misreads eight planes
         blocks = [b.to_ndarray() for f in container.decode(audio=0) for b in resampler.resample(f)]
-    return np.concatenate(blocks, axis=1)
+    return np.concatenate([b.reshape(-1, channels).T for b in blocks], axis=1)
 
 
 def best_lag(a: Any, b: Any, reach: int) -> int:
@@ -715,6 +783,14 @@ def remux_without(original: Path, target: Path, is_hole: Any) -> None:
                 continue
             packet.stream = streams[packet.stream_index]
             out.mux(packet)
+
+
+def top_field_first(path: Path) -> list[bool]:
+    if shutil.which("ffprobe") is None:
+        pytest.skip("the ffprobe command is not installed")
+    command = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_frames", "-of", "json"]
+    done = subprocess.run([*command, str(path)], check=True, capture_output=True)
+    return [bool(f["top_field_first"]) for f in json.loads(done.stdout)["frames"]]
 
 
 def ffmpeg(*arguments: object) -> None:
