@@ -79,6 +79,7 @@ def protect(
     parameters: Parameters,
     settings: Settings,
     *,
+    may_replace: bool = True,
     progress: ShowProgress = lambda progress: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -87,7 +88,9 @@ def protect(
 
     Args:
         output: where to, its ending naming the container; by default beside the original,
-            as `<stem>_protected` with the ending that fits. An existing file is replaced.
+            as `<stem>_protected` with the ending that fits.
+        may_replace: whether a file of that name, which may have come while the work went on,
+            is replaced.
 
     Raises:
         PipelineError: why there is no result. Nothing is left behind.
@@ -104,7 +107,7 @@ def protect(
         report = protect_into(
             original, partial, parameters, settings, progress=progress, cancelled=cancelled
         )
-        _publish(partial, output)
+        _publish(partial, output, may_replace)
     finally:
         # Where nothing could be written there is nothing to remove, and the reason is told.
         with contextlib.suppress(OSError):
@@ -509,11 +512,13 @@ def _strip(
     )
 
 
-def _publish(partial: Path, output: Path) -> None:
+def _publish(partial: Path, output: Path, may_replace: bool) -> None:
     """Rename durably: file and folder reach the disk before anyone is told."""
     try:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        if not may_replace and output.exists():
+            raise OutputFailed(f"{output} has come to be meanwhile; name another, or replace it.")
         os.replace(partial, output)
     except OSError as error:
         raise OutputFailed(f"{output} cannot be written: {error.strerror}.") from error

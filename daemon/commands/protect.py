@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
                 output,
                 parameters,
                 config.settings,
+                may_replace=arguments.force,
                 progress=show,
                 cancelled=interruption.is_requested,
             )
