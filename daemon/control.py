@@ -1,0 +1,44 @@
+"""
+Pause and drain: files under `state/`, so that they reach a service that runs elsewhere.
+
+Both take nothing new. A drain also asks that what runs be finished or put back, so that the
+service can be ended; what follows from them is the dispatcher's business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PAUSE = "pause"
+_DRAIN = "drain"
+
+
+class Control:
+    """The operator's wishes in the folder `state`."""
+
+    def __init__(self, state: Path) -> None:
+        self._pause = state / _PAUSE
+        self._drain = state / _DRAIN
+
+    @property
+    def is_paused(self) -> bool:
+        """Is nothing new to be taken? So it is in a drain too."""
+        return self._pause.exists() or self.is_draining
+
+    @property
+    def is_draining(self) -> bool:
+        """Is what runs to come to its end?"""
+        return self._drain.exists()
+
+    def pause(self) -> None:
+        """Take nothing new."""
+        self._pause.touch()
+
+    def drain(self) -> None:
+        """Finish what runs and take nothing new."""
+        self._drain.touch()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._pause.unlink(missing_ok=True)
+        self._drain.unlink(missing_ok=True)

@@ -1,0 +1,226 @@
+"""
+A task as the bytes of its record, and back. `docs/STATE.md` has the fields.
+
+A record is read strictly, since what comes out is trusted: a field of a wrong type makes it
+unreadable. Only missing fields and unknown ones are borne, so that two versions can work on
+one state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from daemon.task import Progress, Status, Task
+from pipeline.errors import InvalidParameters
+from pipeline.parameters import Parameters
+
+MAX_BYTES = 1 << 20
+_T = TypeVar("_T")
+# What stands in a record's place and cannot be one: a link, a socket, a closed file.
+_NOT_READABLE = (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR)
+
+
+class Unreadable(Exception):
+    """This is no record; the message says why."""
+
+
+def encode(task: Task) -> bytes:
+    """
+    Return the record of a task: JSON in UTF-8, one field a line.
+
+    Raises:
+        ValueError: it would be too long to be read again.
+    """
+    values: dict[str, Any] = {name: getattr(task, name) for name in _READERS}
+    values |= task.parameters.model_dump(mode="json")
+    values |= {name: v for name, v in task.unknown.items() if name not in values}
+    data = _json(values)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"the record of {task.task_id} would have {len(data)} bytes")
+    return data
+
+
+def decode(data: bytes, task_id: str, status: Status) -> Task:
+    """
+    Return the task that a record in the folder `status` tells of.
+
+    Raises:
+        Unreadable: not a record, or not that of `task_id`.
+    """
+    values = _mapping(_parsed(data))
+    if values.get("task_id") != task_id:
+        raise Unreadable(f"it names {values.get('task_id')!r}")
+    known = {name: _field(name, values[name]) for name in _READERS if name in values}
+    missing = _REQUIRED - known.keys()
+    if missing:
+        raise Unreadable(f"it has no {min(missing)}")
+    return Task(**known, status=status, parameters=_parameters(values), unknown=_unknown(values))
+
+
+def read_record(path: Path, task_id: str, status: Status) -> Task:
+    """
+    Return the task of the record at `path`.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        Unreadable: it is not a record.
+    """
+    return decode(_content(path), task_id, status)
+
+
+def encode_progress(progress: Progress) -> bytes:
+    """Return the content of a progress file."""
+    return _json(dataclasses.asdict(progress))
+
+
+def read_progress(path: Path) -> Progress | None:
+    """Return how far an attempt is; None where nothing, or nothing sensible, is said."""
+    try:
+        values = _mapping(_parsed(_content(path)))
+        return Progress(
+            token=_text(values.get("token")),
+            percent=_number(values.get("percent")),
+            processed_frames=_count(values.get("processed_frames")),
+            total_frames=_optional(_count)(values.get("total_frames")),
+        )
+    except (FileNotFoundError, Unreadable, ValueError):
+        return None  # it is not durable: a crash may have emptied it
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1, default=_written)
+    # Undecodable bytes of a file name are lone surrogates in Python, which UTF-8 cannot hold;
+    # a backslash, u and four digits is what JSON writes for them.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{value!r} has no place in a record")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        # A FIFO would block, a link could lead anywhere.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in _NOT_READABLE:
+            raise Unreadable(f"it cannot be opened: {error.strerror}") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("it is not a file")
+        if status.st_size > MAX_BYTES:
+            raise Unreadable(f"it has {status.st_size} bytes")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("it is not JSON") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _field(name: str, value: object) -> Any:
+    try:
+        return _READERS[name](value)
+    except ValueError as error:
+        raise Unreadable(f"its {name} is {str(value)[:60]!r}") from error
+
+
+def _parameters(values: Mapping[str, Any]) -> Parameters:
+    given = {name: values[name] for name in Parameters.model_fields if name in values}
+    try:
+        return Parameters.parse(given)
+    except InvalidParameters as error:
+        raise Unreadable(error.message) from error
+
+
+def _unknown(values: Mapping[str, Any]) -> dict[str, Any]:
+    known = _READERS.keys() | Parameters.model_fields.keys()
+    return {name: value for name, value in values.items() if name not in known}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not text")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("not a count")
+    return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError("not a number")
+    return float(value)
+
+
+def _time(value: object) -> datetime:
+    moment = datetime.fromisoformat(_text(value))
+    if moment.utcoffset() is None:
+        raise ValueError("no offset")
+    return moment
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Unreadable("it is not an object")
+    return value
+
+
+def _report(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _optional(read: Callable[[object], _T]) -> Callable[[object], _T | None]:
+    return lambda value: None if value is None else read(value)
+
+
+# In the order in which a person reads them.
+_READERS: Mapping[str, Callable[[object], Any]] = {
+    "task_id": _text,
+    "input_video": _text,
+    "created_at": _time,
+    "started_at": _optional(_time),
+    "completed_at": _optional(_time),
+    "attempts": _count,
+    "interruptions": _count,
+    "token": _optional(_text),
+    "error_code": _optional(_text),
+    "error_message": _optional(_text),
+    "output_video": _optional(_text),
+    "progress": _number,
+    "processed_frames": _optional(_count),
+    "total_frames": _optional(_count),
+    "original": _text,
+    "sidecar": _optional(_text),
+    "inbox": _optional(_text),
+    "subfolder": _text,
+    "outbox": _text,
+    "report": _optional(_report),
+}
+_REQUIRED = frozenset({"task_id", "created_at", "input_video", "original", "outbox"})

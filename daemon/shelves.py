@@ -1,0 +1,229 @@
+"""
+Where records lie: `state/<status>/<day>/<task_id>.json`. Reads names, never records.
+
+A record may lie directly in its status folder too, where an operator's `mv` leaves it. What
+has another name, or lies in another day's folder, is not seen here but for `misplaced`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.atomic import make_folder, move_atomically, temporary_of
+from daemon.task import Status
+from daemon.task_id import creation_day, is_task_id
+
+DAMAGED = "damaged"
+_SUFFIX = ".json"
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+# Which of two records of one task counts (docs/STATE.md, "Two records of one task").
+_RANK = {
+    status: rank
+    for rank, status in enumerate(
+        (Status.COMPLETED, Status.PROCESSING, Status.PENDING, Status.CANCELLED, Status.FAILED)
+    )
+}
+# The way that tasks go, so that one going it meanwhile is met again rather than missed; and
+# the first two once more for those that were put back or retried.
+_SCAN = (*Status, Status.PENDING, Status.PROCESSING)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One record's name."""
+
+    task_id: str
+    status: Status
+    path: Path
+
+
+class Shelves:
+    """The folders of records under `state`."""
+
+    def __init__(self, state: Path) -> None:
+        self._folders = {status: state / status.value for status in Status}
+        self._damaged = state / DAMAGED
+
+    def make(self) -> None:
+        """Make the folders where they are missing."""
+        for folder in (*self._folders.values(), self._damaged):
+            make_folder(folder)
+
+    def home(self, task_id: str, status: Status) -> Path:
+        """Return where the record of a task of this status belongs."""
+        return self._folders[status] / creation_day(task_id) / (task_id + _SUFFIX)
+
+    def find(self, task_id: str) -> list[Place]:
+        """Return the places with a record of this task, the one that counts first."""
+        found = {place for place in self._possible(task_id) if os.path.lexists(place.path)}
+        return sorted(found, key=lambda place: (_RANK[place.status], place.path))
+
+    def newest(self, statuses: Iterable[Status], before: str | None = None) -> Iterator[Place]:
+        """Yield the places of tasks, newest first, below `before`; reads a day when it comes."""
+        wanted = [status for status in _SCAN if status in set(statuses)]
+        last_day = creation_day(before) if before else "9999"
+        for day in sorted(self._days(wanted), reverse=True):
+            if day <= last_day:
+                places = self._of_day(day, wanted)
+                yield from (place for place in places if before is None or place.task_id < before)
+
+    def oldest(self, status: Status) -> Iterator[Place]:
+        """Yield the places of tasks of one status, oldest first."""
+        for day in sorted(self._days([status])):
+            yield from reversed(self._of_day(day, [status]))
+
+    def count(self, status: Status) -> int:
+        """Return how many records a status has."""
+        folders = (self._folders[status], *self._day_folders(status))
+        return sum(1 for folder in folders for name in _names(folder) if _task_id(name))
+
+    def bring(self, source: Path, task_id: str, status: Status) -> Path:
+        """
+        Move a record to where it belongs in `status`.
+
+        Raises:
+            FileExistsError: one is there already.
+            FileNotFoundError: the source is gone.
+        """
+        target = self.home(task_id, status)
+        while True:
+            make_folder(target.parent)
+            try:
+                move_atomically(source, target)
+            except FileNotFoundError:
+                if not os.path.lexists(source):
+                    raise
+                continue  # the day's folder was removed as empty in that moment
+            return target
+
+    def set_aside(self, source: Path, name: str) -> Path:
+        """
+        Move what is no good to `damaged/`, under `name` or one like it.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        make_folder(self._damaged)
+        number = 0
+        while True:
+            target = self._damaged / (f"{name}.{number}" if number else name)
+            try:
+                move_atomically(source, target)
+            except FileExistsError:
+                number += 1
+                continue
+            return target
+
+    def damaged(self) -> list[Path]:
+        """Return what lies in `damaged/`."""
+        return [self._damaged / name for name in sorted(_names(self._damaged))]
+
+    def prune(self, day: str) -> None:
+        """Remove a day's folders if no task of that day is left."""
+        # Pending last, and only when no other is left: an operator moves records back into it.
+        for status in reversed(Status):
+            try:
+                (self._folders[status] / day).rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return  # not empty
+
+    def strays(self) -> Iterator[tuple[str, Path]]:
+        """Yield what a crash left: the task and the temporary file."""
+        for folder in self._all_folders():
+            for name in _names(folder):
+                target = temporary_of(name)
+                if target is not None and _task_id(target):
+                    yield _task_id(target), folder / name
+
+    def doubled(self) -> list[str]:
+        """Return the tasks that have two records."""
+        seen: set[str] = set()
+        twice: set[str] = set()
+        for folder in self._all_folders():
+            ids = {task_id for name in _names(folder) if (task_id := _task_id(name))}
+            twice |= seen & ids
+            seen |= ids
+        return sorted(twice)
+
+    def misplaced(self) -> Iterator[Place]:
+        """Yield the records that lie in another day's folder."""
+        for status in Status:
+            for folder in self._day_folders(status):
+                for task_id in map(_task_id, _names(folder)):
+                    if task_id and creation_day(task_id) != folder.name:
+                        yield Place(task_id, status, folder / (task_id + _SUFFIX))
+
+    def blocked_days(self) -> Iterator[Path]:
+        """Yield what is no folder but stands in the place of a day's."""
+        for status in Status:
+            yield from filter(_is_no_folder, self._day_folders(status))
+
+    def _possible(self, task_id: str) -> Iterator[Place]:
+        for status in _SCAN:
+            home = self.home(task_id, status)
+            yield Place(task_id, status, home)
+            yield Place(task_id, status, home.parent.parent / home.name)
+
+    def _days(self, statuses: Iterable[Status]) -> set[str]:
+        days: set[str] = set()
+        for status in statuses:
+            for name in _names(self._folders[status]):
+                if _DAY.fullmatch(name):
+                    days.add(name)
+                elif task_id := _task_id(name):
+                    days.add(creation_day(task_id))
+        return days
+
+    def _of_day(self, day: str, statuses: Iterable[Status]) -> list[Place]:
+        places: dict[str, Place] = {}
+        for status in statuses:
+            for task_id, path in self._ids(status, day).items():
+                place = Place(task_id, status, path)
+                known = places.get(task_id, place)
+                places[task_id] = min(known, place, key=lambda p: _RANK[p.status])
+        return [places[task_id] for task_id in sorted(places, reverse=True)]
+
+    def _ids(self, status: Status, day: str) -> dict[str, Path]:
+        ids: dict[str, Path] = {}
+        for folder in (self._folders[status], self._folders[status] / day):
+            for name in _names(folder):
+                task_id = _task_id(name)
+                if task_id and creation_day(task_id) == day:
+                    ids[task_id] = folder / name
+        return ids
+
+    def _day_folders(self, status: Status) -> list[Path]:
+        folder = self._folders[status]
+        return [folder / name for name in _names(folder) if _DAY.fullmatch(name)]
+
+    def _all_folders(self) -> Iterator[Path]:
+        for status, folder in self._folders.items():
+            yield from (folder, *self._day_folders(status))
+
+
+def _names(folder: Path) -> list[str]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return os.listdir(folder)
+    return []
+
+
+def _task_id(name: str) -> str:
+    """Return the task that a record's name tells; empty where it is no record's name."""
+    stem = name.removesuffix(_SUFFIX)
+    return stem if stem != name and is_task_id(stem) else ""
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode  # one look: a folder may go as empty and come again
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode) and path.is_dir())

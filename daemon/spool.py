@@ -1,0 +1,408 @@
+"""
+The queue as files: the one door in, and every act on a task. `docs/STATE.md` is its map.
+
+Any number of processes may use it at once. An act returns when it is durable. What a task's
+files are and where results go is the callers' business; the spool calls `publish` at the one
+moment when it may be done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from daemon import task as change
+from daemon.control import Control
+from daemon.locks import service_lock
+from daemon.pending_limit import PendingLimit
+from daemon.progress_files import ProgressFiles
+from daemon.record_store import Hold, Moved, RecordStore
+from daemon.recovery import Recovery, recover
+from daemon.shelves import Place
+from daemon.spool_errors import (
+    QueueFull,
+    RecordDamaged,
+    StaleAttempt,
+    TaskBusy,
+    TaskExists,
+    UnknownTask,
+    WrongStatus,
+)
+from daemon.task import ENDED, Failure, Progress, Status, Submission, Task
+from daemon.task_id import TaskIds, lowest_id
+from pipeline.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Page:
+    """Tasks of a listing, and the records that could not be read and were set aside."""
+
+    tasks: tuple[Task, ...]
+    damaged: tuple[RecordDamaged, ...]
+
+
+def utc_now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Spool:
+    """The tasks under `state`; makes its folders where they are missing."""
+
+    def __init__(self, state: Path, clock: Callable[[], datetime] = utc_now) -> None:
+        self._state = state
+        self._clock = clock
+        self._ids = TaskIds(clock)
+        self._store = RecordStore(state)
+        self._progress = ProgressFiles(state / "progress")
+        self._limit = PendingLimit(lambda: self._store.shelves.count(Status.PENDING))
+        self.control = Control(state)
+
+    # --- In ---
+
+    def new_id(self) -> str:
+        """Return a name for a new task."""
+        return self._ids.new()
+
+    def submit(self, submission: Submission, max_pending: int) -> Task:
+        """
+        Accept a task. When this returns it is in the queue and no crash loses it.
+
+        Raises:
+            QueueFull: `max_pending` tasks are pending.
+            TaskExists: a task of this name was submitted before, and is as it was.
+        """
+        task = change.submitted(submission, self._clock())
+        with self._store.lock(task.task_id):
+            known = self._store.status(task.task_id)
+            if known is not None:
+                raise TaskExists(task.task_id, known)
+            if not self._limit.has_room(max_pending):
+                raise QueueFull(max_pending)
+            self._store.add(task)
+        return task
+
+    # --- The work, as the dispatcher does it ---
+
+    def claim_next(self) -> Task | None:
+        """
+        Begin an attempt at the oldest pending task; None where none is to be had.
+
+        Raises:
+            RecordDamaged: the oldest could not be read and was set aside; ask again.
+        """
+        for place in self._store.shelves.oldest(Status.PENDING):
+            try:
+                return self.claim(place.task_id)
+            except (UnknownTask, WrongStatus, TaskBusy):
+                continue  # somebody else was faster, or is at it
+        return None
+
+    def claim(self, task_id: str) -> Task:
+        """
+        Begin an attempt. The task's `token` is what its end must name.
+
+        Raises:
+            WrongStatus: it is not pending.
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+        token = secrets.token_hex(16)
+
+        def step(hold: Hold) -> Task:
+            task = self._allowed(hold, Status.PROCESSING, "begun")
+            return self._go(hold, change.claimed(task, token, self._clock()), Status.PROCESSING)
+
+        return self._store.act(task_id, step)
+
+    def may_publish(self, task_id: str, token: str) -> bool:
+        """Is this attempt still wanted? Only `complete` can know for certain."""
+        try:
+            task = self.get(task_id)
+        except (UnknownTask, RecordDamaged):
+            return False
+        return task.status is Status.PROCESSING and task.token == token
+
+    def set_parameters(self, task_id: str, token: str, parameters: Parameters) -> Task:
+        """
+        Give a running attempt other parameters, such as those of a corrected sidecar.
+
+        Raises:
+            StaleAttempt, RecordDamaged, TaskBusy
+        """
+
+        def step(hold: Hold) -> Task:
+            task = dataclasses.replace(self._running(hold, token), parameters=parameters)
+            hold.write(task)
+            return task
+
+        return self._attempt(task_id, step)
+
+    def write_progress(self, task_id: str, progress: Progress) -> None:
+        """Say how far an attempt is; cheap, and lost in a crash."""
+        self._progress.write(task_id, progress)
+
+    def complete(
+        self,
+        task_id: str,
+        token: str,
+        output_video: str,
+        report: Mapping[str, Any],
+        publish: Callable[[], None],
+    ) -> Task:
+        """
+        Publish a result and end the task.
+
+        `publish` makes the result appear as `output_video`, durably and never replacing; it is
+        called at most once, and only while this attempt is the task's own. What it raises
+        comes out of here, and the attempt still runs then.
+
+        Raises:
+            StaleAttempt: nothing was published.
+            RecordDamaged, TaskBusy: likewise.
+        """
+
+        def step(hold: Hold) -> Task:
+            running = self._running(hold, token)
+            task = change.completed(running, output_video, report, self._clock())
+            hold.write(task)
+            publish()
+            return self._published(hold, task)
+
+        return self._attempt(task_id, step)
+
+    def fail(self, task_id: str, token: str, failure: Failure) -> Task:
+        """
+        End the task for a reason that another attempt would meet again.
+
+        Raises:
+            StaleAttempt, RecordDamaged, TaskBusy
+        """
+        return self._end_attempt(
+            task_id, token, lambda task: change.failed(task, failure, self._clock())
+        )
+
+    def spend_attempt(self, task_id: str, token: str, failure: Failure, max_attempts: int) -> Task:
+        """
+        Put the task back after its attempt was lost; the last of `max_attempts` fails it.
+
+        Raises:
+            StaleAttempt, RecordDamaged, TaskBusy
+        """
+        return self._end_attempt(
+            task_id, token, lambda task: change.spent(task, failure, max_attempts, self._clock())
+        )
+
+    def requeue(self, task_id: str, token: str) -> Task:
+        """
+        Put the task back, its attempt not spent: the service ends. Too often, and it fails.
+
+        Raises:
+            StaleAttempt, RecordDamaged, TaskBusy
+        """
+        return self._end_attempt(
+            task_id, token, lambda task: change.interrupted(task, self._clock())
+        )
+
+    # --- What people ask for ---
+
+    def cancel(self, task_id: str) -> Task:
+        """
+        Call a task off. An attempt that runs is stale from now on; stop it.
+
+        Raises:
+            WrongStatus: it has ended.
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+
+        def step(hold: Hold) -> Task:
+            task = self._allowed(hold, Status.CANCELLED, "cancelled")
+            return self._go(hold, change.cancelled(task, self._clock()), Status.CANCELLED)
+
+        return self._store.act(task_id, step)
+
+    def retry(self, task_id: str) -> Task:
+        """
+        Try a failed or cancelled task again, as if for the first time.
+
+        Raises:
+            WrongStatus: it is neither.
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+
+        def step(hold: Hold) -> Task:
+            if hold.task.status not in (Status.FAILED, Status.CANCELLED):
+                raise WrongStatus(task_id, hold.task.status, "retried")
+            moved = hold.move(Status.PENDING)  # this alone is a retry, as an operator's `mv` is
+            task = change.tried_again(moved.task)
+            with contextlib.suppress(Moved):  # whoever moves it on by hand knows better
+                moved.write(task)
+            return task
+
+        return self._store.act(task_id, step)
+
+    def remove(self, task_id: str) -> Task:
+        """
+        Remove an ended task's record; whoever asks has removed its files before.
+
+        Raises:
+            WrongStatus: it has not ended.
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+
+        def step(hold: Hold) -> Task:
+            if hold.task.status not in ENDED:
+                raise WrongStatus(task_id, hold.task.status, "removed")
+            hold.remove()
+            return hold.task
+
+        return self._store.act(task_id, step)
+
+    # --- What there is ---
+
+    def get(self, task_id: str) -> Task:
+        """
+        Return a task as it is now, with the progress of its attempt.
+
+        Raises:
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+        return self._seen(self._store.read(task_id))
+
+    def list(
+        self,
+        user_id: str | None = None,
+        status: Status | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Page:
+        """Return the newest tasks below the task `before`; reads the days that it needs."""
+        wanted = Status if status is None else (status,)
+        tasks: list[Task] = []
+        damaged: list[RecordDamaged] = []
+        for item in self._read(self._store.shelves.newest(wanted, before)):
+            if isinstance(item, RecordDamaged):
+                damaged.append(item)
+            elif item.status in wanted and user_id in (None, item.user_id):
+                tasks.append(item)
+                if len(tasks) == limit:
+                    break
+        return Page(tuple(tasks), tuple(damaged))
+
+    def pending(self) -> Page:
+        """Return what waits, oldest first."""
+        items = tuple(self._read(self._store.shelves.oldest(Status.PENDING)))
+        return Page(
+            tuple(i for i in items if isinstance(i, Task) and i.status is Status.PENDING),
+            tuple(i for i in items if isinstance(i, RecordDamaged)),
+        )
+
+    def pending_ids(self) -> tuple[str, ...]:
+        """Return the names of what waits, oldest first, from names alone."""
+        return tuple(place.task_id for place in self._store.shelves.oldest(Status.PENDING))
+
+    def ended_until(self, moment: datetime) -> Iterator[Task | RecordDamaged]:
+        """Yield the tasks that had ended by then, newest first, and records set aside."""
+        later = lowest_id(moment + timedelta(milliseconds=1))  # cannot have ended by then
+        for item in self._read(self._store.shelves.newest(ENDED, later)):
+            if isinstance(item, RecordDamaged) or _had_ended(item, moment):
+                yield item
+
+    def counts(self) -> Mapping[Status, int]:
+        """Return how many tasks each status has, from names alone."""
+        return {status: self._store.shelves.count(status) for status in Status}
+
+    def damaged(self) -> Iterable[Path]:
+        """Return the records that were set aside and wait for somebody to look at them."""
+        return self._store.shelves.damaged()
+
+    # --- The service ---
+
+    def lock_service(self) -> AbstractContextManager[None]:
+        """
+        Hold this state for a service, while the context lasts.
+
+        Raises:
+            ServiceRunning: another one holds it.
+        """
+        return service_lock(self._state / "service.lock")
+
+    def recover(self, has_result: Callable[[Task], bool]) -> Recovery:
+        """
+        Bring what a crash left to where it belongs; for the service, before it begins.
+
+        `has_result` tells whether a task's `output_video` lies in the outbox.
+        """
+        self._progress.clear()
+        self._store.sweep_locks()
+        return recover(self._store, has_result, self._clock())
+
+    # --- Steps ---
+
+    def _allowed(self, hold: Hold, status: Status, act: str) -> Task:
+        if not change.may_become(hold.task.status, status):
+            raise WrongStatus(hold.task.task_id, hold.task.status, act)
+        return self._seen(hold.task)
+
+    def _running(self, hold: Hold, token: str) -> Task:
+        if hold.task.status is not Status.PROCESSING or hold.task.token != token:
+            raise StaleAttempt(hold.task.task_id)
+        return self._seen(hold.task)
+
+    def _attempt(self, task_id: str, step: Callable[[Hold], Task]) -> Task:
+        try:
+            return self._store.act(task_id, step)
+        except UnknownTask as error:
+            raise StaleAttempt(task_id) from error
+
+    def _end_attempt(self, task_id: str, token: str, end: Callable[[Task], Task]) -> Task:
+        def step(hold: Hold) -> Task:
+            task = end(self._running(hold, token))
+            return self._go(hold, task, change.end_written(task) or Status.PENDING)
+
+        return self._attempt(task_id, step)
+
+    def _go(self, hold: Hold, task: Task, status: Status) -> Task:
+        """Make a transition: the fields in place, then the rename."""
+        hold.write(task)
+        hold.move(status)
+        if hold.task.status is Status.PROCESSING:
+            self._progress.remove(task.task_id)
+        return dataclasses.replace(task, status=status)
+
+    def _published(self, hold: Hold, task: Task) -> Task:
+        done = dataclasses.replace(task, status=Status.COMPLETED)
+        try:
+            hold.move(Status.COMPLETED)
+        except Moved:
+            # By hand, in this very moment. The result is there: no way back.
+            self._store.put(done)
+            self._store.settle(task.task_id)
+        self._progress.remove(task.task_id)
+        return done
+
+    def _seen(self, task: Task) -> Task:
+        counted = change.as_it_counts(task)
+        if counted.status is not Status.PROCESSING:
+            return counted
+        return change.with_progress(counted, self._progress.read(task.task_id))
+
+    def _read(self, places: Iterable[Place]) -> Iterator[Task | RecordDamaged]:
+        for place in places:
+            try:
+                yield self._seen(self._store.read_place(place))
+            except RecordDamaged as error:
+                yield error
+            except (UnknownTask, TaskBusy):
+                continue  # removed meanwhile; or damaged, and somebody else is at it
+
+
+def _had_ended(task: Task, moment: datetime) -> bool:
+    # A record that was moved to an end by hand may not say when.
+    return task.is_ended and (task.completed_at or task.created_at) <= moment
