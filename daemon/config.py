@@ -223,20 +223,19 @@ def _checked(values: Mapping[str, Any], folder: Path, name: str) -> Config:
     except InvalidParameters as error:
         raise ConfigError(f"{name}: defaults: {error.message}{_hint(error.message)}") from error
     except ValidationError as error:
-        raise ConfigError(f"{name}: {_what_is_wrong(error)}") from error
+        raise ConfigError(*(f"{name}: {_what_is_wrong(e)}" for e in error.errors())) from error
     config._folder = folder
     return config
 
 
-def _what_is_wrong(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if part not in ("constrained-str",))
-    if first["type"] == "extra_forbidden":
+def _what_is_wrong(found: Any) -> str:
+    key = ".".join(str(part) for part in found["loc"] if part not in ("constrained-str",))
+    if found["type"] == "extra_forbidden":
         return f"{key} is not a known key; see the shipped config.yaml for those there are."
-    shown = repr(first["input"])
+    shown = repr(found["input"])
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    leaf = next((part for part in reversed(first["loc"]) if part in _ALLOWED), None)
-    allowed = _ALLOWED[str(leaf)] if leaf else first["msg"].removeprefix("Value error, ")
+    leaf = next((part for part in reversed(found["loc"]) if part in _ALLOWED), None)
+    allowed = _ALLOWED[str(leaf)] if leaf else found["msg"].removeprefix("Value error, ")
     message = f"{key} is {shown}; allowed is {allowed}."
     return message + _hint(message)
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the message names the file, the key and what is allowed."""
+    """
+    The configuration is wrong.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    Attributes:
+        problems: each names the file, the key and what is allowed.
+        message: all of it in one line: the only problem, or how many and the first.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+        count = len(problems)
+        self.message = problems[0] if count == 1 else f"{count} problems, the first: {problems[0]}"
 
 
 class UsageError(Exception):

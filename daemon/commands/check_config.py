@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon.config import DEFAULT_NAME, Config, find_config, load_config
+from daemon.config import Config, default_config, find_config, load_config
 from daemon.console import say, say_json
-from daemon.errors import ConfigError, UsageError
+from daemon.errors import ConfigError
 from daemon.folders import problems as folder_problems
 from pipeline.report import aligned
 
@@ -27,8 +27,6 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError: there are problems.
     """
     path = find_config(arguments.config)
-    if path is None:
-        raise UsageError(f"there is no {DEFAULT_NAME} here; name one by --config PATH.")
     config, problems = _checked(path)
     if arguments.json:
         say_json(_as_dict(path, config, problems))
@@ -37,20 +35,19 @@ def run(arguments: argparse.Namespace) -> None:
     elif config:
         say(aligned(_rows(path, config)))
     if problems:
-        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"{path} has {count}; mend it and check again.")
+        raise ConfigError(*problems)
 
 
-def _checked(path: Path) -> tuple[Config | None, list[str]]:
+def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
     try:
-        config = load_config(path)
+        config = load_config(path) if path else default_config(Path.cwd())
     except ConfigError as error:
-        return None, [error.message]
+        return None, list(error.problems)
     return config, folder_problems(config)
 
 
-def _rows(path: Path, config: Config) -> Iterable[tuple[str, str]]:
-    yield "config", str(path.absolute())
+def _rows(path: Path | None, config: Config) -> Iterable[tuple[str, str]]:
+    yield "config", str(path.absolute()) if path else "none here; the defaults hold"
     for key, folder in config.folders.items():
         yield key, f"{folder}{'' if folder.exists() else ' (will be made)'}"
     for name, value in {**_settings(config), "defaults": _defaults(config)}.items():
@@ -63,9 +60,9 @@ def _words(value: object) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _as_dict(path: Path, config: Config | None, problems: list[str]) -> dict[str, Any]:
+def _as_dict(path: Path | None, config: Config | None, problems: list[str]) -> dict[str, Any]:
     return {
-        "config": str(path.absolute()),
+        "config": path and str(path.absolute()),
         "problems": problems,
         "folders": config and {key: str(folder) for key, folder in config.folders.items()},
         "settings": config and _settings(config),
