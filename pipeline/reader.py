@@ -268,7 +268,8 @@ class Reader:
         """Yield frames, samples and packets in the order in which the file holds them."""
         with open_media(self._info.path) as container:
             picture: Any = container.streams[self._info.video.index]
-            picture.thread_type = "AUTO"
+            # Decoding frames in parallel loses the last ones before the place of a cut.
+            picture.thread_type = "SLICE" if self._info.is_truncated else "AUTO"
             yield from self._items(container)
 
     def _items(self, container: InputContainer) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import cv2
 import numpy as np
 import pytest
@@ -562,6 +564,21 @@ class TestFailure:
         assert 10 < len(frame_times(outcome.output)) < 100
         assert outcome.report.is_truncated
         assert any("cut short" in note for note in outcome.report.notes)
+
+    def test_every_frame_before_a_cut_is_protected(self, tmp_path: Path) -> None:
+        muxer = {"movflags": "frag_keyframe+empty_moov"}
+        whole = make_video(
+            tmp_path / "whole.mp4", Video(frames=90, options={"g": "30"}, muxer=muxer)
+        )
+        cut = tmp_path / "cut.mp4"
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+        readable = 0
+        with av.open(str(cut)) as container:
+            for packet in container.demux(video=0):
+                with contextlib.suppress(av.error.FFmpegError):
+                    readable += len(packet.decode())
+        assert 0 < readable < 90
+        assert len(frame_times(protect(cut, None, Parameters(), FAST).output)) == readable
 
     @pytest.mark.parametrize(
         ("limits", "name"),
