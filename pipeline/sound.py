@@ -119,6 +119,8 @@ class SoundProtector:
         time = None
         if frame.pts is not None and frame.time_base is not None:
             time = Fraction(frame.pts * frame.time_base)
+        if self._is_filling(time):
+            return
         samples = self._as_float(frame)
         gap = self._clock.place(time, samples.shape[1])
         if self._clock.end > self._longest * self._rate:
@@ -133,12 +135,18 @@ class SoundProtector:
             self._masker.push(samples[:, gap.dropped : samples.shape[1] - surplus])
         )
 
+    def _is_filling(self, time: Fraction | None) -> bool:
+        """Whether a whole block lies just behind the end that the container states."""
+        if time is None or self.track.end is None:
+            return False
+        return 0 <= (time - self.track.end) * self._rate < _LONGEST_FILLING
+
     def _surplus(self, samples: int) -> int:
         """
         Return how many of the last samples are a codec's filling-up and not the track's.
 
-        A container may state that a track ends before its last codec frame does. One that
-        ends much earlier than its samples has stated something else.
+        A container may state that a track ends before its last codec frame does. Samples
+        further behind than that are kept: then the statement is wrong.
         """
         if self.track.end is None:
             return 0
