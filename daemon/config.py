@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -53,6 +54,16 @@ def _path(value: object) -> object:
 
 
 _Path = Annotated[Path, BeforeValidator(_path)]
+
+
+def _extension(value: object) -> object:
+    if not isinstance(value, str) or not _EXTENSION.fullmatch(value):
+        raise ValueError("not a file name's ending")
+    return value.lower()
+
+
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
+_Extension = Annotated[str, BeforeValidator(_extension)]
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -62,6 +73,11 @@ def _count(low: int, high: int) -> Any:
 
 def _amount(above: float) -> Any:
     return Annotated[float, BeforeValidator(_number), Field(gt=above, allow_inf_nan=False)]
+
+
+def _span(low: float = 0) -> Any:
+    """A number from `low`, which may be 0."""
+    return Annotated[float, BeforeValidator(_number), Field(ge=low, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -87,6 +103,15 @@ class Limits(_Section):
     worker_memory_gb: _amount(0) = _LIMITS.worker_memory_gb  # type: ignore[valid-type]
 
 
+class Retention(_Section):
+    """After how many days what is removed; None is never. `docs/FOLDERS.md` has the table."""
+
+    results_days: _span() | None = 7.0  # type: ignore[valid-type]
+    failed_days: _span() | None = 30.0  # type: ignore[valid-type]
+    originals_days: _span() | None = None  # type: ignore[valid-type]
+    records_days: _span() | None = 90.0  # type: ignore[valid-type]
+
+
 class Config(_Section):
     """
     The whole configuration; relative paths are from the folder of its file.
@@ -99,6 +124,22 @@ class Config(_Section):
     temp: _Path = Path("temp")
     logs: _Path = Path("logs")
     state: _Path = Path("state")
+    extensions: tuple[_Extension, ...] = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+    settle_s: _span() = 5.0  # type: ignore[valid-type]
+    sidecar_grace_s: _span() = 2.0  # type: ignore[valid-type]
+    incomplete_wait_s: _span() = 600.0  # type: ignore[valid-type]
+    rescan_s: _span(0.1) = 10.0  # type: ignore[valid-type]
+    max_video_size_gb: _amount(0) = 2.0  # type: ignore[valid-type]
+    max_pending: _count(1, 10_000_000) = 20_000  # type: ignore[valid-type]
+    workers: _count(1, 1024) | None = None  # type: ignore[valid-type]
+    max_attempts: _count(1, 100) = 2  # type: ignore[valid-type]
+    task_timeout_hours: _amount(0) = 6.0  # type: ignore[valid-type]
+    stall_s: _span(1) = 120.0  # type: ignore[valid-type]
+    drain_s: _span() = 30.0  # type: ignore[valid-type]
+    min_free_gb: _span() = 1.0  # type: ignore[valid-type]
+    cleanup_hour: _count(0, 23) = 2  # type: ignore[valid-type]
+    retention: Retention = Retention()
+    language: Literal["ru", "en"] = "ru"
     surrogate: tuple[str, ...] = _SETTINGS.surrogates
     weights: dict[str, _Path] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = _SETTINGS.device
@@ -141,6 +182,10 @@ class Config(_Section):
     def parameters(self) -> Parameters:
         """What a task gets where it asks for nothing."""
         return Parameters.parse(self.defaults)
+
+    def outbox_of(self, inbox: Inbox) -> Path:
+        """Where the results of one inbox go."""
+        return self.place(inbox.outbox or self.outbox)
 
     def defaults_of(self, inbox: Inbox) -> Parameters:
         """The same for a task of one inbox."""
@@ -255,6 +300,26 @@ _ALLOWED = {
     "temp": "a folder's path",
     "logs": "a folder's path",
     "state": "a folder's path",
+    "extensions": "a list of file names' endings, such as .mp4",
+    "settle_s": "a number of seconds from 0",
+    "sidecar_grace_s": "a number of seconds from 0",
+    "incomplete_wait_s": "a number of seconds from 0",
+    "rescan_s": "a number of seconds from 0.1",
+    "max_video_size_gb": "a number above 0",
+    "max_pending": "a whole number from 1 to 10000000",
+    "workers": "a whole number from 1 to 1024, or null for as many as fit the machine",
+    "max_attempts": "a whole number from 1 to 100",
+    "task_timeout_hours": "a number above 0",
+    "stall_s": "a number of seconds from 1",
+    "drain_s": "a number of seconds from 0",
+    "min_free_gb": "a number from 0",
+    "cleanup_hour": "a whole number from 0 to 23",
+    "retention": "results_days, failed_days, originals_days, records_days",
+    "results_days": "a number of days from 0, or null for never",
+    "failed_days": "a number of days from 0, or null for never",
+    "originals_days": "a number of days from 0, or null for never",
+    "records_days": "a number of days from 0, or null for never",
+    "language": "ru or en",
     "surrogate": "embedded, or one or a list of networks' names",
     "weights": "a file for each network's name",
     "device": "auto, cpu or cuda",

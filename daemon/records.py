@@ -209,6 +209,7 @@ _READERS: Mapping[str, Callable[[object], Any]] = {
     "completed_at": _optional(_time),
     "attempts": _count,
     "interruptions": _count,
+    "retries": _count,
     "token": _optional(_text),
     "error_code": _optional(_text),
     "error_message": _optional(_text),

@@ -71,20 +71,28 @@ class Spool:
         """Return a name for a new task."""
         return self._ids.new()
 
-    def submit(self, submission: Submission, max_pending: int) -> Task:
+    def submit(
+        self, submission: Submission, max_pending: int, failure: Failure | None = None
+    ) -> Task:
         """
         Accept a task. When this returns it is in the queue and no crash loses it.
+
+        With a `failure`, such as a sidecar that is wrong, it is kept as failed from the
+        beginning, and counts as none that is pending.
 
         Raises:
             QueueFull: `max_pending` tasks are pending.
             TaskExists: a task of this name was submitted before, and is as it was.
         """
-        task = change.submitted(submission, self._clock())
+        if failure is None:
+            task = change.submitted(submission, self._clock())
+        else:
+            task = change.rejected(submission, failure, self._clock())
         with self._store.lock(task.task_id):
             known = self._store.status(task.task_id)
             if known is not None:
                 raise TaskExists(task.task_id, known)
-            if not self._limit.has_room(max_pending):
+            if failure is None and not self._limit.has_room(max_pending):
                 raise QueueFull(max_pending)
             self._store.add(task)
         return task
@@ -129,16 +137,22 @@ class Spool:
             return False
         return task.status is Status.PROCESSING and task.token == token
 
-    def set_parameters(self, task_id: str, token: str, parameters: Parameters) -> Task:
+    def set_parameters(
+        self, task_id: str, token: str, parameters: Parameters, sidecar: str | None
+    ) -> Task:
         """
-        Give a running attempt other parameters, such as those of a corrected sidecar.
+        Give a running attempt the parameters of a sidecar that was read anew.
+
+        `sidecar` is where that lies, which another one may have taken.
 
         Raises:
             StaleAttempt, RecordDamaged, TaskBusy
         """
 
         def step(hold: Hold) -> Task:
-            task = dataclasses.replace(self._running(hold, token), parameters=parameters)
+            task = dataclasses.replace(
+                self._running(hold, token), parameters=parameters, sidecar=sidecar
+            )
             hold.write(task)
             return task
 
@@ -247,9 +261,11 @@ class Spool:
 
         return self._store.act(task_id, step)
 
-    def remove(self, task_id: str) -> Task:
+    def remove(self, task_id: str, remove_files: Callable[[Task], None]) -> Task:
         """
-        Remove an ended task's record; whoever asks has removed its files before.
+        Remove an ended task: its files, then its record.
+
+        What `remove_files` raises comes out of here, and the record is kept then.
 
         Raises:
             WrongStatus: it has not ended.
@@ -257,10 +273,26 @@ class Spool:
         """
 
         def step(hold: Hold) -> Task:
-            if hold.task.status not in ENDED:
-                raise WrongStatus(task_id, hold.task.status, "removed")
+            task = self._ended(hold)
+            remove_files(task)
             hold.remove()
-            return hold.task
+            return task
+
+        return self._store.act(task_id, step)
+
+    def tend(self, task_id: str, act: Callable[[Task], None]) -> Task:
+        """
+        Do something to an ended task's files while nobody can retry or remove it.
+
+        Raises:
+            WrongStatus: it has not ended.
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+
+        def step(hold: Hold) -> Task:
+            task = self._ended(hold)
+            act(task)
+            return task
 
         return self._store.act(task_id, step)
 
@@ -354,6 +386,11 @@ class Spool:
         if hold.task.status is not Status.PROCESSING or hold.task.token != token:
             raise StaleAttempt(hold.task.task_id)
         return self._seen(hold.task)
+
+    def _ended(self, hold: Hold) -> Task:
+        if hold.task.status not in ENDED:
+            raise WrongStatus(hold.task.task_id, hold.task.status, "removed")
+        return hold.task
 
     def _attempt(self, task_id: str, step: Callable[[Hold], Task]) -> Task:
         try:

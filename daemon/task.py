@@ -88,6 +88,7 @@ class Task:
         inbox: name of the inbox; None for an upload.
         subfolder: below the outbox; outbox: folder of the results.
         attempts: starts that count, 1 during the first.
+        retries: how often it was tried again, as if for the first time.
         token: names the attempt that runs, or that was the last.
         output_video: the result, below `outbox`.
         progress: 0 to 100.
@@ -105,6 +106,7 @@ class Task:
     subfolder: str = ""
     parameters: Parameters = field(default_factory=Parameters)
     attempts: int = 0
+    retries: int = 0
     interruptions: int = 0
     token: str | None = None
     started_at: datetime | None = None
@@ -133,6 +135,12 @@ def submitted(submission: Submission, now: datetime) -> Task:
     """Return the task as it enters the queue."""
     fields = {f.name: getattr(submission, f.name) for f in dataclasses.fields(submission)}
     return Task(**fields, status=Status.PENDING, created_at=now)
+
+
+def rejected(submission: Submission, failure: Failure, now: datetime) -> Task:
+    """Return the task as it is kept when it cannot be tried, until it is mended and retried."""
+    task = failed(submitted(submission, now), failure, now)
+    return dataclasses.replace(task, status=Status.FAILED)
 
 
 def may_become(status: Status, other: Status) -> bool:
@@ -204,7 +212,9 @@ def cancelled(task: Task, now: datetime) -> Task:
 
 def tried_again(task: Task) -> Task:
     """Return the task as if it had just been submitted."""
-    return dataclasses.replace(_without_error(_put_back(task)), attempts=0, interruptions=0)
+    return dataclasses.replace(
+        _without_error(_put_back(task)), attempts=0, interruptions=0, retries=task.retries + 1
+    )
 
 
 def end_written(task: Task) -> Status | None:

@@ -97,14 +97,16 @@ def test_the_shipped_config_states_the_defaults() -> None:
     assert shipped.settings == default.settings
     assert shipped.parameters == default.parameters
     assert shipped.folders == default.folders
+    assert shipped.model_dump(exclude={"defaults"}) == default.model_dump(exclude={"defaults"})
 
 
 def test_the_shipped_config_leaves_no_default_out() -> None:
     values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     assert set(values) == set(Config.model_fields)
-    assert set(values["limits"]) == {
-        n.removeprefix("limits.") for n in leaves(Config) if "limits." in n
-    }
+    for section in ("limits", "retention"):
+        assert set(values[section]) == {
+            n.removeprefix(f"{section}.") for n in leaves(Config) if f"{section}." in n
+        }
     given = {name for name, f in Parameters.model_fields.items() if f.default is not None}
     assert set(values["defaults"]) == given
 

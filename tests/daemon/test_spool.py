@@ -17,6 +17,7 @@ from spools import REASON, REPORT, Clock, claimed, completed, failed, leftovers,
 from spools import submission as new
 from spools import submitted as submit
 
+from daemon.locks import task_lock
 from daemon.records import encode
 from daemon.spool import Spool
 from daemon.spool_errors import (
@@ -24,6 +25,7 @@ from daemon.spool_errors import (
     RecordDamaged,
     ServiceRunning,
     StaleAttempt,
+    TaskBusy,
     TaskExists,
     UnknownTask,
     WrongStatus,
@@ -192,7 +194,7 @@ def _complete(spool: Spool, task_id: str, token: str) -> None:
 
 def _removed(spool: Spool, task_id: str, token: str) -> None:
     spool.cancel(task_id)
-    spool.remove(task_id)
+    spool.remove(task_id, lambda task: None)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_an_attempt_that_was_given_up_can_do_nothing(
         lambda: spool.fail(task_id, token, REASON),
         lambda: spool.requeue(task_id, token),
         lambda: spool.spend_attempt(task_id, token, LOST, 2),
-        lambda: spool.set_parameters(task_id, token, Parameters()),
+        lambda: spool.set_parameters(task_id, token, Parameters(), None),
     ):
         with pytest.raises(StaleAttempt):
             act()
@@ -242,8 +244,9 @@ def test_the_end_of_the_service_costs_no_attempt_but_the_fifth_time_the_task(spo
 
 def test_parameters_of_a_corrected_sidecar_are_kept(spool: Spool) -> None:
     task_id, token = claimed(spool)
-    spool.set_parameters(task_id, token, Parameters(epsilon=0.2))
+    spool.set_parameters(task_id, token, Parameters(epsilon=0.2), "/new.yaml")
     assert spool.get(task_id).parameters.epsilon == 0.2
+    assert spool.get(task_id).sidecar == "/new.yaml"
     assert spool.may_publish(task_id, token)
 
 
@@ -274,7 +277,8 @@ def test_a_cancelled_task_can_be_retried_and_counts_from_nothing(spool: Spool) -
     task = spool.retry(task_id)
     assert (task.status, task.attempts, task.completed_at) == (Status.PENDING, 0, None)
     assert spool.get(task_id) == task
-    assert spool.claim(task_id).attempts == 1
+    again = spool.claim(task_id)
+    assert (again.attempts, again.retries) == (1, 1)
 
 
 def test_only_what_has_not_ended_is_cancelled_and_only_what_failed_retried(spool: Spool) -> None:
@@ -286,18 +290,55 @@ def test_only_what_has_not_ended_is_cancelled_and_only_what_failed_retried(spool
         with pytest.raises(WrongStatus, match="cannot be retried"):
             spool.retry(task_id)
     with pytest.raises(WrongStatus, match="cannot be removed"):
-        spool.remove(waiting)
+        spool.remove(waiting, lambda task: None)
+
+
+def test_what_cannot_be_tried_is_failed_from_the_beginning(spool: Spool) -> None:
+    submit(spool)
+    wrong = new(spool)
+    spool.submit(wrong, 1, REASON)  # the queue is full, but this does not wait in it
+    task = spool.get(wrong.task_id)
+    assert (task.status, task.error_code) == (Status.FAILED, REASON.code)
+    assert (task.attempts, task.completed_at) == (0, task.created_at)
+    assert spool.retry(wrong.task_id).status is Status.PENDING
+
+
+def test_a_record_stays_when_the_files_of_its_task_cannot_be_removed(spool: Spool) -> None:
+    def refused(task: Task) -> None:
+        raise PermissionError("result.mp4")
+
+    task_id = completed(spool)
+    with pytest.raises(PermissionError):
+        spool.remove(task_id, refused)
+    assert spool.get(task_id).status is Status.COMPLETED
+
+
+def test_an_ended_task_is_tended_while_nobody_can_retry_it(spool: Spool, state: Path) -> None:
+    task_id = failed(spool)
+    seen: list[str] = []
+
+    def act(task: Task) -> None:
+        seen.append(task.task_id)
+        # A retry waits for the lock, so it does not come in between.
+        with pytest.raises(TaskBusy), task_lock(state / "locks", task_id, 0.01):
+            pass
+
+    spool.tend(task_id, act)
+    assert seen == [task_id]
+    spool.retry(task_id)
+    with pytest.raises(WrongStatus):
+        spool.tend(task_id, act)
 
 
 def test_a_removed_task_is_unknown_and_its_empty_day_goes(
     spool: Spool, state: Path, clock: Clock
 ) -> None:
     task_id, other = completed(spool), failed(spool)
-    spool.remove(task_id)
+    spool.remove(task_id, lambda task: None)
     with pytest.raises(UnknownTask):
         spool.get(task_id)
     assert (state / "pending/2026-11-24").is_dir()  # the failed one may be moved back
-    spool.remove(other)
+    spool.remove(other, lambda task: None)
     assert not list(state.rglob("2026-*"))
     assert spool.get(submit(spool)).status is Status.PENDING
 
@@ -411,7 +452,7 @@ def test_a_record_moved_back_by_hand_is_tried_again(
     assert spool.counts()[Status.PENDING] == 1
     again = spool.claim_next()
     assert again is not None
-    assert (again.attempts, again.interruptions) == (1, 0)
+    assert (again.attempts, again.interruptions, again.retries) == (1, 0, 1)
     assert again.token != token
     assert len(records(state)[task_id]) == 1
 

@@ -110,7 +110,7 @@ ACTS = (
     Act("cancel waiting", _waiting, lambda s, i, t, o: s.cancel(i), (PENDING, CANCELLED)),
     Act("cancel running", claimed, lambda s, i, t, o: s.cancel(i), (PENDING, CANCELLED)),
     Act("retry", _failed, lambda s, i, t, o: s.retry(i), (FAILED, PENDING)),
-    Act("remove", _failed, lambda s, i, t, o: s.remove(i), (FAILED, None)),
+    Act("remove", _failed, lambda s, i, t, o: s.remove(i, lambda task: None), (FAILED, None)),
 )
 
 

@@ -199,9 +199,9 @@ class SpoolMachine(RuleBasedStateMachine):
         name, task = self.some(number)
         if task.status in (Status.PENDING, Status.PROCESSING):
             with pytest.raises(WrongStatus):
-                self.spool.remove(name)
+                self.spool.remove(name, lambda task: None)
             return
-        self.spool.remove(name)
+        self.spool.remove(name, lambda task: None)
         del self.model[name]
         with pytest.raises(UnknownTask):
             self.spool.get(name)

@@ -215,7 +215,7 @@ def test_the_start_of_the_service_disturbs_nobody(tmp_path: Path) -> None:
             done.append((name, "", "pending"))
             if number % 3 < 2 or number < 40:
                 spool.cancel(name)
-                spool.remove(name)
+                spool.remove(name, lambda task: None)
                 done.pop()
                 with pytest.raises(UnknownTask):
                     spool.get(name)
