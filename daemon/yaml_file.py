@@ -1,5 +1,5 @@
 """
-Read one YAML mapping from a file that a person wrote, or an enemy.
+Read one YAML mapping that a person wrote, or an enemy.
 
 Stricter than YAML: a size limit, no aliases (a few lines of them unfold to gigabytes), no
 key twice (the last would win silently).
@@ -16,6 +16,7 @@ import yaml
 from daemon.errors import ConfigError
 
 _DEEPEST = 20
+_NULL = "tag:yaml.org,2002:null"
 
 
 def read_mapping(path: Path, most_bytes: int = 1 << 20) -> dict[str, Any]:
@@ -25,44 +26,68 @@ def read_mapping(path: Path, most_bytes: int = 1 << 20) -> dict[str, Any]:
     Raises:
         ConfigError: not readable, too large, not UTF-8, not YAML, or not a mapping.
     """
-    value = _parsed(path, _text(path, most_bytes))
+    return _mapping(str(path), _content(path, most_bytes), _StrictLoader)
+
+
+def text_mapping(name: str, content: bytes) -> dict[str, Any]:
+    """
+    Return the mapping in `content`, each single value as the text that stands there.
+
+    So a value means here what it means in a form or on a command line: `007` stays as it is,
+    `1:30` is no count of seconds, and `no` is the word. Nothing written, `~` and `null` are None.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        ConfigError: not UTF-8, not YAML, or not a mapping.
+    """
+    return _mapping(name, content, _TextLoader)
+
+
+def _mapping(name: str, content: bytes, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
+    value = _parsed(name, _text(name, content), loader)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds no `name: value` lines; see the shipped config.yaml.")
+        raise ConfigError(f"{name} holds no `name: value` lines.")
     for key in value:
         if not isinstance(key, str):
             # YAML 1.1 reads a bare yes, no, on or off as a truth value.
-            raise ConfigError(f"{path}: the key {key!r} is not a name; put it in quotes.")
+            raise ConfigError(f"{name}: the key {key!r} is not a name; put it in quotes.")
     return value
 
 
-def _text(path: Path, most_bytes: int) -> str:
+def _content(path: Path, most_bytes: int) -> bytes:
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
             raise ConfigError(f"{path} is not a file.")
         with path.open("rb") as file:
-            raw = file.read(most_bytes + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(raw) > most_bytes:
+    if len(content) > most_bytes:
         raise ConfigError(f"{path} is larger than {most_bytes} bytes.")
+    return content
+
+
+def _text(name: str, content: bytes) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+        raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}).") from error
 
 
-def _parsed(path: Path, text: str) -> Any:
+def _parsed(name: str, text: str, loader: type[yaml.SafeLoader]) -> Any:
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: {error.problem}.") from error
+        raise ConfigError(f"{name}{where}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"{path} is not YAML: {reason}.") from error
+        raise ConfigError(f"{name} is not YAML: {reason}.") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -92,3 +117,16 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+class _TextLoader(_StrictLoader):
+    """The same without YAML's types: its readings of text are not a stranger's to choose."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors = {
+        tag: yaml.SafeLoader.yaml_constructors[tag]
+        for tag in (_NULL, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")), None)
+    }

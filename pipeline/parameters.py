@@ -142,7 +142,8 @@ class Parameters(BaseModel):
             InvalidParameters: naming the first wrong field, its value and what is allowed.
         """
         base = (defaults or cls()).model_dump()
-        given = {k: v for k, v in values.items() if v is not None or k == "audio_level"}
+        optional = cls.model_fields.keys() - {"audio_level"}
+        given = {k: v for k, v in values.items() if v is not None or k not in optional}
         try:
             return cls.model_validate({**base, **given})
         except ValidationError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kills import killed_before
 from spools import REASON, REPORT, Clock, claimed, failed, leftovers, records, submission, submitted
 
 from daemon import atomic
@@ -25,8 +26,6 @@ from daemon.spool_errors import UnknownTask
 from daemon.task import Failure, Status, Task
 
 LOST = Failure("worker_died", "killed")
-_KILLED = 77
-_CHANGES = ("open", "fsync", "rename", "link", "unlink", "rmdir", "mkdir")
 
 
 @dataclass(frozen=True)
@@ -128,39 +127,6 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if request.param == "links":
         monkeypatch.setattr(atomic, "_renameat2", refused)
     return str(request.param)
-
-
-def killed_before(step: int, work: Callable[[], object]) -> bool:
-    """Do `work` in a process that ends before its `step`-th change; return whether it did."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _arm(step)
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert code in (0, _KILLED)
-    return code == _KILLED
-
-
-def _arm(step: int) -> None:
-    """Have the `step`-th change of the disk end this process."""
-    left = [step]
-
-    def armed(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0:
-                os._exit(_KILLED)
-            return real(*args, **options)
-
-        return call
-
-    for name in _CHANGES:
-        setattr(os, name, armed(getattr(os, name)))
-    atomic._renameat2 = armed(atomic._renameat2)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

@@ -101,3 +101,8 @@ def test_forms_and_sidecars_give_the_same(epsilon: float, strength: float, every
     numbers = {"epsilon": epsilon, "video_strength": strength, "every_n_frames": every}
     texts = {name: str(value) for name, value in numbers.items()}
     assert Parameters.parse(texts) == Parameters.parse(numbers)
+
+
+def test_an_unknown_name_is_refused_also_without_a_value() -> None:
+    with pytest.raises(InvalidParameters, match="epsilo"):
+        Parameters.parse({"epsilo": None})

@@ -1,0 +1,328 @@
+"""
+Takes a dropped file: from the visible inbox to a folder of its own, and into the queue.
+
+The steps, what is on disk after each, and what a start does about one that was cut short are
+in `docs/FOLDERS.md`. Which file is ready is the watcher's business. Whoever may write to the
+inbox may put a link in any place at any time: none below the inbox is ever followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from daemon.atomic import move_atomically, remove, sync_folder, temporary_of, write_new
+from daemon.claim_file import SUFFIX, BadClaim, Claim, encode, read_claim
+from daemon.claim_moves import Changed, Moves
+from daemon.held_folder import held_folder, held_new_folder
+from daemon.logs import server_log
+from daemon.pending_limit import PendingLimit
+from daemon.sidecar import SidecarError, parameters_without_sidecar, read_sidecar
+from daemon.size_limit import too_large
+from daemon.spool import Spool
+from daemon.spool_errors import QueueFull, RecordDamaged, SpoolError, UnknownTask
+from daemon.stability import Stamp
+from daemon.task import Failure, Submission, Task
+from daemon.task_id import creation_day
+from pipeline.parameters import Parameters
+
+OWN_FOLDER = ".media-cleaner"
+_CLAIMING = "claiming"
+_ORIGINALS = "originals"
+_DAMAGED = ".damaged"
+# Videos of people: the operator's group may look after them, the rest of the machine not. It
+# also keeps what is ours from those who may write to the inbox.
+_MODE = 0o750
+_HELD = "/proc/self/fd/"
+# For what can no longer be put back, and so is accepted already.
+_NO_LIMIT = 1 << 62
+
+
+@dataclass(frozen=True)
+class Found:
+    """
+    A file that is ready to be taken.
+
+    Attributes:
+        subfolder: of the inbox, "" for none.
+        video, sidecar: names in it; `sidecar` is None for none.
+        stamp: the video's, by which it is recognised.
+    """
+
+    subfolder: str
+    video: str
+    sidecar: str | None
+    stamp: Stamp
+
+
+class Claims:
+    """
+    Takes the files of one inbox, one after the other, for any number of threads.
+
+    Attributes of a task that come from here: its files lie below `root`, its results go to
+    `outbox`, `defaults` hold where its sidecar says nothing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        outbox: Path,
+        defaults: Parameters,
+        spool: Spool,
+        max_pending: int,
+        max_bytes: int,
+    ) -> None:
+        self._name = name
+        self._root = root
+        self._outbox = outbox
+        self._defaults = defaults
+        self._spool = spool
+        self._max_pending = max_pending
+        self._max_bytes = max_bytes
+        self._limit = PendingLimit(lambda: len(spool.pending_ids()))
+        self._lock = threading.Lock()
+
+    def claim(self, found: Found) -> Task | None:
+        """
+        Take a file; None where it is gone or no longer as it was found, and is left alone.
+
+        A file that is too large, or has a wrong sidecar, is a task too, and has failed.
+
+        Raises:
+            QueueFull: as many tasks are pending as are allowed; the file is where it was.
+            OSError: it could not be taken, and is where it was; or, where not even that could
+                be done, `recover` will finish the claim.
+        """
+        with self._lock, self._told(found), ExitStack() as held:
+            if not self._limit.has_room(self._max_pending):
+                raise QueueFull(self._max_pending)
+            try:
+                dropped = held.enter_context(self._dropped_folder(found.subfolder))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            if not _is_as_found(dropped, found):
+                return None
+            claim = Claim(self._spool.new_id(), found.subfolder, found.video, found.sidecar)
+            record = held.enter_context(self._new_own(_CLAIMING)) / claim.file_name
+            write_new(record, encode(claim))
+            home = held.enter_context(self._new_home(claim, record))
+            return self._carried_out(Moves(claim, dropped, home), record, found.stamp)
+
+    def recover(self) -> list[Task]:
+        """
+        Finish or undo the claims that were cut short; return the tasks that came of it.
+
+        For the start, and whenever the inbox has come back. What was moved counts as accepted,
+        so no limit applies.
+
+        Raises:
+            OSError: the inbox cannot be read.
+        """
+        with self._lock, ExitStack() as held:
+            try:
+                claiming = held.enter_context(held_folder(self._root, OWN_FOLDER, _CLAIMING))
+            except FileNotFoundError:
+                return []
+            tasks = [self._recovered(claiming, name) for name in sorted(os.listdir(claiming))]
+            return [task for task in tasks if task is not None]
+
+    # --- A claim ---
+
+    def _carried_out(self, moves: Moves, record: Path, stamp: Stamp) -> Task | None:
+        try:
+            moves.take(stamp)
+            task = self._submitted(moves, self._max_pending)
+        except Exception as error:
+            if self._is_known(moves.claim.task_id):
+                raise  # it is a task; whether for good, nobody can tell: `recover` will look
+            if not moves.put_back():
+                return self._finished(moves, record)
+            self._remove_home(moves.claim)
+            remove(record)
+            if isinstance(error, Changed):
+                return None
+            raise
+        _end(record)
+        return task
+
+    def _finished(self, moves: Moves, record: Path) -> Task:
+        """Do what is left of a claim whose video has been moved."""
+        moves.finish()
+        task = self._submitted(moves, _NO_LIMIT)
+        _end(record)
+        return task
+
+    def _submitted(self, moves: Moves, max_pending: int) -> Task:
+        claim, home = moves.claim, self._home(moves.claim)
+        parameters, failure = self._wishes(moves)
+        has_sidecar = claim.sidecar is not None and os.path.lexists(moves.home / claim.sidecar)
+        submission = Submission(
+            task_id=claim.task_id,
+            input_video=claim.video,
+            original=str(home / claim.video),
+            sidecar=str(home / str(claim.sidecar)) if has_sidecar else None,
+            inbox=self._name,
+            subfolder=claim.subfolder,
+            outbox=str(self._outbox),
+            parameters=parameters,
+        )
+        try:
+            return self._spool.submit(submission, max_pending, failure)
+        except OSError as error:
+            reason = f"cannot be put into the queue: {error.strerror}"
+            raise OSError(error.errno, reason, self._visible(claim)) from error
+
+    def _wishes(self, moves: Moves) -> tuple[Parameters, Failure | None]:
+        """Return what is asked for, and why it cannot be done."""
+        claim = moves.claim
+        parameters, failure = parameters_without_sidecar(claim.subfolder, self._defaults), None
+        if claim.sidecar is not None:
+            try:
+                path = moves.home / claim.sidecar
+                parameters = read_sidecar(path, claim.subfolder, self._defaults)
+            except SidecarError as error:
+                failure = error.failure
+        size = os.lstat(moves.home / claim.video).st_size
+        return parameters, too_large(claim.video, size, self._max_bytes) or failure
+
+    # --- A claim that was cut short ---
+
+    def _recovered(self, claiming: Path, name: str) -> Task | None:
+        if temporary_of(name) is not None:
+            remove(claiming / name)
+            return None
+        if not name.endswith(SUFFIX):
+            return None
+        path = self._root / OWN_FOLDER / _CLAIMING / name
+        try:
+            return self._brought_to_an_end(read_claim(claiming / name), claiming / name)
+        except BadClaim as error:
+            server_log().error("claim is damaged", path=str(path), reason=str(error))
+            _set_aside(claiming / name)
+        except (OSError, SpoolError) as error:
+            # It stays for the next time, and must not hold up the others.
+            reason = _reason(error) if isinstance(error, OSError) else error.message
+            server_log().error("claim not finished", path=str(path), reason=reason)
+        return None
+
+    def _brought_to_an_end(self, claim: Claim, record: Path) -> Task | None:
+        with ExitStack() as held:
+            home = _entered(held, held_folder(self._root, OWN_FOLDER, *_home_parts(claim)))
+            dropped = _entered(held, self._dropped_folder(claim.subfolder))
+            moves = None if home is None else Moves(claim, dropped, home)
+            if moves is None or not moves.has_original():
+                self._remove_home(claim)
+            elif not self._is_known(claim.task_id):
+                return self._finished(moves, record)
+            remove(record)
+            return None
+
+    def _is_known(self, task_id: str) -> bool:
+        try:
+            self._spool.get(task_id)
+        except UnknownTask:
+            return False
+        except RecordDamaged:
+            return True  # for the operator to mend, not to be made anew
+        return True
+
+    # --- Folders ---
+
+    def _dropped_folder(self, subfolder: str) -> AbstractContextManager[Path]:
+        return held_folder(self._root, *PurePath(subfolder).parts)
+
+    def _new_own(self, *names: str) -> AbstractContextManager[Path]:
+        return held_new_folder(self._root, OWN_FOLDER, *names, mode=_MODE)
+
+    @contextlib.contextmanager
+    def _new_home(self, claim: Claim, record: Path) -> Iterator[Path]:
+        with ExitStack() as held:
+            try:
+                home = held.enter_context(self._new_own(*_home_parts(claim)))
+            except BaseException:
+                remove(record)  # nothing has been moved yet
+                raise
+            yield home
+
+    def _home(self, claim: Claim) -> Path:
+        return self._root.joinpath(OWN_FOLDER, *_home_parts(claim))
+
+    def _remove_home(self, claim: Claim) -> None:
+        home = self._home(claim)
+        try:
+            os.rmdir(home)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # what somebody else put there is not ours
+                raise
+        sync_folder(home.parent)
+
+    @contextlib.contextmanager
+    def _told(self, found: Found) -> Iterator[None]:
+        """Have an error name the file as people know it, not the folder that we hold."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None and not str(error.filename).startswith(_HELD):
+                raise
+            raise OSError(error.errno, _reason(error), self._visible(found)) from error
+
+    def _visible(self, file: Found | Claim) -> str:
+        return str(self._root / file.subfolder / file.video)
+
+
+def _is_as_found(dropped: Path, found: Found) -> bool:
+    try:
+        video = os.lstat(dropped / found.video)
+        sidecar = None if found.sidecar is None else os.lstat(dropped / found.sidecar)
+    except FileNotFoundError:
+        return False
+    are_files = all(stat.S_ISREG(s.st_mode) for s in (video, sidecar) if s is not None)
+    return are_files and Stamp.of(video) == found.stamp
+
+
+def _end(record: Path) -> None:
+    try:
+        remove(record)
+    except OSError as error:
+        # The task is accepted, and a claim too many is removed at the next start.
+        server_log().warning("claim not removed", task_id=record.stem, reason=str(error))
+
+
+def _home_parts(claim: Claim) -> tuple[str, ...]:
+    return _ORIGINALS, creation_day(claim.task_id), claim.task_id
+
+
+def _entered(held: ExitStack, folder: AbstractContextManager[Path]) -> Path | None:
+    """Hold a folder as long as `held`; None where it is not there, or a link is."""
+    try:
+        return held.enter_context(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _set_aside(path: Path) -> None:
+    number = 0
+    while True:
+        try:
+            end = f"{_DAMAGED}.{number}" if number else _DAMAGED
+            move_atomically(path, path.with_name(path.name + end))
+        except FileExistsError:
+            number += 1
+            continue
+        return
+
+
+def _reason(error: OSError) -> str | None:
+    if error.errno == errno.EXDEV:
+        return "lies on another file system than its inbox; make that folder an inbox of its own"
+    return error.strerror
