@@ -1,0 +1,300 @@
+"""
+One inbox: a thread that finds what was dropped there and has it claimed.
+
+Events are hints, a scan is the truth. Each inbox has its own thread, so that a share that
+hangs stops nobody else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from daemon.candidates import Candidates, Rules
+from daemon.claims import Claims, Found
+from daemon.hints import Hints, News
+from daemon.inbox_place import InboxUnavailable, Place, find_place, make_place
+from daemon.logs import Once, server_log
+from daemon.scan import files_below
+from daemon.spool_errors import QueueFull, SpoolError
+from daemon.task import Task
+from daemon.watch import Watch, WatchUnavailable
+
+# Between two claims and the news that came meanwhile.
+_LOOKS_PER_TURN = 500
+_HOLD_S = 1.0
+# After so many failures in a row nothing will go well: each costs writes to the disk.
+_FAILURES_IN_A_ROW = 3
+_POLL_S = 1.0
+_WATCH_AGAIN_S = 60.0
+# A scan may take at most every so manieth part of the time.
+_SCAN_SHARE = 20
+_HUNG_AFTER_S = 60.0
+_STOP_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class InboxHealth:
+    """
+    How an inbox is.
+
+    Attributes:
+        mount: the mount point that it lies in, to be remembered for the next start; None while
+            unknown.
+        watching: do events tell of changes, or only scans?
+        reason: why it is not available, or why there are no events; None if all is well.
+    """
+
+    name: str
+    path: Path
+    is_available: bool
+    watching: Literal["events", "polling"]
+    reason: str | None
+    mount: str | None
+
+
+class InboxWatcher:
+    """
+    Watches one inbox and has claimed what is ready.
+
+    Args:
+        known_mount: the `mount` of its health in the last run; tells that a share is away.
+        may_claim: is asked before each claim; while it says no, files stay where they are.
+        is_truncated: does a video's container state more bytes than there are?
+        accepted: is called in this inbox's thread with each new task.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        rules: Rules,
+        claims: Claims,
+        may_claim: Callable[[], bool],
+        is_truncated: Callable[[Path], bool],
+        accepted: Callable[[Task], None],
+        known_mount: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._root = root
+        self._rules = rules
+        self._claims = claims
+        self._may_claim = may_claim
+        self._is_truncated = is_truncated
+        self._accepted = accepted
+        self._clock = clock
+        self._hints = Hints(clock)
+        self._once = Once(server_log(), clock=clock)
+        self._thread = threading.Thread(target=self._run, name=f"inbox {name}", daemon=True)
+        self._mount = known_mount
+        self._was_there = False
+        self._place: Place | None = None
+        self._away: str | None = "it has not been looked at yet"
+        self._candidates: Candidates | None = None
+        self._watch: Watch | None = None
+        self._unwatched: str | None = None
+        self._is_rebuilding = False
+        self._watch_again = 0.0
+        self._next_scan = clock()
+        self._soonest_scan = clock()
+        self._held_until = clock()
+        self._failures = 0
+        self._alive_at = clock()
+
+    def start(self) -> None:
+        """Begin; returns at once, also where the inbox hangs."""
+        self._alive_at = self._clock()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Claim nothing more, and end; a claim that is under way is finished."""
+        self._hints.stop()
+        self._thread.join(_STOP_PATIENCE_S)
+
+    def rescan(self) -> None:
+        """Look at everything soon. For any thread."""
+        self._hints.rescan()
+
+    def health(self) -> InboxHealth:
+        """Return how it is. For any thread."""
+        away, unwatched = self._away, self._unwatched
+        silent = self._clock() - self._alive_at
+        if away is None and silent > _HUNG_AFTER_S:
+            away = f"{self._root} has not answered for {silent:.0f} s"
+        watching: Literal["events", "polling"] = "polling" if unwatched else "events"
+        reason = away or unwatched
+        return InboxHealth(self._name, self._root, away is None, watching, reason, self._mount)
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._close_watch()
+
+    def _turn(self) -> bool:
+        """Do what is due; return whether to go on."""
+        news = self._hints.take(self._patience(self._clock()))
+        if news.is_stop:
+            return False
+        try:
+            self._heed(news, self._clock())
+        except Exception as error:
+            # Whatever it was must not end the watching; it comes again or it does not.
+            self._tell("inbox cannot be worked on", error)
+            self._held_until = self._clock() + _HOLD_S
+            self._next_scan = max(self._next_scan, self._held_until)
+        return True
+
+    def _patience(self, now: float) -> float:
+        """Return for how long nothing is due."""
+        moments = [self._next_scan]
+        if self._candidates is not None:
+            look = self._candidates.next_look()
+            moments += [] if look is None else [look]
+            moments += [self._held_until] if self._candidates.has_ready() else []
+        return max(min(moments) - now, 0.0)
+
+    def _heed(self, news: News, now: float) -> None:
+        self._alive_at = now
+        if news.ended is not None:
+            self._close_watch()
+            self._poll(news.ended, now)
+        if news.are_lost:
+            self._is_rebuilding = True  # folders that came in the meantime are not watched
+            server_log().warning("events were lost, scanning", inbox=self._name)
+        if news.is_gone:
+            self._place = None  # a share that is mounted again may look just the same
+        if news.is_rescan or news.are_lost or news.is_gone or news.ended is not None:
+            self._next_scan = min(self._next_scan, max(now, self._soonest_scan))
+        if self._candidates is not None:
+            self._apply(news, self._candidates, now)
+        if now >= self._next_scan:
+            self._scan(now)
+        if self._candidates is not None:
+            self._candidates.look(self._clock(), _LOOKS_PER_TURN)
+            self._claim_one(self._candidates, self._clock())
+
+    def _apply(self, news: News, candidates: Candidates, now: float) -> None:
+        if news.are_lost:
+            candidates.lose_events(now)
+        if news.ended is not None:
+            candidates.forget_events(now)
+        for path, (event, at) in news.files.items():
+            candidates.heard(path, event, at, now)
+        for folder in news.folders:
+            for path in files_below(self._root, folder, candidates.cannot_enter):
+                candidates.saw(path, now)
+
+    def _scan(self, now: float) -> None:
+        try:
+            if not self._was_there:
+                make_place(self._root, self._mount)
+            place = find_place(self._root, self._mount)
+            if place != self._place:
+                self._enter(place)
+            elif self._is_rebuilding or (self._watch is None and now >= self._watch_again):
+                self._open_watch()
+            self._look_at_all()
+        except InboxUnavailable as error:
+            self._leave(error.reason)
+        ended = self._clock()
+        took = ended - now
+        interval = self._rules.rescan_s
+        if self._away is None and self._unwatched is not None:
+            interval = min(interval, _POLL_S)
+        self._soonest_scan = ended + min(_SCAN_SHARE * took, self._rules.rescan_s)
+        self._next_scan = ended + max(_SCAN_SHARE * took, interval)
+
+    def _look_at_all(self) -> None:
+        assert self._candidates is not None
+        seen = set()
+        for path in files_below(self._root, "", self._candidates.cannot_enter):
+            seen.add(path)
+            self._candidates.saw(path, self._clock())
+        self._candidates.missed(seen, self._clock())
+
+    def _enter(self, place: Place) -> None:
+        """It is there, for the first time or again, or another folder is in its place."""
+        self._close_watch()
+        self._place, self._candidates = None, None
+        for task in self._recovered():
+            self._accepted(task)
+        self._candidates = Candidates(self._name, self._root, self._rules, self._is_truncated)
+        self._open_watch()
+        self._place, self._mount = place, place.mount_point
+        self._was_there, self._away = True, None
+        self._once.tell("inbox is not available", False, of=self._name)
+
+    def _recovered(self) -> list[Task]:
+        try:
+            return self._claims.recover()
+        except (OSError, SpoolError) as error:
+            reason = f"what was claimed there cannot be recovered: {error}"
+            raise InboxUnavailable(reason) from error
+
+    def _leave(self, reason: str) -> None:
+        self._close_watch()
+        self._place, self._candidates, self._away = None, None, reason
+        self._once.tell("inbox is not available", True, of=self._name, reason=reason)
+
+    def _open_watch(self) -> None:
+        self._close_watch()
+        try:
+            self._watch = Watch(self._root, self._hints)
+        except WatchUnavailable as error:
+            self._poll(error.reason, self._clock())
+            return
+        self._unwatched, self._is_rebuilding = None, False
+        self._once.tell("inbox is polled", False, of=self._name)
+
+    def _close_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._hints.forget_events()
+
+    def _poll(self, reason: str, now: float) -> None:
+        self._unwatched, self._is_rebuilding = reason, False
+        self._watch_again = now + _WATCH_AGAIN_S
+        self._once.tell("inbox is polled", True, of=self._name, reason=reason)
+
+    def _claim_one(self, candidates: Candidates, now: float) -> None:
+        if now < self._held_until or not candidates.has_ready():
+            return
+        if not self._may_claim():
+            self._held_until = now + _HOLD_S
+            return
+        found = candidates.take_ready(now)
+        if found is not None:
+            self._claim(found, candidates, now)
+
+    def _claim(self, found: Found, candidates: Candidates, now: float) -> None:
+        try:
+            task = self._claims.claim(found)
+        except QueueFull:
+            candidates.postponed(found)
+            self._held_until = now + _HOLD_S
+            self._once.tell("queue is full, files wait", True, of=self._name)
+            return
+        except Exception as error:  # of this file; the next one must not suffer
+            candidates.failed(found, error, now)
+            self._failures += 1
+            if self._failures >= _FAILURES_IN_A_ROW:
+                self._held_until = now + _HOLD_S
+            return
+        self._failures = 0
+        self._once.tell("queue is full, files wait", False, of=self._name)
+        if task is None:
+            candidates.changed(found, now)
+        else:
+            candidates.taken(found, task.task_id, now)
+            self._accepted(task)
+
+    def _tell(self, event: str, error: Exception) -> None:
+        self._once.tell(event, True, of=self._name, reason=f"{type(error).__name__}: {error}")

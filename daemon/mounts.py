@@ -1,0 +1,102 @@
+"""
+On which file system does a path lie, and is it another machine's?
+
+The kernel is asked for the mount of an open descriptor, which is exact: neither symlinks nor
+a mount over a mount can mislead it, as they can whoever compares paths.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_MOUNT_NUMBER = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+# Where another machine, or a program, may write without this kernel's knowing.
+_REMOTE = frozenset(
+    [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "prl_fs",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+        "vmhgfs",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """
+    One line of /proc/self/mountinfo.
+
+    Attributes:
+        number: of the mount; given again after an unmount.
+        point: the folder that it is mounted on.
+        file_system: its type, such as `ext4` or `fuse.sshfs`.
+    """
+
+    number: int
+    point: str
+    file_system: str
+
+
+def mount_of(path: Path) -> Mount | None:
+    """
+    Return the mount that a path lies in; None where the kernel does not tell.
+
+    Raises:
+        OSError: the path is not there, or cannot be reached.
+    """
+    descriptor = os.open(path, os.O_PATH)
+    try:
+        return mount_of_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def mount_of_descriptor(descriptor: int) -> Mount | None:
+    """Return the mount that an open file lies in; None where the kernel does not tell."""
+    try:
+        told = _MOUNT_NUMBER.search(Path(f"/proc/self/fdinfo/{descriptor}").read_bytes())
+        text = _MOUNTS.read_bytes()
+    except FileNotFoundError:  # no /proc here
+        return None
+    # Not in the list: unmounted while the file is open, or of another namespace.
+    return next((m for m in mounts(text) if told and m.number == int(told[1])), None)
+
+
+def mounts(mountinfo: bytes) -> Iterator[Mount]:
+    """Yield what the lines of a mountinfo say."""
+    for line in mountinfo.splitlines():
+        # number parent device root point options [tags ...] - type source options
+        head, _, tail = line.partition(b" - ")
+        fields = head.split(b" ")
+        point = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), fields[4])
+        file_system = tail.split(b" ", 1)[0].decode("ascii", "replace")
+        yield Mount(int(fields[0]), os.fsdecode(point), file_system)
+
+
+def is_remote(file_system: str) -> bool:
+    """May others change files there without this kernel's noticing?"""
+    return file_system in _REMOTE or file_system.startswith("fuse")
