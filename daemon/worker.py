@@ -1,0 +1,292 @@
+"""
+A worker process: `python -m daemon.worker`, run by the pool, protects one video after the other.
+
+It never touches `state/` and publishes nothing: it says where the finished file lies, and the
+service decides. Only here does `daemon` import torch, PyAV and OpenCV.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from daemon import staging
+from daemon.child import child_arguments, child_connection, messages
+from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
+from daemon.task import Failure, Progress
+from pipeline.errors import Cancelled, OutOfMemory, PipelineError
+from pipeline.limits import limit_address_space, limit_threads
+
+if TYPE_CHECKING:
+    from pipeline import protect
+
+# What the parts of the work are of the whole, in percent. `strip` has no other.
+_PARTS = {"protect": (0.0, 85.0), "read back": (85.0, 97.0), "strip": (0.0, 97.0)}
+_COPYING = (97.0, 100.0)
+_PAUSE_SECONDS = 0.5  # between two messages of progress
+# After these the process may be short of memory for good, or in a state that nobody foresaw.
+_SPOILING = ("out_of_memory", "internal_error")
+# The kernel kills the process with the highest sum of memory and this (-1000 to 1000) first.
+_OOM_SCORE = "500"
+# Of the allowed memory: a single request may be for so much.
+_MEMORY_MARGIN = 0.1
+
+End = Finished | Failed | Stopped
+
+
+def main() -> None:
+    """Protect what the pool sends, until it hangs up."""
+    connection = child_connection()
+    memory_gb, device = child_arguments()
+    _give_way()
+    _warm(float(memory_gb), device)
+    margin = int(float(memory_gb) * _MEMORY_MARGIN * (1 << 30))
+    _Worker(connection, lambda: _is_memory_used_up(margin)).run()
+
+
+def perform(
+    job: Job,
+    show: Callable[[Progress], None],
+    cancelled: Callable[[], bool],
+    is_memory_used_up: Callable[[], bool] = lambda: False,
+) -> End:
+    """
+    Do a job and say how it ended; nothing is left of it but a finished file.
+
+    Args:
+        show: told how far the work is, at most twice a second, from whichever thread knows.
+        is_memory_used_up: asked after a failure. A decoder that gets no memory for a picture
+            says that the picture is damaged.
+    """
+    meter = _Meter(job.token, show)
+    try:
+        end: End = _finished(job, meter, cancelled)
+    except Cancelled:
+        end = Stopped(job.token)
+    except PipelineError as error:
+        end = _foreseen(error, job, is_memory_used_up())
+    except Exception as error:
+        end = _unforeseen(error, job, is_memory_used_up())
+    finally:
+        meter.close()
+    if not isinstance(end, Finished):
+        _discard(job)
+    return end
+
+
+class _Worker:
+    """Takes jobs from a pipe, in one thread, and does them in another."""
+
+    def __init__(self, connection: Connection, is_memory_used_up: Callable[[], bool]) -> None:
+        self._connection = connection
+        self._is_memory_used_up = is_memory_used_up
+        self._sending = threading.Lock()
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._unwanted: str | None = None  # the last attempt that was called off
+
+    def run(self) -> None:
+        threading.Thread(target=self._listen, daemon=True, name="listen").start()
+        self._send(Ready())
+        while True:
+            self._send(Ready() if self._did_cleanly(self._jobs.get()) else Spent())
+
+    def _did_cleanly(self, job: Job) -> bool:
+        """Do a job; say whether nothing of it clings to this process."""
+        threads = threading.active_count()
+        self._send(Moved(Progress(job.token, 0.0, 0, None)))
+        end = perform(
+            job,
+            lambda progress: self._send(Moved(progress)),
+            lambda: self._unwanted == job.token,
+            self._is_memory_used_up,
+        )
+        self._send(end)
+        is_spoilt = isinstance(end, Failed) and end.failure.code in _SPOILING
+        # A stage that was deep inside an encoder when the work was called off is still there.
+        is_left = threading.active_count() > threads
+        return not (is_spoilt or is_left or self._is_memory_used_up())
+
+    def _listen(self) -> None:
+        try:
+            for message in messages(self._connection):
+                if isinstance(message, Stop):
+                    self._unwanted = message.token
+                else:
+                    self._jobs.put(message)
+        except BaseException:  # a message that cannot be read, as from another version
+            traceback.print_exc()
+            os._exit(1)
+
+    def _send(self, message: object) -> None:
+        with self._sending:
+            try:
+                self._connection.send(message)
+            except OSError:
+                os._exit(0)  # the service is gone
+
+
+class _Meter:
+    """How far a job is: percent and frames only grow, and are told twice a second."""
+
+    def __init__(
+        self,
+        token: str,
+        show: Callable[[Progress], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._token = token
+        self._show = show
+        self._clock = clock
+        self._shown_at = clock()
+        self._percent = 0.0
+        self._frames = 0
+        self._total: int | None = None
+        self._lock = threading.Lock()
+        self._is_open = True
+
+    def pipeline_moved(self, progress: protect.Progress) -> None:
+        """Take note of what the pipeline says."""
+        total = progress.total
+        share = min(progress.frames / total, 1.0) if total else 0.0
+        with self._lock:
+            self._frames = max(self._frames, progress.frames)
+            if total is not None:
+                self._total = max(total, self._frames)  # a container may state too few
+            self._advance(_PARTS[progress.phase], share)
+
+    def copy_moved(self, share: float) -> None:
+        """Take note of what has been copied to the outbox, 0 to 1."""
+        with self._lock:
+            self._advance(_COPYING, share)
+
+    def close(self) -> None:
+        """From now on nothing is told: a stage that was left behind may still call."""
+        with self._lock:
+            self._is_open = False
+
+    def _advance(self, part: tuple[float, float], share: float) -> None:
+        low, high = part
+        self._percent = max(self._percent, low + share * (high - low))
+        now = self._clock()
+        if self._is_open and now - self._shown_at >= _PAUSE_SECONDS:
+            self._shown_at = now
+            percent = round(self._percent, 1)
+            self._show(Progress(self._token, percent, self._frames, self._total))
+
+
+def _finished(job: Job, meter: _Meter, cancelled: Callable[[], bool]) -> Finished:
+    from pipeline.protect import planned_suffix, protect_into
+
+    needs_copy = staging.needs_copy(job)
+    with staging.told_as_disk_full(job.original.name, job.folder.parent):
+        suffix = planned_suffix(job.original, job.parameters, job.settings)
+        made = _made_as(job, suffix)
+        report = protect_into(
+            job.original,
+            made,
+            job.parameters,
+            job.settings,
+            progress=meter.pipeline_moved,
+            cancelled=cancelled,
+        )
+        if not needs_copy:
+            staging.flush(made)
+    if needs_copy:
+        made = staging.copy_beside_place(job, made, meter.copy_moved, cancelled)
+    return Finished(job.token, made, suffix, report.as_dict())
+
+
+def _made_as(job: Job, suffix: str) -> Path:
+    return job.folder / f"result{suffix}"
+
+
+def _foreseen(error: PipelineError, job: Job, is_memory_used_up: bool) -> Failed:
+    if is_memory_used_up or _is_lack_of_memory(error):
+        return _out_of_memory(job)
+    name = job.original.name
+    message = error.message if name in error.message else f"{name}: {error.message}"
+    return Failed(job.token, Failure(error.code, message), error.retryable)
+
+
+def _unforeseen(error: Exception, job: Job, is_memory_used_up: bool) -> Failed:
+    if is_memory_used_up or _is_lack_of_memory(error):
+        return _out_of_memory(job)
+    message = (
+        f"{job.original.name}: something went wrong that nobody foresaw ({type(error).__name__});"
+        " the log has the details. Please report it, with the video if you may."
+    )
+    # Retryable: the next attempt is made by another process, with another seed.
+    return Failed(job.token, Failure("internal_error", message), True, traceback.format_exc())
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or staging.is_caused_by(error, (errno.ENOMEM,))
+
+
+def _out_of_memory(job: Job) -> Failed:
+    message = (
+        f"{job.original.name} needs more memory than there is, or than limits.worker_memory_gb"
+        " allows."
+    )
+    return Failed(job.token, Failure(OutOfMemory.code, message), OutOfMemory.retryable)
+
+
+def _discard(job: Job) -> None:
+    """Remove what was written; whatever cannot be removed goes with the attempt's folder."""
+    with contextlib.suppress(OSError):
+        for path in (*job.folder.glob("result*"), staging.part_of(job)):
+            path.unlink(missing_ok=True)
+
+
+def _give_way() -> None:
+    """Leave it to the service when to end, and be the first to go where memory runs out."""
+    # systemd and a closing terminal signal every process of a service; while it drains, the
+    # workers are to finish. They end when it hangs up or is gone.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # Cores that the kernel hands to a program are bounded by no limit: they have no memory.
+    _tell_kernel("coredump_filter", "0")
+    _tell_kernel("oom_score_adj", _OOM_SCORE)
+
+
+def _tell_kernel(name: str, value: str) -> None:
+    # Some containers have no such file, or a higher score already; nothing depends on it.
+    with contextlib.suppress(OSError):
+        Path("/proc/self", name).write_text(value, "ascii")
+
+
+def _warm(memory_gb: float, device: str) -> None:
+    """Import what takes seconds, then bound the memory that strangers' files may take."""
+    limit_threads()
+    import torch
+
+    import pipeline.protect  # noqa: F401
+
+    # CUDA's driver reserves address space far beyond what it uses.
+    if device == "cpu" or not torch.cuda.is_available():
+        limit_address_space(memory_gb)
+
+
+def _is_memory_used_up(margin_bytes: int) -> bool:
+    """Say whether so little of the allowed address space has ever been left."""
+    bound, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if bound == resource.RLIM_INFINITY:
+        return False
+    status = Path("/proc/self/status").read_text("utf-8", "replace")
+    peak_kilobytes = next(row.split()[1] for row in status.splitlines() if row.startswith("VmPeak"))
+    return bound - int(peak_kilobytes) * 1024 < margin_bytes
+
+
+if __name__ == "__main__":
+    main()

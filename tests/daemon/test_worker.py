@@ -1,0 +1,409 @@
+"""A worker says how each job ended, and leaves nothing of one that has no result."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from media import Audio, Video, make_video
+
+import pipeline.protect
+from daemon import worker
+from daemon.child import Child
+from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
+from daemon.task import Progress
+from daemon.worker import _Meter, perform
+from pipeline.errors import OutOfMemory, UnreadableMedia, VerificationFailed
+from pipeline.parameters import Mode, Parameters
+from pipeline.settings import Settings
+
+GB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "holiday.mp4"
+    return make_video(path, Video(audio=[Audio()]))
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, clip: Path) -> Callable[..., Job]:
+    def make(token: str = "t1", **fields: Any) -> Job:
+        folder = tmp_path / "temp" / f"id.{token}"
+        folder.mkdir(parents=True)
+        outbox = tmp_path / "outbox"
+        outbox.mkdir(exist_ok=True)
+        given: dict[str, Any] = {
+            "original": clip,
+            "folder": folder,
+            "outbox_folder": outbox,
+            "parameters": Parameters(),
+            "settings": Settings(threads=1),
+        }
+        return Job(task_id="id", token=token, **(given | fields))
+
+    return make
+
+
+def do(job: Job, cancelled: Callable[[], bool] = lambda: False) -> Finished | Failed | Stopped:
+    return perform(job, lambda progress: None, cancelled)
+
+
+def files(job: Job) -> list[str]:
+    """Return what lies in the folders that a job may write to."""
+    return sorted(os.listdir(job.folder) + os.listdir(job.outbox_folder))
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have the pipeline fail after it has begun to write."""
+
+    def protect_into(original: Path, partial: Path, *rest: object, **named: object) -> None:
+        partial.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(pipeline.protect, "protect_into", protect_into)
+
+
+def caused_by(cause: Exception, error: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+class TestAJob:
+    def test_with_a_result_says_where_it_lies_and_what_was_done(
+        self, make_job: Callable[..., Job]
+    ) -> None:
+        job = make_job()
+        end = do(job)
+        assert isinstance(end, Finished)
+        assert (end.token, end.suffix) == ("t1", ".mp4")
+        assert end.staged == job.folder / "result.mp4"
+        assert end.report["frames"] == 25
+        with av.open(str(end.staged)) as video:
+            assert sum(1 for _ in video.decode(video=0)) == 25
+        assert files(job) == ["result.mp4"]
+
+    def test_lies_beside_its_place_where_that_is_on_another_file_system(
+        self, make_job: Callable[..., Job], tmp_path: Path
+    ) -> None:
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+            if os.stat(name).st_dev == tmp_path.stat().st_dev:
+                pytest.skip("/dev/shm is no file system of its own")
+            job = make_job(outbox_folder=Path(name))
+            end = do(job)
+            assert isinstance(end, Finished)
+            assert end.staged == Path(name, ".id.t1.part")
+            assert files(job) == [".id.t1.part"]
+            assert end.staged.stat().st_size == end.report["protected_bytes"]
+
+    def test_in_mode_strip_keeps_the_container(self, make_job: Callable[..., Job]) -> None:
+        end = do(make_job(parameters=Parameters(mode=Mode.STRIP)))
+        assert isinstance(end, Finished)
+        assert end.suffix == ".mp4"
+        assert end.report["mode"] == "strip"
+
+    def test_of_a_file_that_is_no_video_is_refused(
+        self, make_job: Callable[..., Job], tmp_path: Path
+    ) -> None:
+        broken = tmp_path / "Отпуск.mov"
+        broken.write_bytes(b"no video" * 1000)
+        job = make_job(original=broken)
+        end = do(job)
+        assert isinstance(end, Failed)
+        assert end.failure.code == "unreadable_media"
+        assert "Отпуск.mov" in end.failure.message
+        assert not end.is_retryable
+        assert end.details is None
+        assert files(job) == []
+
+    def test_that_is_called_off_leaves_nothing(self, make_job: Callable[..., Job]) -> None:
+        job = make_job()
+        seen: list[Path] = []
+
+        def cancelled() -> bool:
+            seen.extend(job.folder.glob("result*"))
+            return bool(seen)
+
+        assert do(job, cancelled) == Stopped("t1")
+        assert files(job) == []
+
+    def test_that_is_called_off_while_it_is_copied_leaves_nothing(
+        self, make_job: Callable[..., Job], tmp_path: Path
+    ) -> None:
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+            if os.stat(name).st_dev == tmp_path.stat().st_dev:
+                pytest.skip("/dev/shm is no file system of its own")
+            job = make_job(outbox_folder=Path(name))
+            assert do(job, lambda: bool(os.listdir(name))) == Stopped("t1")
+            assert files(job) == []
+
+    @pytest.mark.parametrize("place", ["temp", "outbox"])
+    @pytest.mark.skipif(os.geteuid() != 0, reason="mounting is root's")
+    def test_on_a_full_disk_says_which(
+        self, make_job: Callable[..., Job], tmp_path: Path, place: str
+    ) -> None:
+        small = tmp_path / place
+        small.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", small]
+        if subprocess.run(mount, capture_output=True).returncode != 0:
+            pytest.skip("nothing can be mounted here")
+        try:
+            job = make_job()
+            end = do(job)
+            assert isinstance(end, Failed)
+            assert end.failure.code == "disk_full"
+            assert f"holiday.mp4: the disk of {small} is full" in end.failure.message
+            assert not end.is_retryable
+            assert files(job) == []
+        finally:
+            subprocess.run(["umount", small], check=True)
+
+    def test_whose_outbox_is_gone_fails_before_the_work(
+        self, make_job: Callable[..., Job], tmp_path: Path
+    ) -> None:
+        job = make_job(outbox_folder=tmp_path / "gone")
+        end = do(job)
+        assert isinstance(end, Failed)
+        assert end.failure.code == "output_failed"
+        assert end.is_retryable
+
+    def test_bears_the_users_name_of_the_file_in_whatever_the_pipeline_says(
+        self, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failing(monkeypatch, VerificationFailed("Frame 3 is missing."))
+        job = make_job()
+        end = do(job)
+        assert isinstance(end, Failed)
+        assert end.failure.message == "holiday.mp4: Frame 3 is missing."
+        assert end.is_retryable
+        assert files(job) == []
+
+    def test_that_nobody_foresaw_tells_the_user_no_traceback(
+        self, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failing(monkeypatch, ZeroDivisionError("division by zero"))
+        job = make_job()
+        end = do(job)
+        assert isinstance(end, Failed)
+        assert end.failure.code == "internal_error"
+        assert end.failure.message.startswith("holiday.mp4: ")
+        assert "Traceback" not in end.failure.message
+        assert end.details is not None
+        assert "ZeroDivisionError: division by zero" in end.details
+        assert files(job) == []
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            OutOfMemory("holiday.mp4 needs more."),
+            OSError(errno.ENOMEM, "no memory"),
+            caused_by(OSError(errno.ENOMEM, "no memory"), UnreadableMedia("It is damaged.")),
+        ],
+    )
+    def test_that_needs_too_much_memory_says_so(
+        self,
+        make_job: Callable[..., Job],
+        monkeypatch: pytest.MonkeyPatch,
+        error: BaseException,
+    ) -> None:
+        failing(monkeypatch, error)
+        end = do(make_job())
+        assert isinstance(end, Failed)
+        assert end.failure.code == "out_of_memory"
+        assert not end.is_retryable
+
+    def test_that_fails_where_memory_is_used_up_fails_for_that(
+        self, make_job: Callable[..., Job], tmp_path: Path
+    ) -> None:
+        """A decoder that gets no memory for a picture says that the picture is damaged."""
+        broken = tmp_path / "broken.mov"
+        broken.write_bytes(b"no video" * 1000)
+        job = make_job(original=broken)
+        end = perform(job, lambda progress: None, lambda: False, lambda: True)
+        assert isinstance(end, Failed)
+        assert end.failure.code == "out_of_memory"
+        assert "broken.mov" in end.failure.message
+
+
+class TestTheMeter:
+    @pytest.fixture
+    def shown(self) -> list[Progress]:
+        return []
+
+    @pytest.fixture
+    def clock(self) -> list[float]:
+        return [0.0]
+
+    @pytest.fixture
+    def meter(self, shown: list[Progress], clock: list[float]) -> _Meter:
+        return _Meter("t1", shown.append, lambda: clock[0])
+
+    def moved(self, meter: _Meter, phase: str, frames: int, total: int | None) -> None:
+        meter.pipeline_moved(pipeline.protect.Progress(phase, frames, total))
+
+    def test_goes_through_all_parts_of_the_work_and_never_back(
+        self, meter: _Meter, shown: list[Progress], clock: list[float]
+    ) -> None:
+        for phase, frames in (
+            ("protect", 50),
+            ("protect", 100),
+            ("read back", 0),
+            ("read back", 9),
+        ):
+            clock[0] += 1
+            self.moved(meter, phase, frames, 100)
+        clock[0] += 1
+        meter.copy_moved(0.5)
+        assert [p.percent for p in shown] == [42.5, 85.0, 85.0, 86.1, 98.5]
+        assert [p.processed_frames for p in shown] == [50, 100, 100, 100, 100]
+
+    def test_does_not_go_back_where_more_is_found_to_do(
+        self, meter: _Meter, shown: list[Progress], clock: list[float]
+    ) -> None:
+        for total in (100, 200):
+            clock[0] += 1
+            self.moved(meter, "protect", 50, total)
+        assert [(p.percent, p.total_frames) for p in shown] == [(42.5, 100), (42.5, 200)]
+
+    def test_speaks_twice_a_second(
+        self, meter: _Meter, shown: list[Progress], clock: list[float]
+    ) -> None:
+        for frame in range(1, 101):
+            clock[0] += 0.0625
+            self.moved(meter, "protect", frame, 100)
+        assert [p.processed_frames for p in shown] == list(range(8, 101, 8))
+
+    def test_takes_a_container_that_states_too_few_frames(
+        self, meter: _Meter, shown: list[Progress], clock: list[float]
+    ) -> None:
+        clock[0] = 1
+        self.moved(meter, "protect", 120, 100)
+        assert shown == [Progress("t1", 85.0, 120, 120)]
+
+    def test_counts_frames_where_nobody_knows_how_many_there_are(
+        self, meter: _Meter, shown: list[Progress], clock: list[float]
+    ) -> None:
+        clock[0] = 1
+        self.moved(meter, "protect", 7, None)
+        assert shown == [Progress("t1", 0.0, 7, None)]
+
+    def test_says_nothing_after_the_end(
+        self, meter: _Meter, shown: list[Progress], clock: list[float]
+    ) -> None:
+        meter.close()
+        clock[0] = 1
+        self.moved(meter, "protect", 7, 100)
+        assert shown == []
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    child = Child("daemon.worker", "8.0", "cpu")
+    assert child.recv() == Ready()
+    yield child
+    child.kill()
+
+
+class TestTheProcess:
+    def test_keeps_its_videos_out_of_core_files_and_goes_first_where_memory_runs_out(
+        self, child: Child
+    ) -> None:
+        proc = Path(f"/proc/{child.pid}")
+        assert int((proc / "coredump_filter").read_text(), 16) == 0
+        assert (proc / "oom_score_adj").read_text().strip() == "500"
+        limits = (proc / "limits").read_text()
+        assert [row.split()[4:6] for row in limits.splitlines() if "core file" in row] == [
+            ["0", "0"]
+        ]
+        assert "NoNewPrivs:\t1" in (proc / "status").read_text()
+
+    def test_is_bounded_in_memory(self, child: Child) -> None:
+        limits = Path(f"/proc/{child.pid}/limits").read_text()
+        bound = next(r.split()[3] for r in limits.splitlines() if r.startswith("Max address"))
+        assert 8 * GB < int(bound) < 64 * GB
+
+    def test_does_one_job_after_the_other_whatever_signals_a_service_gets(
+        self, child: Child, make_job: Callable[..., Job]
+    ) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(child.pid, number)
+        for token in ("t1", "t2"):
+            child.send(make_job(token))
+            end = self.end(child, token)
+            assert isinstance(end, Finished)
+            assert end.token == token
+            assert child.recv() == Ready()
+
+    def test_heeds_a_stop_of_this_job_only(
+        self, child: Child, make_job: Callable[..., Job]
+    ) -> None:
+        job = make_job("t3", parameters=Parameters(every_n_frames=1))
+        child.send(Stop("t2"))
+        child.send(job)
+        child.send(Stop("t3"))
+        child.send(Stop("t1"))
+        # The last word is about another one, so whether this was heard is a matter of luck.
+        assert isinstance(self.end(child, "t3"), (Finished, Stopped))
+        assert child.recv() == Ready()
+
+    def test_ends_when_nobody_wants_it_any_more(self, make_job: Callable[..., Job]) -> None:
+        child = Child("daemon.worker", "8.0", "cpu")
+        assert child.recv() == Ready()
+        child.send(make_job())
+        assert isinstance(child.recv(), Moved)
+        child.hang_up()
+        begun = time.monotonic()
+        assert child.wait(5)
+        assert time.monotonic() - begun < 1
+        child.kill()
+
+    def test_takes_no_job_after_one_that_left_it_short_of_memory(
+        self, make_job: Callable[..., Job]
+    ) -> None:
+        child = Child("daemon.worker", "0.08", "cpu")
+        assert child.recv() == Ready()
+        child.send(make_job())
+        end = self.end(child, "t1")
+        assert isinstance(end, Failed)
+        assert end.failure.code == "out_of_memory"
+        assert child.recv() == Spent()
+        child.kill()
+
+    def test_nor_after_one_that_left_a_thread_behind(
+        self, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stage deep inside an encoder goes on for a while after its job was called off."""
+        free, threads = threading.Event(), []
+
+        def leave_behind(job: Job, *rest: object) -> Stopped:
+            threads.append(threading.Thread(target=free.wait, daemon=True))
+            threads[-1].start()
+            return Stopped(job.token)
+
+        ours, theirs = multiprocessing.Pipe()
+        with ours, theirs:
+            process = worker._Worker(theirs, lambda: False)
+            monkeypatch.setattr(worker, "perform", leave_behind)
+            assert not process._did_cleanly(make_job("t1"))
+            free.set()
+            threads[0].join()
+            monkeypatch.setattr(worker, "perform", lambda job, *rest: Stopped(job.token))
+            assert process._did_cleanly(make_job("t2"))
+
+    def end(self, child: Child, token: str) -> Finished | Failed | Stopped:
+        while isinstance(message := child.recv(), Moved):
+            assert message.token == token
+        assert isinstance(message, (Finished, Failed, Stopped))
+        return message
