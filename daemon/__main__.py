@@ -20,15 +20,27 @@ from typing import NoReturn
 from daemon.console import AnswerLost, complain, keep_details, say
 from daemon.errors import ConfigError, Interrupted, UsageError
 from daemon.signals import raise_on_signals
+from daemon.spool_errors import SpoolError
 from pipeline.errors import InvalidParameters, PipelineError
 
 PROGRAM = "media-cleaner"
 # Each is a module of daemon.commands with add_arguments(parser) and run(arguments).
 COMMANDS = {
+    "serve": "watch the inboxes and protect what is dropped there",
     "protect": "protect one video",
     "verify": "measure a protected video against its original",
     "check-config": "say what is wrong with the configuration",
+    "status": "say how one task is",
+    "list": "show the newest tasks",
+    "stats": "count the tasks and say how the service is",
+    "cancel": "call a task off",
+    "retry": "try a failed or cancelled task again",
+    "cleanup": "remove ended tasks with their files",
+    "drain": "finish what runs and begin nothing new",
+    "pause": "begin nothing new",
+    "resume": "go on after a pause or a drain",
 }
+_WITHOUT_COMMAND = "serve"
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
 
@@ -59,7 +71,7 @@ def main(line: Sequence[str] | None = None) -> int:
         return DONE
     except (UsageError, ConfigError, InvalidParameters) as error:
         return _ended(error.message, WRONG_USE)
-    except PipelineError as error:
+    except (PipelineError, SpoolError) as error:
         return _ended(error.message, FAILED)
     except Interrupted as interruption:
         # As a shell tells the end by a signal: 130 for Ctrl-C.
@@ -95,8 +107,20 @@ def parser(line: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _run(line: Sequence[str]) -> None:
+    line = _with_command(line)
     arguments = parser(line).parse_args(line)
     _module(arguments.command).run(arguments)
+
+
+def _with_command(line: Sequence[str]) -> Sequence[str]:
+    """Return the line, with `serve` in it where it names no command."""
+    rest = list(line)
+    while rest and (rest[0] == "--json" or rest[0].split("=")[0] == "--config"):
+        takes_value = rest[0] == "--config"
+        del rest[: 2 if takes_value else 1]
+    names_none = not rest or (rest[0].startswith("-") and rest[0] not in ("-h", "--help"))
+    place = len(line) - len(rest)
+    return [*line[:place], _WITHOUT_COMMAND, *rest] if names_none else line
 
 
 def _module(command: str) -> ModuleType:

@@ -1,0 +1,19 @@
+"""`media-cleaner drain`: finish what runs and begin nothing new."""
+
+from __future__ import annotations
+
+import argparse
+
+from daemon.intake import say_intake
+from daemon.operator_queue import opened_queue
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take nothing but what every command takes."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Have what runs finished or put back, and nothing new begun."""
+    with opened_queue(arguments) as queue:
+        queue.spool.control.drain()
+        say_intake(queue, arguments.json)

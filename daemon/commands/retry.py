@@ -1,0 +1,25 @@
+"""`media-cleaner retry`: try a failed or cancelled task again."""
+
+from __future__ import annotations
+
+import argparse
+
+from daemon.console import say, say_json
+from daemon.operator_queue import name_of, opened_queue
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this command takes."""
+    parser.add_argument("task_id", metavar="ID", help="the task, as `list` shows it")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Put a failed or cancelled task back into the queue."""
+    with opened_queue(arguments) as queue:
+        task = queue.spool.retry(arguments.task_id)
+        queue.refresh(task.task_id)
+        values = queue.view(task, queue.positions([task]))
+    if arguments.json:
+        say_json({"task": values})
+    else:
+        say([f"pending again: {name_of(task)}"])

@@ -1,0 +1,210 @@
+"""
+How the service is, told by itself in `state/service.json`, and what others make of it.
+
+The service writes the file anew every 2 s; commands and web processes read it. It is not
+durable, and counts only while the service lives and the file is fresh.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from daemon.atomic import write_volatile
+
+WRITE_SECONDS = 2.0
+STALE_SECONDS = 15.0
+_NAME = "service.json"
+_LOCK = "service.lock"
+_MOST_BYTES = 1 << 20
+
+
+class ServiceStatus(StrEnum):
+    """What the service is about."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes there should be, how many take work, and how many are at work."""
+
+    size: int
+    ready: int
+    busy: int
+
+
+@dataclass(frozen=True)
+class InboxHealth:
+    """
+    How one inbox is.
+
+    Attributes:
+        watching: how files are found, by `events` or `polling`.
+        reason: why it is not available, or why it is watched no better.
+        mount: the file system that it lay on, in words that can be compared.
+    """
+
+    path: str
+    is_available: bool
+    watching: str
+    reason: str | None = None
+    mount: str | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """
+    What the service tells of itself.
+
+    Attributes:
+        inboxes: by name.
+        free_gb: by what a folder is for; None where it cannot be told.
+        problems: sentences that say what is wrong and what to do.
+    """
+
+    pid: int
+    started_at: datetime
+    updated_at: datetime
+    status: ServiceStatus
+    workers: Workers
+    inboxes: Mapping[str, InboxHealth] = field(default_factory=dict)
+    free_gb: Mapping[str, float | None] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        values = asdict(self)
+        values["started_at"] = self.started_at.isoformat()
+        values["updated_at"] = self.updated_at.isoformat()
+        values["free_gb"] = {
+            name: None if free is None else round(free, 2) for name, free in self.free_gb.items()
+        }
+        return values
+
+
+def write(state: Path, health: Health) -> None:
+    """Tell how the service is."""
+    text = json.dumps(health.as_dict(), ensure_ascii=False, indent=1)
+    write_volatile(state / _NAME, text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def end(state: Path) -> None:
+    """Tell that the service has ended; the next one finds there how the inboxes lay."""
+    last = read(state)
+    if last is not None:
+        write(state, replace(last, status=ServiceStatus.STOPPED, free_gb={}, problems=()))
+
+
+def remove(state: Path) -> None:
+    """Tell nothing any more: the service ends."""
+    (state / _NAME).unlink(missing_ok=True)
+
+
+def read(state: Path) -> Health | None:
+    """Return what a service told last, which may be long ago; None where nothing sensible."""
+    try:
+        with (state / _NAME).open("rb") as file:
+            return _parsed(json.loads(file.read(_MOST_BYTES)))
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # not durable: a crash may have emptied it
+
+
+def is_process_alive(state: Path) -> bool:
+    """
+    Does a process live with the number of the one that took the state last?
+
+    The lock itself is not tried: a service that starts in that moment would take us for
+    another one and give up. Nor is this all: the service may run in another container, or the
+    number be another process's by now; so it only tells what may be behind a service's silence.
+    """
+    try:
+        return _lives(int((state / _LOCK).read_bytes()[:32]))
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def is_fresh(health: Health | None, now: datetime) -> bool:
+    """Has the service been heard of lately, and not of its end?"""
+    if health is None or health.status is ServiceStatus.STOPPED:
+        return False
+    return abs(_silence_seconds(health, now)) <= STALE_SECONDS
+
+
+def problems_now(
+    health: Health | None, now: datetime, is_alive: bool, damaged: Iterable[Path] = ()
+) -> tuple[str, ...]:
+    """
+    Return all that is wrong, in sentences that say what to do; empty when all is well.
+
+    `is_alive` is what `is_process_alive` said, `damaged` the records that were set aside.
+    """
+    return (*_of_service(health, now, is_alive), *_of_records(list(damaged)))
+
+
+def _of_service(health: Health | None, now: datetime, is_alive: bool) -> tuple[str, ...]:
+    if health is not None and is_fresh(health, now):
+        return health.problems
+    if not is_alive:
+        return ("No service runs on this state, so tasks wait; start it: media-cleaner serve.",)
+    if health is None or health.status is ServiceStatus.STOPPED:  # it is just starting
+        return ("The service has not told yet how it is; look again in some seconds.",)
+    return (
+        f"The service (process {health.pid}) has not been heard of for"
+        f" {_silence_seconds(health, now):.0f} s; look into logs/server.log and restart it.",
+    )
+
+
+def _silence_seconds(health: Health, now: datetime) -> float:
+    return (now - health.updated_at).total_seconds()
+
+
+def _of_records(damaged: list[Path]) -> Iterable[str]:
+    if damaged:
+        count = f"{len(damaged)} records lie" if len(damaged) > 1 else "A record lies"
+        yield (
+            f"{count} in {damaged[0].parent}, such as {damaged[0].name}; mend what is a task's and"
+            " move it back to its status' folder, or move it away."
+        )
+
+
+def _lives(pid: int) -> bool:
+    if pid <= 0:  # no process, but all of them
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # another user's
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+def _parsed(values: Mapping[str, Any]) -> Health:
+    return Health(
+        pid=int(values["pid"]),
+        started_at=_time(values["started_at"]),
+        updated_at=_time(values["updated_at"]),
+        status=ServiceStatus(values["status"]),
+        workers=Workers(**values["workers"]),
+        inboxes={name: InboxHealth(**inbox) for name, inbox in values["inboxes"].items()},
+        free_gb=dict(values["free_gb"]),
+        problems=tuple(str(problem) for problem in values["problems"]),
+    )
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.utcoffset() is None:
+        raise ValueError("no offset")
+    return moment

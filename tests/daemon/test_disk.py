@@ -1,0 +1,97 @@
+"""Room on the disks: what counts as none, and that asking costs nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.disk import DiskWatch, free_gb
+from daemon.logs import configure_logs, reset_logs
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Path]:
+    configure_logs(tmp_path / "logs")
+    yield tmp_path / "logs"
+    reset_logs()
+
+
+def statvfs(free_bytes: float, files: int = 1000, free_files: int = 500) -> os.statvfs_result:
+    blocks = int(free_bytes // 4096)
+    return os.statvfs_result(
+        (4096, 4096, 10**9, blocks, blocks, files, free_files, free_files, 0, 255)
+    )
+
+
+def test_free_is_what_the_system_says(tmp_path: Path) -> None:
+    found = os.statvfs(tmp_path)
+    assert free_gb(tmp_path) == pytest.approx(found.f_bavail * found.f_frsize / 2**30, abs=0.5)
+
+
+def test_less_than_the_bound_is_a_problem_that_names_the_folder(tmp_path: Path) -> None:
+    watch = DiskWatch({"temp": tmp_path}, min_free_gb=1e6)
+    (problem,) = watch.check()
+    assert "temp" in problem
+    assert str(tmp_path) in problem
+    assert "min_free_gb" in problem
+    assert not watch.has_room
+
+
+def test_enough_is_no_problem(tmp_path: Path) -> None:
+    watch = DiskWatch({"temp": tmp_path}, min_free_gb=0)
+    assert watch.check() == ()
+    assert watch.has_room
+    assert watch.free_gb["temp"] == pytest.approx(free_gb(tmp_path), abs=0.5)
+
+
+def test_a_folder_that_vanished_is_a_problem(tmp_path: Path) -> None:
+    watch = DiskWatch({"outbox": tmp_path / "share", "state": tmp_path}, min_free_gb=0)
+    (problem,) = watch.check()
+    assert "outbox" in problem
+    assert watch.free_gb["outbox"] is None
+    assert not watch.has_room
+    (tmp_path / "share").mkdir()
+    assert not watch.has_room  # as it was when it was looked at
+    assert watch.check() == ()
+    assert watch.has_room
+
+
+def test_a_disk_that_is_out_of_files_has_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = DiskWatch({"temp": tmp_path}, min_free_gb=1)
+    monkeypatch.setattr(os, "statvfs", lambda path: statvfs(2**40, files=1000, free_files=3))
+    assert "inodes" in watch.check()[0]
+    monkeypatch.setattr(os, "statvfs", lambda path: statvfs(2**40, files=0, free_files=0))
+    assert watch.check() == ()
+
+
+def test_asking_does_not_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = DiskWatch({"temp": tmp_path}, min_free_gb=1)
+    looks: list[Path] = []
+
+    def looked(path: Path) -> os.statvfs_result:
+        looks.append(path)
+        return statvfs(2**40)
+
+    monkeypatch.setattr(os, "statvfs", looked)
+    assert watch.has_room  # the first to ask looks
+    for _ in range(100):
+        assert watch.has_room
+    assert len(looks) == 1
+
+
+def test_a_disk_that_fills_up_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> None:
+    watch = DiskWatch({"temp": tmp_path}, min_free_gb=1)
+    for free in (2**40, 2**29, 2**28, 2**27, 2**40):
+        monkeypatch.setattr(os, "statvfs", lambda path, free=free: statvfs(free))
+        watch.check()
+    lines = (logs / "server.log").read_text().splitlines()
+    assert len(lines) == 2
+    assert '"no room for new work"' in lines[0]
+    assert '"no room for new work: over"' in lines[1]

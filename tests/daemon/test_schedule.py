@@ -1,0 +1,122 @@
+"""Jobs by the clock: they come again, whatever one of them does."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from daemon.logs import configure_logs, reset_logs
+from daemon.schedule import Daily, Every, Schedule
+
+PATIENCE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path: Path) -> Iterator[Path]:
+    configure_logs(tmp_path / "logs")
+    yield tmp_path / "logs"
+    reset_logs()
+
+
+class Runs:
+    """A job that counts its runs, and may fail or hang in them."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.count = 0
+        self.fails = fails
+        self.may_end = threading.Event()
+        self.may_end.set()
+        self._changed = threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self.count += 1
+            self._changed.notify_all()
+        self.may_end.wait(PATIENCE)
+        if self.fails:
+            raise RuntimeError("a share is gone")
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count >= count, PATIENCE)
+
+
+def started(*jobs: Every | Daily) -> Schedule:
+    schedule = Schedule(jobs)
+    schedule.start()
+    return schedule
+
+
+def test_a_job_comes_again_and_again_until_the_stop() -> None:
+    job = Runs()
+    schedule = started(Every("rescan", 0.02, job))
+    job.wait_for(3)
+    schedule.stop()
+    job.may_end.wait()
+    count = job.count
+    time.sleep(0.1)
+    assert job.count <= count + 1
+
+
+def test_a_job_that_raises_is_one_line_of_error_and_comes_again(logs: Path) -> None:
+    job = Runs(fails=True)
+    schedule = started(Every("rescan", 0.02, job))
+    job.wait_for(2)
+    schedule._scheduler.shutdown(wait=True)
+    lines = [json.loads(line) for line in (logs / "server.log").read_text().splitlines()]
+    assert lines
+    assert {(line["level"], line["event"], line["job"]) for line in lines} == {
+        ("ERROR", "a scheduled job failed", "rescan")
+    }
+    assert len(lines) <= job.count
+    assert lines[0]["exception"].endswith("RuntimeError: a share is gone")
+
+
+def test_a_job_that_hangs_never_overlaps_with_itself_and_holds_up_no_other(logs: Path) -> None:
+    slow, quick = Runs(), Runs()
+    slow.may_end.clear()
+    schedule = started(Every("slow", 0.02, slow), Every("quick", 0.02, quick))
+    slow.wait_for(1)
+    quick.wait_for(5)
+    assert slow.count == 1
+    slow.may_end.set()
+    slow.wait_for(2)
+    schedule.stop()
+    assert not (logs / "server.log").exists()  # turns that were left out flood nothing
+
+
+def test_a_daily_job_comes_at_its_hour_of_local_time() -> None:
+    schedule = started(Daily("retention", 2, Runs()))
+    moment = schedule.next_run("retention")
+    schedule.stop()
+    assert moment is not None
+    assert (moment.hour, moment.minute) == (2, 0)
+    assert moment.utcoffset() == datetime.fromtimestamp(moment.timestamp()).astimezone().utcoffset()
+    assert schedule.next_run("nothing") is None
+
+
+def test_a_machine_that_slept_through_the_hour_makes_up_for_it() -> None:
+    job = Runs()
+    schedule = started(Daily("retention", 2, job))
+    missed = datetime.now().astimezone() - timedelta(hours=7)
+    schedule._scheduler.modify_job("retention", next_run_time=missed)
+    job.wait_for(1)
+    schedule.stop()
+
+
+def test_turns_that_were_missed_are_made_up_for_by_one() -> None:
+    job = Runs()
+    schedule = Schedule([Every("rescan", 0.05, job)])
+    scheduler = schedule._scheduler
+    scheduler.start(paused=True)
+    time.sleep(0.3)
+    scheduler.resume()
+    job.wait_for(1)
+    schedule.stop()
+    assert job.count <= 2
