@@ -11,16 +11,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SAMPLE := demo/sample.mp4
-PROTECTED := demo/sample_protected.mp4
 PICTURE := demo/difference.png
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types check format clean
+.PHONY: help setup demo run test lint types check format clean
 
 help:
-	@echo 'make demo     protect a sample clip and measure the result'
+	@echo 'make demo     start the service, drop a sample clip, show what comes of it, stop the service'
+	@echo 'make run      run the service until Ctrl-C'
 	@echo 'make test     run the tests'
 	@echo 'make check    format, lint, types and tests: what CI runs'
 	@echo 'make setup    only set up $(VENV)'
@@ -61,14 +61,11 @@ endif
 demo: $(READY)
 	@mkdir -p demo
 	@$(BIN)/python tools/make_sample.py $(SAMPLE)
-	@echo
-	@$(BIN)/media-cleaner protect $(SAMPLE) $(PROTECTED) --force
-	@echo
-	@$(BIN)/media-cleaner verify $(SAMPLE) $(PROTECTED) --picture $(PICTURE)
-	@echo
-	@echo 'original   $(CURDIR)/$(SAMPLE)'
-	@echo 'protected  $(CURDIR)/$(PROTECTED)'
-	@echo 'picture    $(CURDIR)/$(PICTURE)  (original, protected, difference times 8)'
+	@$(BIN)/python tools/demo.py $(SAMPLE) $(PICTURE)
+
+run: $(READY)
+	@echo 'inbox $(CURDIR)/inbox, results in $(CURDIR)/outbox, unless config.yaml says otherwise; Ctrl-C ends it'
+	@exec $(BIN)/media-cleaner serve
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -49,7 +49,7 @@ def recover(store: RecordStore, has_result: Callable[[Task], bool], now: datetim
     busy = list(_mend_names(store))
     for place in list(store.shelves.oldest(Status.PROCESSING)):
         try:
-            tasks.append(store.act(place.task_id, lambda hold: _resolved(hold, has_result, now)))
+            tasks.append(resolve(store, place.task_id, has_result, now))
         except RecordDamaged as error:
             set_aside.append(error.path)
         except TaskBusy:
@@ -57,6 +57,18 @@ def recover(store: RecordStore, has_result: Callable[[Task], bool], now: datetim
         except UnknownTask:
             continue  # somebody has removed it meanwhile
     return Recovery(tuple(tasks), tuple(set_aside), tuple(busy))
+
+
+def resolve(
+    store: RecordStore, task_id: str, has_result: Callable[[Task], bool], now: datetime
+) -> Task:
+    """
+    Bring a task in processing that nobody works on to where it belongs.
+
+    Raises:
+        UnknownTask, RecordDamaged, TaskBusy
+    """
+    return store.act(task_id, lambda hold: _resolved(hold, has_result, now))
 
 
 def _clear_folders(store: RecordStore) -> Iterator[Path]:

@@ -52,3 +52,41 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 def _heeded() -> list[signal.Signals]:
     return [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+class ServiceSignals:
+    """
+    A context within which signals are noted for a service to heed when it comes to it.
+
+    Attributes:
+        ends: how often the end was asked for; the second time it should be quick.
+    """
+
+    def __init__(self) -> None:
+        self.ends = 0
+        self._wants_reload = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> ServiceSignals:
+        # SIGHUP is heeded also where it was ignored, as under nohup: it does not end us.
+        heard = {
+            **{n: self._note_end for n in (signal.SIGINT, signal.SIGTERM)},
+            signal.SIGHUP: self._note_reload,
+        }
+        self._before = {number: signal.signal(number, note) for number, note in heard.items()}
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def take_reload(self) -> bool:
+        """Was a new look at the configuration asked for since the last call?"""
+        wants, self._wants_reload = self._wants_reload, False
+        return wants
+
+    def _note_end(self, number: int, frame: FrameType | None) -> None:
+        self.ends += 1
+
+    def _note_reload(self, number: int, frame: FrameType | None) -> None:
+        self._wants_reload = True

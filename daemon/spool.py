@@ -24,7 +24,7 @@ from daemon.locks import service_lock
 from daemon.pending_limit import PendingLimit
 from daemon.progress_files import ProgressFiles
 from daemon.record_store import Hold, Moved, RecordStore
-from daemon.recovery import Recovery, recover
+from daemon.recovery import Recovery, recover, resolve
 from daemon.shelves import Place
 from daemon.spool_errors import (
     QueueFull,
@@ -64,6 +64,10 @@ class Spool:
         self._progress = ProgressFiles(state / "progress")
         self._limit = PendingLimit(lambda: self._store.shelves.count(Status.PENDING))
         self.control = Control(state)
+
+    def now(self) -> datetime:
+        """Return the time by which tasks are dated."""
+        return self._clock()
 
     # --- In ---
 
@@ -374,6 +378,21 @@ class Spool:
         self._progress.clear()
         self._store.sweep_locks()
         return recover(self._store, has_result, self._clock())
+
+    def processing_ids(self) -> tuple[str, ...]:
+        """Return the names of what is being worked on, oldest first, from names alone."""
+        return tuple(place.task_id for place in self._store.shelves.oldest(Status.PROCESSING))
+
+    def resolve(self, task_id: str, has_result: Callable[[Task], bool]) -> Task:
+        """
+        Do for one task what `recover` does for all: nobody works on it, and its end was lost.
+
+        Raises:
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+        task = resolve(self._store, task_id, has_result, self._clock())
+        self._progress.remove(task_id)
+        return task
 
     # --- Steps ---
 

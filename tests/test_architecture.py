@@ -42,6 +42,16 @@ def test_pipeline_never_imports_daemon() -> None:
         assert not [m for m in imports(ROOT / name) if m.split(".")[0] == "daemon"], name
 
 
+def test_only_the_spool_and_its_parts_read_and_write_records() -> None:
+    parts = {"shelves", "record_store", "records", "recovery", "progress_files", "pending_limit"}
+    may = {f"daemon/{name}.py" for name in parts | {"spool", "claims"}}
+    for name in modules("daemon") - may:
+        used = {m.removeprefix("daemon.") for m in imports(ROOT / name)} & parts
+        assert not used, f"{name} uses {used}"
+    used = {m.removeprefix("daemon.") for m in imports(ROOT / "daemon/claims.py")} & parts
+    assert used <= {"pending_limit"}  # to ask before anything is moved
+
+
 @pytest.mark.parametrize("package", ["pipeline", "daemon", "daemon/commands"])
 def test_packages_are_empty_so_that_importing_one_module_imports_no_other(package: str) -> None:
     assert (ROOT / package / "__init__.py").read_text() == ""
@@ -51,6 +61,7 @@ def test_packages_are_empty_so_that_importing_one_module_imports_no_other(packag
     "code",
     [
         "import daemon.__main__, daemon.config, daemon.folders",
+        "import daemon.service, daemon.inspector_process",
         "from daemon.__main__ import parser; parser(['protect', 'verify', 'check-config'])",
     ],
 )

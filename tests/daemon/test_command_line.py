@@ -95,7 +95,7 @@ def test_help_of_protect_names_every_parameter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "COMMAND"),
+        (["--frobnicate"], "--frobnicate"),
         (["protct"], "protct"),
         (["protect"], "IN"),
         (["verify", "a.mp4"], "PROTECTED"),

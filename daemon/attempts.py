@@ -1,0 +1,329 @@
+"""
+One attempt at a task, from its claim in the spool to its end: the steps on disk.
+
+When something is tried is the dispatcher's business, and the work itself a worker's. Each
+function here may take its time (a slow share, a lock that somebody holds), so the dispatcher
+calls them in threads of their own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.atomic import make_folder
+from daemon.jobs import Job
+from daemon.logs import queue_log, server_log
+from daemon.outbox import has_result, make_results_folder, publish, result_name
+from daemon.sidecar import SidecarError, adopt_dropped, read_sidecar
+from daemon.size_limit import too_large
+from daemon.spool import Spool
+from daemon.spool_errors import RecordDamaged, StaleAttempt, TaskBusy, UnknownTask, WrongStatus
+from daemon.staging import part_of
+from daemon.task import Failure, Status, Task
+from pipeline.parameters import Parameters
+from pipeline.settings import Settings
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A task that is being worked on, and what its worker is told."""
+
+    task: Task
+    job: Job
+
+
+@dataclass(frozen=True)
+class InboxPlace:
+    """Where an inbox lies, and what its files get that do not say otherwise."""
+
+    root: Path
+    defaults: Parameters
+
+
+@dataclass(frozen=True)
+class AttemptRules:
+    """
+    What the configuration says of attempts.
+
+    Attributes:
+        settings: of the work, with the threads that one worker may use.
+        max_bytes: of a video, which a retry may find lowered or raised.
+        inboxes: by name.
+    """
+
+    temp: Path
+    settings: Settings
+    max_attempts: int
+    max_bytes: int
+    inboxes: Mapping[str, InboxPlace]
+
+
+class Attempts:
+    """Begins and ends attempts; `changed` is told of each task that has changed."""
+
+    def __init__(self, spool: Spool, rules: AttemptRules, changed: Callable[[str], None]) -> None:
+        self.rules = rules
+        self._spool = spool
+        self._changed = changed
+
+    def begin(self, task_id: str) -> Attempt | None:
+        """
+        Claim a task and prepare its work; None where it is not to be had, or has failed.
+
+        Raises:
+            OSError: the state cannot be written; the task waits on.
+        """
+        task = self._claimed(task_id)
+        if task is None:
+            return None
+        self._changed(task_id)
+        try:
+            if failure := self._beyond_size(task):
+                self._fail(task, failure)
+                return None
+            attempt = self._prepared(self._with_sidecar(task))
+        except SidecarError as error:
+            self._fail(task, error.failure)
+        except (StaleAttempt, RecordDamaged) as error:
+            self._tell_unwanted(task, error)
+        except OSError as error:
+            self._end_for(task, error)
+        else:
+            queue_log().info(
+                "started", task_id=task_id, video=task.input_video, attempt=task.attempts
+            )
+            return attempt
+        return None
+
+    def complete(
+        self, attempt: Attempt, staged: Path, suffix: str, report: Mapping[str, Any]
+    ) -> None:
+        """
+        Publish a result, unless the attempt is no longer wanted.
+
+        Raises:
+            OSError: the result is there, but the record cannot say so; see `resolve`.
+        """
+        task = attempt.task
+        name = result_name(task, suffix)
+        is_published = False
+
+        def publish_once() -> None:
+            nonlocal is_published
+            publish(task, staged, name)
+            is_published = True
+
+        try:
+            self._insisted(
+                lambda: self._spool.complete(task.task_id, _token(task), name, report, publish_once)
+            )
+        except OSError as error:
+            if is_published:  # there is no way back
+                raise
+            self._end_for(task, error)
+        except (StaleAttempt, RecordDamaged) as error:
+            self._tell_unwanted(task, error)
+        else:
+            _tell_completed(task, name, report)
+        finally:
+            self._clear(attempt)
+
+    def refuse(
+        self, attempt: Attempt, failure: Failure, is_retryable: bool, details: str | None
+    ) -> None:
+        """End an attempt that its worker gave up for a reason; `details` are for the log."""
+        if is_retryable:
+            self._spend(attempt.task, failure)
+        else:
+            self._fail(attempt.task, failure, details)
+        self._clear(attempt)
+
+    def lose(self, attempt: Attempt, failure: Failure) -> None:
+        """End an attempt whose worker was lost."""
+        self._spend(attempt.task, failure)
+        self._clear(attempt)
+
+    def put_back(self, attempt: Attempt) -> None:
+        """Put a task back because the service ends or drains; no attempt is spent."""
+        self._settle(attempt.task, self._spool.requeue)
+        self._clear(attempt)
+
+    def drop(self, attempt: Attempt) -> None:
+        """Clear up after an attempt that was called off."""
+        queue_log().info("called off", task_id=attempt.task.task_id)
+        self._clear(attempt)
+
+    def resolve(self, task_id: str) -> None:
+        """
+        Bring a task to where it belongs that is in processing and that nobody works on.
+
+        The end of its attempt could not be written, as on a disk that was full.
+        """
+        try:
+            task = self._spool.resolve(task_id, has_result)
+        except (UnknownTask, RecordDamaged, TaskBusy) as error:
+            server_log().warning("task not resolved", task_id=task_id, reason=error.message)
+            return
+        self._changed(task_id)
+        queue_log().warning("resolved", task_id=task_id, status=task.status.value)
+        if task.status is Status.FAILED:
+            queue_log().error("failed", **reject_text(task))
+
+    # --- Beginning ---
+
+    def _claimed(self, task_id: str) -> Task | None:
+        try:
+            return self._spool.claim(task_id)
+        except (UnknownTask, WrongStatus, TaskBusy):
+            return None  # somebody else was faster, or is at it
+        except RecordDamaged as error:
+            server_log().error("record damaged", task_id=task_id, reason=error.message)
+            return None
+
+    def _with_sidecar(self, task: Task) -> Task:
+        """
+        Read the sidecar of a retried task anew; that of any other was read when it came.
+
+        Raises:
+            SidecarError, StaleAttempt
+        """
+        if task.inbox is None or task.retries == 0 or task.attempts > 1:
+            return task
+        folder = Path(task.original).parent
+        place = self.rules.inboxes.get(task.inbox)
+        if place is None:  # the configuration has it no longer
+            return task
+        name = adopt_dropped(place.root, task.subfolder, task.input_video, folder)
+        if name is None:
+            return task
+        sidecar = folder / name
+        parameters = read_sidecar(sidecar, task.subfolder, place.defaults)
+        return self._insisted(
+            lambda: self._spool.set_parameters(task.task_id, _token(task), parameters, str(sidecar))
+        )
+
+    def _beyond_size(self, task: Task) -> Failure | None:
+        try:
+            size = os.stat(task.original, follow_symlinks=False).st_size
+        except OSError:
+            return None  # its worker says what is wrong with it
+        return too_large(task.input_video, size, self.rules.max_bytes)
+
+    def _prepared(self, task: Task) -> Attempt:
+        folder = self.rules.temp / f"{task.task_id}.{_token(task)}"
+        make_folder(folder)
+        job = Job(
+            task_id=task.task_id,
+            token=_token(task),
+            original=Path(task.original),
+            folder=folder,
+            outbox_folder=make_results_folder(task),
+            parameters=task.parameters,
+            settings=self.rules.settings,
+        )
+        return Attempt(task, job)
+
+    # --- Ending ---
+
+    def _end_for(self, task: Task, error: OSError) -> None:
+        """End an attempt because a folder of ours refused."""
+        where = error.filename2 or error.filename or task.outbox
+        if error.errno in _NO_SPACE:
+            message = f"{task.input_video}: no space is left for {where}; make room, then retry."
+            self._fail(task, Failure("disk_full", message))
+        else:
+            reason = f"{where} cannot be written: {error.strerror}"
+            self._spend(task, Failure("output_failed", f"{task.input_video}: {reason}."))
+
+    def _fail(self, task: Task, failure: Failure, details: str | None = None) -> None:
+        self._settle(task, lambda name, token: self._spool.fail(name, token, failure), details)
+
+    def _spend(self, task: Task, failure: Failure) -> None:
+        most = self.rules.max_attempts
+        self._settle(
+            task, lambda name, token: self._spool.spend_attempt(name, token, failure, most)
+        )
+
+    def _settle(
+        self, task: Task, end: Callable[[str, str], Task], details: str | None = None
+    ) -> None:
+        try:
+            ended = self._insisted(lambda: end(task.task_id, _token(task)))
+        except (StaleAttempt, RecordDamaged) as error:
+            self._tell_unwanted(task, error)
+            return
+        self._changed(task.task_id)
+        _tell_ended(ended, details)
+
+    def _insisted(self, act: Callable[[], Task]) -> Task:
+        """Do it however long somebody else holds the task: nobody else will end this attempt."""
+        while True:
+            try:
+                return act()
+            except TaskBusy as error:
+                server_log().warning("task is held", task_id=error.task_id, reason=error.message)
+
+    def _tell_unwanted(self, task: Task, error: StaleAttempt | RecordDamaged) -> None:
+        self._changed(task.task_id)
+        queue_log().warning("attempt dropped", task_id=task.task_id, reason=error.message)
+
+    def _clear(self, attempt: Attempt) -> None:
+        """Remove what the attempt has written, but for what was published."""
+        self._changed(attempt.task.task_id)
+        shutil.rmtree(attempt.job.folder, onerror=_tell_not_removed)
+        try:
+            part_of(attempt.job).unlink(missing_ok=True)
+        except OSError as error:  # the outbox is away; it is swept when it is back
+            server_log().warning("cannot remove", path=error.filename, reason=error.strerror)
+
+
+def reject_text(task: Task) -> dict[str, Any]:
+    """Return what a log line says of a task that failed."""
+    return {
+        "task_id": task.task_id,
+        "video": task.input_video,
+        "code": task.error_code,
+        "reason": task.error_message,
+    }
+
+
+def _token(task: Task) -> str:
+    if task.token is None:
+        raise ValueError(f"task {task.task_id} was not claimed")
+    return task.token
+
+
+def _tell_completed(task: Task, name: str, report: Mapping[str, Any]) -> None:
+    queue_log().info(
+        "completed",
+        task_id=task.task_id,
+        video=task.input_video,
+        output=name,
+        frames=report.get("frames"),
+        seconds=report.get("seconds"),
+    )
+
+
+def _tell_ended(task: Task, details: str | None) -> None:
+    facts = reject_text(task)
+    if details:
+        facts["details"] = details
+    if task.status is Status.FAILED:
+        queue_log().error("failed", **facts)
+    elif task.error_code:
+        queue_log().warning("attempt lost", **facts, attempts=task.attempts)
+    else:
+        queue_log().info("put back", task_id=task.task_id, interruptions=task.interruptions)
+
+
+def _tell_not_removed(function: object, path: str, raised: Any) -> None:
+    if not isinstance(raised[1], FileNotFoundError):
+        server_log().warning("cannot remove", path=path, reason=str(raised[1]))

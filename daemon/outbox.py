@@ -1,0 +1,211 @@
+"""
+Results and status files in the outbox: their names, and how they come and go.
+
+`docs/FOLDERS.md` has the format. Below the outbox no link is followed: whoever may write there
+could otherwise have us write anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path, PurePath
+
+from daemon.atomic import (
+    make_folder,
+    move_atomically,
+    remove,
+    temporary_of,
+    write_atomically,
+    write_volatile,
+)
+from daemon.spool import Spool
+from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
+from daemon.task import Task
+from daemon.task_id import is_task_id
+from daemon.task_view import Language, view
+
+_LONGEST_STEM = 150  # bytes
+_STATUS_SUFFIX = ".status.json"
+_PART = re.compile(r"\.([0-9a-f-]+)\.([0-9a-f]+)\.part")
+_LEFT_OVER_SECONDS = 3600.0
+# A task that changes more often than that while it is written is written by whoever changes it.
+_TRIES = 5
+
+
+def result_name(task: Task, suffix: str) -> str:
+    """Return the name of a task's result below the outbox; `suffix` begins with its dot."""
+    return str(PurePath(task.subfolder, f"{task.task_id}_{_stem(task)}_protected{suffix}"))
+
+
+def result_path(task: Task) -> Path | None:
+    """Return where the result of a completed task was put; None for others."""
+    return None if task.output_video is None else Path(task.outbox, task.output_video)
+
+
+def status_path(task: Task) -> Path:
+    """Return where a task's status file lies."""
+    return results_folder(task) / f"{task.task_id}_{_stem(task)}{_STATUS_SUFFIX}"
+
+
+def results_folder(task: Task) -> Path:
+    """Return the folder of a task's result and status file."""
+    return Path(task.outbox, task.subfolder)
+
+
+def staging_name(task_id: str, token: str) -> str:
+    """Return the hidden name of a result that is being copied to the outbox."""
+    return f".{task_id}.{token}.part"
+
+
+def has_result(task: Task) -> bool:
+    """Does the result that the record names lie in the outbox?"""
+    path = result_path(task)
+    return path is not None and path.is_file()
+
+
+def make_results_folder(task: Task) -> Path:
+    """
+    Make the folder of a task's result and status file.
+
+    Raises:
+        OSError: it cannot be made, or a link leads out of the outbox.
+    """
+    folder = Path(task.outbox)
+    make_folder(folder)
+    for part in PurePath(task.subfolder).parts:
+        folder = folder / part
+        if folder.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a link is not followed", str(folder))
+        make_folder(folder)
+    return folder
+
+
+def publish(task: Task, staged: Path, output_video: str) -> None:
+    """
+    Let a finished file that was flushed to the disk appear as `output_video`.
+
+    Raises:
+        OSError: it cannot, and has not; FileExistsError where something of that name is there.
+    """
+    target = Path(task.outbox, output_video)
+    try:
+        move_atomically(staged, target)
+    except OSError as error:
+        # The rename was done and only flushing the folder failed: there is no way back.
+        if staged.exists() or not target.exists() or isinstance(error, FileExistsError):
+            raise
+
+
+def remove_result(task: Task) -> int:
+    """Remove a task's result if it is there; return its bytes."""
+    path = result_path(task)
+    return 0 if path is None else _removed(path)
+
+
+def remove_status(task: Task) -> int:
+    """Remove a task's status file if it is there; return its bytes."""
+    return _removed(status_path(task))
+
+
+def sweep(outbox: Path, is_wanted: Callable[[str, str], bool], now: float) -> None:
+    """
+    Remove the hidden files that crashes have left anywhere below an outbox.
+
+    Args:
+        is_wanted: does this attempt, by task and token, still run?
+        now: seconds since the epoch; a status file is written in less than an hour.
+    """
+    for folder, _, names in os.walk(outbox):
+        for name in names:
+            path = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                if _is_left_over(path, is_wanted, now):
+                    path.unlink()
+
+
+class StatusFiles:
+    """Writes the status files of a spool's tasks."""
+
+    def __init__(self, spool: Spool, language: Language) -> None:
+        self.language = language
+        self._spool = spool
+
+    def refresh(self, task_id: str, queue_position: int | None = None) -> Task | None:
+        """
+        Write a task's status file as the task is now; None where there is no such task.
+
+        Whoever writes looks again afterwards, so that the last of several writers, who may
+        have read before the others, knew the last state.
+
+        Raises:
+            OSError: the outbox cannot be written.
+        """
+        task = self._task(task_id)
+        for _ in range(_TRIES):
+            if task is None:
+                return None
+            self._write(task, queue_position)
+            before, task = task, self._task(task_id)
+            if task is None:
+                remove_status(before)
+            elif _mark(task) == _mark(before):
+                return task
+        return task
+
+    def _task(self, task_id: str) -> Task | None:
+        try:
+            return self._spool.get(task_id)
+        except (UnknownTask, RecordDamaged, TaskBusy):
+            return None
+
+    def _write(self, task: Task, queue_position: int | None) -> None:
+        make_results_folder(task)
+        values = view(task, self.language, self._spool.now(), queue_position)
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
+        # Undecodable bytes of a file name are written as JSON writes lone surrogates.
+        data = text.encode("utf-8", "backslashreplace") + b"\n"
+        write = write_atomically if task.is_ended else write_volatile
+        write(status_path(task), data)
+
+
+def _mark(task: Task) -> object:
+    """Return what differs between two states of a task, progress aside."""
+    return task.status, task.token, task.attempts, task.retries, task.completed_at
+
+
+def _stem(task: Task) -> str:
+    stem = PurePath(task.input_video).stem
+    clean = "".join("_" if unicodedata.category(c) == "Cc" or c == "/" else c for c in stem)
+    return _cut(os.fsencode(clean))
+
+
+def _cut(stem: bytes) -> str:
+    if len(stem) <= _LONGEST_STEM:
+        return os.fsdecode(stem)
+    end = _LONGEST_STEM
+    while end > _LONGEST_STEM - 4 and stem[end] & 0xC0 == 0x80:  # inside a character
+        end -= 1
+    return os.fsdecode(stem[:end])
+
+
+def _is_left_over(path: Path, is_wanted: Callable[[str, str], bool], now: float) -> bool:
+    if part := _PART.fullmatch(path.name):
+        return is_task_id(part[1]) and not is_wanted(part[1], part[2])
+    target = temporary_of(path.name) or ""
+    is_ours = target.endswith(_STATUS_SUFFIX) and is_task_id(target.partition("_")[0])
+    return is_ours and path.lstat().st_mtime < now - _LEFT_OVER_SECONDS
+
+
+def _removed(path: Path) -> int:
+    try:
+        size = path.lstat().st_size
+        remove(path)
+    except FileNotFoundError:
+        return 0
+    return size

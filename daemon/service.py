@@ -1,0 +1,492 @@
+"""
+The service: builds the parts, starts and stops them in order, and heeds signals.
+
+What each part does is its own business; here stands only what is before what. The main thread
+is the dispatcher's, since worker processes live as long as the thread that started them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from daemon import health, outbox
+from daemon.atomic import make_folder
+from daemon.attempts import AttemptRules, Attempts, InboxPlace, reject_text
+from daemon.claims import Claims
+from daemon.config import Config, Inbox
+from daemon.disk import DiskWatch
+from daemon.dispatcher import Dispatcher
+from daemon.errors import ConfigError
+from daemon.folders import problems
+from daemon.inbox import InboxHealth, InboxWatcher
+from daemon.inbox import Rules as InboxRules
+from daemon.inspector import Inspector
+from daemon.jobs import Bounds
+from daemon.logs import Once, configure_logs, queue_log, server_log
+from daemon.machine import default_workers, threads_of
+from daemon.pool import Pool
+from daemon.retention import Retention, Rules, sweep_temp
+from daemon.schedule import Daily, Every, Schedule
+from daemon.signals import ServiceSignals
+from daemon.spool import Spool
+from daemon.spool_errors import SpoolError
+from daemon.status_writer import StatusWriter
+from daemon.task import Status, Task
+
+_TURN_SECONDS = 0.25
+_DISK_SECONDS = 10.0
+_SWEEP_SECONDS = 3600.0
+_RETENTION_SECONDS = 25 * 3600.0
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says in the place of the configuration."""
+
+    workers: int | None = None
+    is_debug: bool = False
+
+
+class Service:
+    """All parts on one configuration; `run` once."""
+
+    def __init__(self, load: Callable[[], Config], overrides: Overrides) -> None:
+        """`load` reads the configuration, again at each reload."""
+        self._load = load
+        self._overrides = overrides
+        self._config = load()
+        _check(self._config)
+        self._state = self._config.place(self._config.state)
+        self._spool = Spool(self._state)
+        self._files = outbox.StatusFiles(self._spool, self._config.language)
+        self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
+        self._disks = _Disks(self._config)
+        self._pool = self._made_pool()
+        self._attempts = Attempts(self._spool, self._rules(), self._statuses.mark)
+        self._dispatcher = self._made_dispatcher()
+        self._retention = self._made_retention()
+        self._retention_due = 0.0
+        self._watchers: list[InboxWatcher] = []
+        self._inspectors: list[Inspector] = []
+        self._schedule: Schedule | None = None
+        self._started_at = datetime.now().astimezone()
+        self._is_stopping = False
+        self._mounts: dict[str, str] = {}
+        self._once = Once(server_log())
+
+    def run(self) -> None:
+        """
+        Work until a signal asks for the end.
+
+        Raises:
+            ServiceRunning: another service holds the state.
+        """
+        with self._spool.lock_service(), ServiceSignals() as signals:
+            self._open_logs()  # by who holds the state, since one process rotates them
+            _make_folders(self._config)
+            self._recover()
+            self._pool.start()
+            self._statuses.start()
+            self._start_watching()
+            self._start_schedule()
+            threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
+            server_log().info("ready", workers=self._pool.size, state=str(self._state))
+            try:
+                self._work(signals)
+            finally:
+                self._stop()
+
+    # --- From start to end ---
+
+    def _open_logs(self) -> None:
+        folder = self._config.place(self._config.logs)
+        make_folder(folder)
+        level = logging.DEBUG if self._overrides.is_debug else logging.INFO
+        configure_logs(folder, level, sys.stderr)
+
+    def _recover(self) -> None:
+        self._mounts = _known_mounts(self._state)
+        recovery = self._spool.recover(outbox.has_result)
+        for task in recovery.tasks:
+            queue_log().info("recovered", task_id=task.task_id, status=task.status.value)
+            if task.status is Status.FAILED:
+                queue_log().error("failed", **reject_text(task))
+            self._statuses.mark(task.task_id)
+        for path in recovery.set_aside:
+            server_log().error("record damaged", path=str(path))
+        for task_id in recovery.busy:
+            server_log().warning("task is held by somebody else", task_id=task_id)
+
+    def _work(self, signals: ServiceSignals) -> None:
+        health_due = time.monotonic()
+        drain = _Drain(self._dispatcher.put_back_all)
+        while not (self._is_stopping and self._dispatcher.is_idle):
+            self._turn()
+            if signals.take_reload():
+                self._reload()
+            if signals.ends and not self._is_stopping:
+                self._begin_stop()
+            wants_drain = self._is_stopping or self._spool.control.is_draining
+            drain.go_on(wants_drain, self._config.drain_s if signals.ends < 2 else 0.0)
+            if time.monotonic() >= health_due:
+                health_due = time.monotonic() + health.WRITE_SECONDS
+                self._write_health()
+
+    def _turn(self) -> None:
+        try:
+            self._dispatcher.turn(_TURN_SECONDS)
+        except (OSError, SpoolError) as error:
+            # The state's disk, or a record that somebody holds; it is tried again at once, and
+            # what workers said has been dealt with before.
+            self._once.tell("the queue cannot be read", True, reason=str(error))
+        else:
+            self._once.tell("the queue cannot be read", False)
+
+    def _begin_stop(self) -> None:
+        self._is_stopping = True
+        server_log().info("stopping", running=len(self._dispatcher.running))
+        self._write_health()
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        self._stop_schedule()
+        self._stop_watching()
+        self._pool.close()
+        self._dispatcher.close()
+        self._statuses.stop()
+        health.end(self._state)
+        server_log().info("stopped")
+
+    # --- The configuration, now and anew ---
+
+    def _reload(self) -> None:
+        try:
+            config = self._kept_until_restart(self._load())
+            _check(config)
+            _make_folders(config)
+        except (ConfigError, OSError) as error:
+            for problem in error.problems if isinstance(error, ConfigError) else (str(error),):
+                server_log().error("configuration not taken over", reason=problem)
+            return
+        self._stop_schedule()
+        self._stop_watching()
+        self._config = config
+        self._disks = _Disks(config)
+        self._files.language = config.language
+        self._attempts.rules = self._rules()
+        self._retention = self._made_retention()
+        self._dispatcher.timeout_seconds = config.task_timeout_hours * 3600
+        self._pool.stall_s = config.stall_s
+        self._pool.use_bounds(_bounds(config))
+        self._pool.resize(self._worker_count)
+        self._start_watching()
+        self._start_schedule()
+        server_log().info("configuration taken over", workers=self._pool.size)
+
+    def _kept_until_restart(self, config: Config) -> Config:
+        """Return a new configuration with the folders of the old that are in use for good."""
+        for key in ("state", "logs"):
+            place = self._config.place(getattr(self._config, key))
+            if place != config.place(getattr(config, key)):
+                server_log().warning("needs a restart to take effect", key=key)
+                config = config.model_copy(update={key: place})
+        return config
+
+    @property
+    def _worker_count(self) -> int:
+        return self._overrides.workers or self._config.workers or default_workers()
+
+    def _rules(self) -> AttemptRules:
+        config = self._config
+        threads = threads_of(self._worker_count)
+        return AttemptRules(
+            temp=config.place(config.temp),
+            settings=dataclasses.replace(config.settings, threads=threads),
+            max_attempts=config.max_attempts,
+            max_bytes=_max_bytes(config),
+            inboxes={
+                i.name: InboxPlace(config.place(i.inbox), config.defaults_of(i))
+                for i in config.inboxes
+            },
+        )
+
+    def _made_retention(self) -> Retention:
+        config = self._config
+        inboxes = [config.place(inbox.inbox) for inbox in config.inboxes]
+        return Retention(self._spool, inboxes, Rules(**config.retention.model_dump()))
+
+    def _made_pool(self) -> Pool:
+        return Pool(self._worker_count, _bounds(self._config), stall_s=self._config.stall_s)
+
+    def _made_dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self._spool,
+            self._pool,
+            self._attempts,
+            self._statuses.mark,
+            may_begin=self._may_begin,
+            unavailable=self._unavailable,
+            timeout_seconds=self._config.task_timeout_hours * 3600,
+        )
+
+    # --- What may be done just now ---
+
+    def _may_begin(self) -> bool:
+        is_held = self._is_stopping or self._spool.control.is_paused
+        return not is_held and self._disks.own.has_room
+
+    def _may_claim(self, inbox: str) -> bool:
+        is_held = self._is_stopping or self._spool.control.is_draining
+        return not is_held and self._disks.own.has_room and self._disks.of[inbox].has_room
+
+    def _unavailable(self) -> frozenset[str | None]:
+        seen = [watcher.health() for watcher in self._watchers]
+        full = {name for name, disk in self._disks.of.items() if not disk.has_room}
+        return frozenset(full | {inbox.name for inbox in seen if not inbox.is_available})
+
+    # --- The inboxes ---
+
+    def _start_watching(self) -> None:
+        for inbox in self._config.inboxes:
+            inspector = Inspector()  # one each: a share that hangs holds up only its own
+            self._inspectors.append(inspector)
+            watcher = self._made_watcher(inbox, inspector)
+            self._watchers.append(watcher)
+            watcher.start()
+
+    def _stop_watching(self) -> None:
+        for watcher in self._watchers:
+            watcher.stop()
+        for inspector in self._inspectors:
+            inspector.close()
+        self._watchers, self._inspectors = [], []
+
+    def _made_watcher(self, inbox: Inbox, inspector: Inspector) -> InboxWatcher:
+        config = self._config
+        root = config.place(inbox.inbox)
+        claims = Claims(
+            inbox.name,
+            root,
+            config.outbox_of(inbox),
+            config.defaults_of(inbox),
+            self._spool,
+            config.max_pending,
+            _max_bytes(config),
+        )
+        rules = InboxRules(
+            settle_s=config.settle_s,
+            sidecar_grace_s=config.sidecar_grace_s,
+            incomplete_wait_s=config.incomplete_wait_s,
+            rescan_s=config.rescan_s,
+            extensions=frozenset(config.extensions),
+        )
+        return InboxWatcher(
+            inbox.name,
+            root,
+            rules,
+            claims,
+            lambda: self._may_claim(inbox.name),
+            inspector.is_truncated,
+            self._accepted,
+            known_mount=self._mounts.get(inbox.name),
+        )
+
+    def _accepted(self, task: Task) -> None:
+        """Take note of a task that an inbox has claimed; in the inbox's thread."""
+        self._statuses.mark(task.task_id)
+        if task.status is Status.FAILED:
+            queue_log().error("failed", **reject_text(task))
+            return
+        queue_log().info(
+            "accepted",
+            task_id=task.task_id,
+            video=task.input_video,
+            inbox=task.inbox,
+            subfolder=task.subfolder,
+            user_id=task.user_id,
+        )
+        self._dispatcher.add(task)
+
+    # --- Housekeeping ---
+
+    def _start_schedule(self) -> None:
+        config = self._config
+        self._schedule = Schedule(
+            [
+                Every("rescan", config.rescan_s, self._rescan),
+                Every("disk watch", _DISK_SECONDS, self._disks.check),
+                Every("sweep", _SWEEP_SECONDS, self._sweep),
+                Daily("retention", config.cleanup_hour, self._remove_old),
+                Every("missed retention", _SWEEP_SECONDS, self._catch_up),
+            ]
+        )
+        self._schedule.start()
+
+    def _stop_schedule(self) -> None:
+        if self._schedule is not None:
+            self._schedule.stop()
+            self._schedule = None
+
+    def _rescan(self) -> None:
+        for watcher in self._watchers:
+            watcher.rescan()
+
+    def _sweep(self) -> None:
+        config, is_wanted = self._config, self._spool.may_publish
+        sweep_temp(config.place(config.temp), is_wanted)
+        outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
+        for folder in outboxes | {config.place(config.outbox)}:
+            outbox.sweep(folder, is_wanted, time.time())
+
+    def _catch_up(self) -> None:
+        """Remove what is old where the machine is never on at `cleanup_hour`."""
+        if time.monotonic() >= self._retention_due:
+            self._remove_old()
+
+    def _remove_old(self) -> None:
+        self._retention_due = time.monotonic() + _RETENTION_SECONDS
+        cleaned = self._retention.run(self._spool.now())
+        server_log().info("retention", tasks=cleaned.deleted_tasks, bytes=cleaned.freed_bytes)
+        for problem in cleaned.problems:
+            server_log().warning("retention", reason=problem)
+
+    # --- What the service says of itself ---
+
+    def _write_health(self) -> None:
+        try:
+            health.write(self._state, self._health())
+        except OSError as error:
+            self._once.tell("health cannot be written", True, reason=error.strerror)
+        else:
+            self._once.tell("health cannot be written", False)
+
+    def _health(self) -> health.Health:
+        inboxes = [watcher.health() for watcher in self._watchers]
+        return health.Health(
+            pid=os.getpid(),
+            started_at=self._started_at,
+            updated_at=datetime.now().astimezone(),
+            status=self._status(),
+            workers=health.Workers(self._pool.size, self._pool.ready, self._pool.busy),
+            inboxes={
+                seen.name: health.InboxHealth(
+                    path=str(seen.path),
+                    is_available=seen.is_available,
+                    watching=seen.watching,
+                    reason=seen.reason,
+                    mount=seen.mount or self._mounts.get(seen.name),
+                )
+                for seen in inboxes
+            },
+            free_gb=self._disks.free_gb,
+            problems=tuple(self._problems(inboxes)),
+        )
+
+    def _status(self) -> health.ServiceStatus:
+        if self._is_stopping:
+            return health.ServiceStatus.STOPPING
+        if self._spool.control.is_draining:
+            return health.ServiceStatus.DRAINING
+        if self._spool.control.is_paused:
+            return health.ServiceStatus.PAUSED
+        return health.ServiceStatus.RUNNING
+
+    def _problems(self, inboxes: list[InboxHealth]) -> Iterator[str]:
+        for seen in inboxes:
+            if seen.reason is not None:
+                yield f"inbox {seen.name}: {seen.reason}"
+        yield from self._disks.problems
+        if self._pool.trouble is not None:
+            yield f"workers: {self._pool.trouble}"
+
+
+class _Disks:
+    """Room for the service itself, and for the results of each inbox and of uploads (None)."""
+
+    def __init__(self, config: Config) -> None:
+        places = {"temp": config.place(config.temp), "state": config.place(config.state)}
+        self.own = DiskWatch(places, config.min_free_gb)
+        self.of: dict[str | None, DiskWatch] = {
+            None: DiskWatch({"outbox": config.place(config.outbox)}, config.min_free_gb)
+        }
+        for inbox in config.inboxes:
+            # An outbox of its own that is away holds up its own inbox only.
+            outbox = {f"outbox of {inbox.name}": config.outbox_of(inbox)}
+            self.of[inbox.name] = (
+                self.of[None] if inbox.outbox is None else DiskWatch(outbox, config.min_free_gb)
+            )
+
+    def check(self) -> None:
+        """Look at every disk."""
+        for disk in {self.own, *self.of.values()}:
+            disk.check()
+
+    @property
+    def problems(self) -> Iterator[str]:
+        """What is wrong, in sentences."""
+        for disk in dict.fromkeys([self.own, *self.of.values()]):
+            yield from disk.problems
+
+    @property
+    def free_gb(self) -> dict[str, float | None]:
+        """What there was last, by what the folder is for."""
+        disks = (self.own, *self.of.values())
+        return {name: free for disk in disks for name, free in disk.free_gb.items()}
+
+
+class _Drain:
+    """Gives what runs its time, then has it put back."""
+
+    def __init__(self, put_back: Callable[[], None]) -> None:
+        self._put_back = put_back
+        self._since: float | None = None
+
+    def go_on(self, is_wanted: bool, patience_seconds: float) -> None:
+        now = time.monotonic()
+        if not is_wanted:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        if self._since is not None and now >= self._since + patience_seconds:
+            self._put_back()
+
+
+def _check(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: a folder is where it cannot work.
+    """
+    found = problems(config)
+    if found:
+        raise ConfigError(*found)
+
+
+def _make_folders(config: Config) -> None:
+    for key, folder in config.folders.items():
+        # An inbox is made by its watcher, which knows whether its share is mounted.
+        if not key.endswith(".inbox"):
+            make_folder(folder)
+
+
+def _max_bytes(config: Config) -> int:
+    return int(config.max_video_size_gb * (1 << 30))
+
+
+def _bounds(config: Config) -> Bounds:
+    return Bounds(memory_gb=config.limits.worker_memory_gb, device=config.device)
+
+
+def _known_mounts(state: Path) -> dict[str, str]:
+    """Return where each inbox lay mounted when a service last ran, by name."""
+    last = health.read(state)
+    found = last.inboxes.items() if last else ()
+    return {name: inbox.mount for name, inbox in found if inbox.mount}

@@ -1,0 +1,196 @@
+"""Names in the outbox, status files, and what is swept."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spools import REASON, REPORT, Clock
+
+from daemon import outbox
+from daemon.outbox import StatusFiles
+from daemon.spool import Spool
+from daemon.task import Status, Submission, Task
+from pipeline.parameters import Parameters
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "state", Clock())
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
+
+
+def submitted(spool: Spool, box: Path, name: str = "clip.mov", subfolder: str = "alice") -> Task:
+    return spool.submit(
+        Submission(
+            task_id=spool.new_id(),
+            input_video=name,
+            original=f"/inbox/{name}",
+            outbox=str(box),
+            subfolder=subfolder,
+            parameters=Parameters(user_id="alice", notes="für Oma"),
+        ),
+        10,
+    )
+
+
+def status(task: Task) -> dict[str, object]:
+    value = json.loads(outbox.status_path(task).read_bytes())
+    assert isinstance(value, dict)
+    return value
+
+
+def test_names_hold_the_task_and_the_stem(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box, "my holiday.mov", "alice/lake")
+    assert outbox.result_name(task, ".mp4") == f"alice/lake/{task.task_id}_my holiday_protected.mp4"
+    assert outbox.status_path(task) == box / f"alice/lake/{task.task_id}_my holiday.status.json"
+
+
+def test_control_characters_become_underscores(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box, "a\nb\x1b[2J\x7f\x85.mp4", "")
+    assert outbox.result_name(task, ".mp4") == f"{task.task_id}_a_b_[2J___protected.mp4"
+
+
+@given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=100))
+def test_a_stem_is_cut_to_150_bytes_at_a_character(stem: str) -> None:
+    cut = outbox._cut(stem.encode())
+    assert stem.startswith(cut)
+    assert len(cut.encode()) <= 150
+    rest = stem[len(cut) :]
+    assert not rest or len((cut + rest[0]).encode()) > 150
+
+
+def test_a_name_of_255_bytes_fits_with_everything_around_it(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box, "ж" * 125 + ".webm", "")
+    StatusFiles(spool, "ru").refresh(task.task_id)
+    assert status(task)["input_video"] == "ж" * 125 + ".webm"
+    assert len(os.fsencode(Path(outbox.result_name(task, ".mp4")).name)) <= 255
+
+
+def test_a_status_file_is_the_task_as_the_interface_shows_it(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box)
+    files = StatusFiles(spool, "ru")
+    files.refresh(task.task_id, queue_position=3)
+    seen = status(task)
+    assert seen["status_text"] == "⏳ Ожидает обработки"
+    assert (seen["queue_position"], seen["notes"], seen["audio_level"]) == (3, "für Oma", "слабый")
+    assert not {"token", "original", "outbox", "webhook_url"} & seen.keys()
+    claimed = spool.claim(task.task_id)
+    spool.complete(
+        task.task_id, claimed.token or "", outbox.result_name(task, ".mp4"), REPORT, lambda: None
+    )
+    files.refresh(task.task_id)
+    seen = status(task)
+    assert (seen["status"], seen["progress"], seen["queue_position"]) == ("completed", 100.0, None)
+    assert seen["report"] == REPORT
+    assert seen["output_video"] == outbox.result_name(task, ".mp4")
+
+
+def test_status_texts_follow_the_language(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box)
+    StatusFiles(spool, "en").refresh(task.task_id)
+    assert status(task)["status_text"] == "⏳ Waiting"
+
+
+def test_undecodable_names_have_a_status_file_too(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box, os.fsdecode(b"caf\xe9.mov"))
+    StatusFiles(spool, "ru").refresh(task.task_id)
+    assert outbox.status_path(task).is_file()
+    assert status(task)["input_video"] == os.fsdecode(b"caf\xe9.mov")
+
+
+def test_who_writes_a_change_late_writes_the_change(
+    spool: Spool, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is cancelled between the look and the write; the file tells of it in the end."""
+    task = submitted(spool, box)
+    files = StatusFiles(spool, "ru")
+    real = outbox.write_volatile
+
+    def late(path: Path, data: bytes) -> None:
+        if spool.get(task.task_id).status is Status.PENDING:
+            spool.cancel(task.task_id)
+            StatusFiles(spool, "ru").refresh(task.task_id)
+        real(path, data)
+
+    monkeypatch.setattr(outbox, "write_volatile", late)
+    files.refresh(task.task_id)
+    assert status(task)["status"] == "cancelled"
+
+
+def test_the_status_of_a_task_that_is_removed_meanwhile_does_not_come_back(
+    spool: Spool, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = submitted(spool, box)
+    claimed = spool.claim(task.task_id)
+    spool.fail(task.task_id, claimed.token or "", REASON)
+    real = outbox.write_atomically
+
+    def late(path: Path, data: bytes) -> None:
+        spool.remove(task.task_id, lambda gone: None)
+        real(path, data)
+
+    monkeypatch.setattr(outbox, "write_atomically", late)
+    assert StatusFiles(spool, "ru").refresh(task.task_id) is None
+    assert not outbox.status_path(task).exists()
+
+
+def test_no_link_leads_out_of_the_outbox(spool: Spool, box: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    box.mkdir()
+    (box / "alice").symlink_to(elsewhere)
+    task = submitted(spool, box)
+    with pytest.raises(OSError, match="a link is not followed"):
+        StatusFiles(spool, "ru").refresh(task.task_id)
+    assert os.listdir(elsewhere) == []
+
+
+def test_a_result_never_replaces_anything(spool: Spool, box: Path, tmp_path: Path) -> None:
+    task = submitted(spool, box)
+    target = outbox.make_results_folder(task) / "result.mp4"
+    target.write_bytes(b"old")
+    (tmp_path / "staged").write_bytes(b"new")
+    with pytest.raises(FileExistsError):
+        outbox.publish(task, tmp_path / "staged", "alice/result.mp4")
+    assert (target.read_bytes(), (tmp_path / "staged").read_bytes()) == (b"old", b"new")
+
+
+def test_a_result_whose_folder_cannot_be_flushed_is_published(
+    spool: Spool, box: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = submitted(spool, box)
+    outbox.make_results_folder(task)
+    (tmp_path / "staged").write_bytes(b"new")
+
+    def refused(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refused)
+    outbox.publish(task, tmp_path / "staged", "alice/result.mp4")
+    assert (box / "alice/result.mp4").read_bytes() == b"new"
+
+
+def test_only_our_left_overs_are_swept(spool: Spool, box: Path) -> None:
+    running, dead = submitted(spool, box), submitted(spool, box)
+    folder = outbox.make_results_folder(running)
+    tokens = {running.task_id: "a" * 32, dead.task_id: "b" * 32}
+    parts = {t: folder / outbox.staging_name(t, token) for t, token in tokens.items()}
+    stale = folder / f".{dead.task_id}_clip.status.json.0123abcd.tmp"
+    fresh = folder / f".{running.task_id}_clip.status.json.0123abcd.tmp"
+    others = [folder / ".hidden.part", folder / "x.tmp", folder / ".x.status.json.0123abcd.tmp"]
+    for path in (*parts.values(), stale, fresh, *others):
+        path.write_bytes(b"")
+    os.utime(stale, (0, 0))
+    for path in others:
+        os.utime(path, (0, 0))
+    outbox.sweep(box, lambda task_id, token: task_id == running.task_id, fresh.stat().st_mtime)
+    assert set(folder.iterdir()) == {parts[running.task_id], fresh, *others}
