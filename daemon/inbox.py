@@ -104,6 +104,7 @@ class InboxWatcher:
         self._soonest_scan = clock()
         self._held_until = clock()
         self._failures = 0
+        self._left_claims = False
         self._alive_at = clock()
 
     def start(self) -> None:
@@ -196,6 +197,8 @@ class InboxWatcher:
             if not self._was_there:
                 make_place(self._root, self._mount)
             place = find_place(self._root, self._mount)
+            if place == self._place and self._left_claims:
+                self._finish_claims()
             if place != self._place:
                 self._enter(place)
             elif self._is_rebuilding or (self._watch is None and now >= self._watch_again):
@@ -223,20 +226,23 @@ class InboxWatcher:
         """It is there, for the first time or again, or another folder is in its place."""
         self._close_watch()
         self._place, self._candidates = None, None
-        for task in self._recovered():
-            self._accepted(task)
+        self._finish_claims()
         self._candidates = Candidates(self._name, self._root, self._rules, self._is_truncated)
         self._open_watch()
         self._place, self._mount = place, place.mount_point
         self._was_there, self._away = True, None
         self._once.tell("inbox is not available", False, of=self._name)
 
-    def _recovered(self) -> list[Task]:
+    def _finish_claims(self) -> None:
+        """Bring claims to an end that were cut short, by a crash or by a disk that refused."""
         try:
-            return self._claims.recover()
+            tasks = self._claims.recover()
         except (OSError, SpoolError) as error:
             reason = f"what was claimed there cannot be recovered: {error}"
             raise InboxUnavailable(reason) from error
+        self._left_claims = False
+        for task in tasks:
+            self._accepted(task)
 
     def _leave(self, reason: str) -> None:
         self._close_watch()
@@ -284,6 +290,7 @@ class InboxWatcher:
             return
         except Exception as error:  # of this file; the next one must not suffer
             candidates.failed(found, error, now)
+            self._left_claims = True  # perhaps: what could not be undone is finished later
             self._failures += 1
             if self._failures >= _FAILURES_IN_A_ROW:
                 self._held_until = now + _HOLD_S

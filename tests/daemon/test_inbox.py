@@ -556,6 +556,15 @@ def test_what_was_claimed_half_is_finished_at_the_start_and_when_it_is_back(hous
     assert claims.recovered == 2
 
 
+def test_what_a_failed_claim_left_is_finished_at_the_next_scan(house: House) -> None:
+    claims = house.claims = Recovering(house.claims, OSError(5, "I/O error"))  # type: ignore[assignment]
+    house.start_and_look()
+    (house.root / "bad.mp4").touch()
+    wait_until(lambda: claims.recovered == 2, "looked after")
+    time.sleep(0.5)
+    assert claims.recovered == 2
+
+
 def test_an_inbox_whose_claims_cannot_be_read_is_away(house: House) -> None:
     (house.root / ".media-cleaner").symlink_to(house.folder)
     (house.root / "a.mp4").touch()
