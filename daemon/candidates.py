@@ -45,7 +45,7 @@ _IRREGULAR = {
 @dataclass(frozen=True)
 class Rules:
     """
-    When a file of an inbox is taken; see `docs/` and config.yaml for the words.
+    When a file of an inbox is taken; config.yaml says what the words mean.
 
     Attributes:
         extensions: of videos, in lower case with their dot.
@@ -107,9 +107,9 @@ class Candidates:
         file = self._files.get(path)
         if file is None:
             self._track(path, now)
-        elif file.is_named and file.kind is _Kind.STRANGER:
-            pass
-        elif file.due is None and file.ready_since is None:
+            return
+        is_done = file.is_named and file.kind is _Kind.STRANGER
+        if not is_done and file.due is None and file.ready_since is None:
             self._schedule(path, file, now)
 
     def missed(self, seen: Collection[str], now: float) -> None:

@@ -8,6 +8,7 @@ need, never the whole configuration.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -112,6 +113,28 @@ class Retention(_Section):
     records_days: _span() | None = 90.0  # type: ignore[valid-type]
 
 
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("not an address")
+    return str(ipaddress.ip_network(value, strict=False))
+
+
+_Network = Annotated[str, BeforeValidator(_network)]
+
+
+class Auth(_Section):
+    """Who may call the interface."""
+
+    required: bool = True
+
+
+class Webhook(_Section):
+    """How the ends of tasks are told to others."""
+
+    allow_private: bool = False
+    secret: Annotated[str, StringConstraints(min_length=16, max_length=200)] | None = None
+
+
 class Config(_Section):
     """
     The whole configuration; relative paths are from the folder of its file.
@@ -140,6 +163,13 @@ class Config(_Section):
     cleanup_hour: _count(0, 23) = 2  # type: ignore[valid-type]
     retention: Retention = Retention()
     language: Literal["ru", "en"] = "ru"
+    host: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "127.0.0.1"
+    port: _count(0, 65535) = 8000  # type: ignore[valid-type]
+    web_workers: _count(1, 64) = 2  # type: ignore[valid-type]
+    trusted_proxies: tuple[_Network, ...] = ()
+    accel_redirect: Annotated[str, StringConstraints(pattern=r"^/.*/$")] | None = None
+    auth: Auth = Auth()
+    webhook: Webhook = Webhook()
     surrogate: tuple[str, ...] = _SETTINGS.surrogates
     weights: dict[str, _Path] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = _SETTINGS.device
@@ -320,6 +350,16 @@ _ALLOWED = {
     "originals_days": "a number of days from 0, or null for never",
     "records_days": "a number of days from 0, or null for never",
     "language": "ru or en",
+    "host": "an address or name of this machine",
+    "port": "a whole number from 0 to 65535; 0 takes a free one",
+    "web_workers": "a whole number from 1 to 64",
+    "trusted_proxies": "a list of addresses or networks, such as 10.0.0.0/8",
+    "accel_redirect": "a path that begins and ends with /, or null",
+    "auth": "required",
+    "required": "true or false",
+    "webhook": "allow_private, secret",
+    "allow_private": "true or false",
+    "secret": "text of 16 to 200 characters, or null",
     "surrogate": "embedded, or one or a list of networks' names",
     "weights": "a file for each network's name",
     "device": "auto, cpu or cuda",

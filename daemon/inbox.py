@@ -7,6 +7,7 @@ hangs stops nobody else.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -145,9 +146,10 @@ class InboxWatcher:
             return False
         try:
             self._heed(news, self._clock())
+            self._tell_mistake(None)
         except Exception as error:
             # Whatever it was must not end the watching; it comes again or it does not.
-            self._tell("inbox cannot be worked on", error)
+            self._tell_mistake(error)
             self._held_until = self._clock() + _HOLD_S
             self._next_scan = max(self._next_scan, self._held_until)
         return True
@@ -189,8 +191,7 @@ class InboxWatcher:
         for path, (event, at) in news.files.items():
             candidates.heard(path, event, at, now)
         for folder in news.folders:
-            for path in files_below(self._root, folder, candidates.cannot_enter):
-                candidates.saw(path, now)
+            self._look_below(folder, candidates)
 
     def _scan(self, now: float) -> None:
         try:
@@ -216,11 +217,16 @@ class InboxWatcher:
 
     def _look_at_all(self) -> None:
         assert self._candidates is not None
-        seen = set()
-        for path in files_below(self._root, "", self._candidates.cannot_enter):
-            seen.add(path)
-            self._candidates.saw(path, self._clock())
+        seen = self._look_below("", self._candidates)
         self._candidates.missed(seen, self._clock())
+
+    def _look_below(self, folder: str, candidates: Candidates) -> set[str]:
+        seen = set()
+        with contextlib.suppress(FileNotFoundError):  # the inbox is gone; the next scan says so
+            for path in files_below(self._root, folder, candidates.cannot_enter):
+                seen.add(path)
+                candidates.saw(path, self._clock())
+        return seen
 
     def _enter(self, place: Place) -> None:
         """It is there, for the first time or again, or another folder is in its place."""
@@ -303,5 +309,7 @@ class InboxWatcher:
             candidates.taken(found, task.task_id, now)
             self._accepted(task)
 
-    def _tell(self, event: str, error: Exception) -> None:
-        self._once.tell(event, True, of=self._name, reason=f"{type(error).__name__}: {error}")
+    def _tell_mistake(self, error: Exception | None) -> None:
+        facts = {} if error is None else {"reason": repr(error), "exc_info": True}
+        event = "inbox cannot be worked on"
+        self._once.tell(event, error is not None, of=self._name, **facts)
