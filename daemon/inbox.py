@@ -146,10 +146,11 @@ class InboxWatcher:
             return False
         try:
             self._heed(news, self._clock())
-            self._tell_mistake(None)
         except Exception as error:
-            # Whatever it was must not end the watching; it comes again or it does not.
-            self._tell_mistake(error)
+            # Whatever it was must not end the watching. It may come again at every turn.
+            self._once.tell(
+                "inbox cannot be worked on", True, of=self._name, reason=repr(error), exc_info=True
+            )
             self._held_until = self._clock() + _HOLD_S
             self._next_scan = max(self._next_scan, self._held_until)
         return True
@@ -308,8 +309,3 @@ class InboxWatcher:
         else:
             candidates.taken(found, task.task_id, now)
             self._accepted(task)
-
-    def _tell_mistake(self, error: Exception | None) -> None:
-        facts = {} if error is None else {"reason": repr(error), "exc_info": True}
-        event = "inbox cannot be worked on"
-        self._once.tell(event, error is not None, of=self._name, **facts)

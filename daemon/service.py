@@ -15,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 from daemon import health, outbox
 from daemon.atomic import make_folder
@@ -45,6 +44,8 @@ from daemon.task import Status, Task
 _TURN_SECONDS = 0.25
 _DISK_SECONDS = 10.0
 _SWEEP_SECONDS = 3600.0
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MARGIN = timedelta(minutes=1)  # between the last sign of life and what was done after it
 _RETENTION_SECONDS = 25 * 3600.0
 
 
@@ -114,13 +115,18 @@ class Service:
         configure_logs(folder, level, sys.stderr)
 
     def _recover(self) -> None:
-        self._mounts = _known_mounts(self._state)
+        last = health.read(self._state)
+        self._mounts = _known_mounts(last)
+        since = last.updated_at - _MARGIN if last else _EPOCH
         recovery = self._spool.recover(outbox.has_result)
         for task in recovery.tasks:
             queue_log().info("recovered", task_id=task.task_id, status=task.status.value)
             if task.status is Status.FAILED:
                 queue_log().error("failed", **reject_text(task))
             self._statuses.mark(task.task_id)
+        for task_id in self._spool.ended_ids_since(since):
+            # Whoever ended it may have been killed before the status file could say so.
+            self._statuses.mark(task_id)
         for path in recovery.set_aside:
             server_log().error("record damaged", path=str(path))
         for task_id in recovery.busy:
@@ -485,8 +491,7 @@ def _bounds(config: Config) -> Bounds:
     return Bounds(memory_gb=config.limits.worker_memory_gb, device=config.device)
 
 
-def _known_mounts(state: Path) -> dict[str, str]:
+def _known_mounts(last: health.Health | None) -> dict[str, str]:
     """Return where each inbox lay mounted when a service last ran, by name."""
-    last = health.read(state)
     found = last.inboxes.items() if last else ()
     return {name: inbox.mount for name, inbox in found if inbox.mount}

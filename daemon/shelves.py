@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from daemon.atomic import make_folder, move_atomically, temporary_of
@@ -77,6 +78,16 @@ class Shelves:
         """Yield the places of tasks of one status, oldest first."""
         for day in sorted(self._days([status])):
             yield from reversed(self._of_day(day, [status]))
+
+    def changed_since(self, status: Status, moment: datetime) -> Iterator[str]:
+        """Yield the tasks whose records came to a status, or were written there, since then."""
+        since = moment.timestamp()
+        for folder in (self._folders[status], *self._day_folders(status)):
+            # What comes or is written changes its folder too: most need no second look.
+            if _changed_at(folder) >= since:
+                for name in _names(folder):
+                    if _task_id(name) and _changed_at(folder / name) >= since:
+                        yield _task_id(name)
 
     def count(self, status: Status) -> int:
         """Return how many records a status has."""
@@ -213,6 +224,15 @@ def _names(folder: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return os.listdir(folder)
     return []
+
+
+def _changed_at(path: Path) -> float:
+    """Return when a file was written or renamed last, in seconds since the epoch."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return 0.0
+    return max(status.st_mtime, status.st_ctime)
 
 
 def _task_id(name: str) -> str:

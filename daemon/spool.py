@@ -350,6 +350,11 @@ class Spool:
             if isinstance(item, RecordDamaged) or _had_ended(item, moment):
                 yield item
 
+    def ended_ids_since(self, moment: datetime) -> Iterator[str]:
+        """Yield the tasks whose records came to an end since then, from names and times alone."""
+        for status in sorted(ENDED):
+            yield from self._store.shelves.changed_since(status, moment)
+
     def counts(self) -> Mapping[Status, int]:
         """Return how many tasks each status has, from names alone."""
         return {status: self._store.shelves.count(status) for status in Status}

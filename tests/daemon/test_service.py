@@ -288,6 +288,21 @@ def test_a_killed_service_takes_its_workers_along_and_the_next_finishes(
     assert len(house.results()) == 2
 
 
+def test_a_status_file_that_was_not_written_any_more_is_made_right_at_the_next_start(
+    tmp_path: Path, clips: Path
+) -> None:
+    """As when the service is killed between the end of a task and the status file."""
+    house = ServiceHouse(tmp_path)
+    with running(house):
+        drop(clips / "short.mp4", house, "clip.mp4")
+        task = house.wait_for("clip.mp4", "completed")
+        (status,) = house.outbox.glob("*.status.json")
+        house.kill()
+    status.write_text(json.dumps({**task, "status": "processing", "completed_at": None}))
+    with running(house):
+        assert house.wait_for("clip.mp4", "completed", patience=10) == task
+
+
 def test_a_stopped_worker_costs_its_own_task_one_attempt(tmp_path: Path, clips: Path) -> None:
     house = ServiceHouse(tmp_path, workers=2, stall_s=2)
     with running(house):

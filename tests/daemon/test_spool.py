@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +341,21 @@ def test_a_removed_task_is_unknown_and_its_empty_day_goes(
     spool.remove(other, lambda task: None)
     assert not list(state.rglob("2026-*"))
     assert spool.get(submit(spool)).status is Status.PENDING
+
+
+def test_what_came_to_an_end_since_a_moment_is_found_by_the_files_alone(
+    spool: Spool, state: Path
+) -> None:
+    old, new = completed(spool), failed(spool)
+    submit(spool)
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    assert list(spool.ended_ids_since(moment)) == []
+    later = (moment + timedelta(hours=1)).timestamp()
+    path = record(state, new)
+    for changed in (path, path.parent):
+        os.utime(changed, (later, later))
+    assert list(spool.ended_ids_since(moment)) == [new]
+    assert set(spool.ended_ids_since(datetime.fromtimestamp(0, UTC))) == {old, new}
 
 
 def test_ended_tasks_are_found_by_when_they_ended(spool: Spool, clock: Clock) -> None:
