@@ -232,6 +232,7 @@ class InboxWatcher:
     def _enter(self, place: Place) -> None:
         """It is there, for the first time or again, or another folder is in its place."""
         self._close_watch()
+        self._hints.forget_events()  # of the folder that was here before
         self._place, self._candidates = None, None
         self._finish_claims()
         self._candidates = Candidates(self._name, self._root, self._rules, self._is_truncated)
@@ -253,6 +254,7 @@ class InboxWatcher:
 
     def _leave(self, reason: str) -> None:
         self._close_watch()
+        self._hints.forget_events()
         self._place, self._candidates, self._away = None, None, reason
         self._once.tell("inbox is not available", True, of=self._name, reason=reason)
 
@@ -270,7 +272,6 @@ class InboxWatcher:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        self._hints.forget_events()
 
     def _poll(self, reason: str, now: float) -> None:
         self._unwatched, self._is_rebuilding = reason, False

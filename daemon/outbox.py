@@ -33,7 +33,7 @@ from daemon.task_view import Language, view
 _LONGEST_STEM = 150  # bytes
 _STATUS_SUFFIX = ".status.json"
 _PART = re.compile(r"\.([0-9a-f-]+)\.([0-9a-f]+)\.part")
-_LEFT_OVER_SECONDS = 3600.0
+_LEFT_OVER_SECONDS = 60.0  # a write takes milliseconds, and one that loses its file is repeated
 # A task that changes more often than that while it is written is written by whoever changes it.
 _TRIES = 5
 
@@ -119,7 +119,7 @@ def sweep(outbox: Path, is_wanted: Callable[[str, str], bool], now: float) -> No
 
     Args:
         is_wanted: does this attempt, by task and token, still run?
-        now: seconds since the epoch; a status file is written in less than an hour.
+        now: seconds since the epoch.
     """
     for folder, _, names in os.walk(outbox):
         for name in names:
