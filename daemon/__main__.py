@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from daemon.console import AnswerLost, complain, keep_details, say
-from daemon.errors import ConfigError, Interrupted, UsageError
+from daemon.errors import CannotListen, ConfigError, Interrupted, UsageError
 from daemon.signals import raise_on_signals
 from daemon.spool_errors import SpoolError
 from pipeline.errors import InvalidParameters, PipelineError
@@ -37,6 +37,7 @@ COMMANDS = {
     "retry": "try a failed or cancelled task again",
     "cleanup": "remove ended tasks with their files",
     "drain": "finish what runs and begin nothing new",
+    "keys": "add, list and revoke API keys",
     "pause": "begin nothing new",
     "resume": "go on after a pause or a drain",
 }
@@ -71,7 +72,7 @@ def main(line: Sequence[str] | None = None) -> int:
         return DONE
     except (UsageError, ConfigError, InvalidParameters) as error:
         return _ended(error.message, WRONG_USE)
-    except (PipelineError, SpoolError) as error:
+    except (PipelineError, SpoolError, CannotListen) as error:
         return _ended(error.message, FAILED)
     except Interrupted as interruption:
         # As a shell tells the end by a signal: 130 for Ctrl-C.

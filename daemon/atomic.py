@@ -34,14 +34,17 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
     """
     Write a file that must not be there yet.
+
+    Args:
+        mode: who may read and write it, less what the umask takes away.
 
     Raises:
         FileExistsError: it is there; it is left as it was.
     """
-    temporary = _written_beside(path, data)
+    temporary = _written_beside(path, data, mode)
     try:
         _rename_new(temporary, path)
     except BaseException:
@@ -147,9 +150,9 @@ def _sync_left_folder(path: Path) -> None:
         sync_folder(path)
 
 
-def _written_beside(path: Path, data: bytes) -> Path:
+def _written_beside(path: Path, data: bytes, mode: int = 0o666) -> Path:
     temporary = _temporary_name(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)

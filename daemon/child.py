@@ -22,7 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,11 @@ class Child:
     """
 
     def __init__(
-        self, module: str, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Collection[int] = (),
     ) -> None:
         """
         Run `module`, which begins with `child_connection()`.
@@ -50,6 +54,7 @@ class Child:
         Args:
             arguments: what its `child_arguments()` returns.
             environment: variables that it has beside ours.
+            descriptors: those of ours that it has too, by the same numbers.
 
         Raises:
             OSError: no process or no descriptor is to be had.
@@ -64,7 +69,7 @@ class Child:
                     [sys.executable, "-P", "-m", module, str(os.getpid()), str(number), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=[number],
+                    pass_fds=[number, *descriptors],
                     env=_environment(environment or {}),
                     # Ctrl-C in a terminal is for the service, which then ends its children as
                     # it sees fit.
@@ -125,10 +130,6 @@ class Child:
             # It ended with unread messages, or within one of its own.
             raise EOFError(self.exit_text) from error
 
-    def hang_up(self) -> None:
-        """Close our end, which asks the child to end; `kill` it or look at `is_alive` later."""
-        self._connection.close()
-
     def wait(self, timeout: float) -> bool:
         """Wait up to so many seconds for the child's own end; return whether it came."""
         try:
@@ -171,9 +172,7 @@ def child_connection() -> Connection:
         sys.exit("this module is run by media-cleaner itself; run `media-cleaner serve`.")
     parent, number = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it ended before we asked to be told
+    end_with(parent)
     _control_process(_PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.set_inheritable(number, False)
@@ -183,6 +182,13 @@ def child_connection() -> Connection:
 def child_arguments() -> list[str]:
     """Return the `arguments` that the parent gave."""
     return sys.argv[3:]
+
+
+def end_with(parent: int) -> None:
+    """Have this process killed when its parent ends, the process `parent`."""
+    _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before we asked to be told
 
 
 def messages(connection: Connection) -> Iterator[Any]:

@@ -19,6 +19,14 @@ class ConfigError(Exception):
         self.message = problems[0] if count == 1 else f"{count} problems, the first: {problems[0]}"
 
 
+class CannotListen(Exception):
+    """The address that requests are to come to cannot be had, as when another program has it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class UsageError(Exception):
     """The command cannot be carried out as it was given."""
 

@@ -14,7 +14,9 @@ class Restarts:
         due_at: when the next may be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "a worker process") -> None:
+        """`name` is what `trouble` calls such a process."""
+        self._name = name
         self.trouble: str | None = None
         self.due_at = float("-inf")
         self._pause = 0.0
@@ -29,7 +31,7 @@ class Restarts:
         if self.may_start(now):  # several that fail together are one failure
             self._pause = min(max(2 * self._pause, 1.0), _LONGEST_PAUSE_SECONDS)
             self.due_at = now + self._pause
-        self.trouble = f"a worker process {reason}"
+        self.trouble = f"{self._name} {reason}"
         is_news = reason not in self._told
         self._told.add(reason)
         return is_news

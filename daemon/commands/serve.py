@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from daemon.config import current_config
+from daemon.config import MOST_WORKERS, default_config, find_config, load_config
 from daemon.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this command takes."""
+    parser.add_argument(
+        "--host",
+        metavar="H",
+        help="the address to listen on (default: `host` in the configuration)",
+    )
+    parser.add_argument(
+        "--port", type=int, metavar="P", help="its port, 0 for a free one (default: `port`)"
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -26,12 +35,25 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ServiceRunning: another service works on the same state.
     """
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError(f"--workers is {arguments.workers}; allowed is a whole number from 1.")
+    if arguments.workers is not None and not 1 <= arguments.workers <= MOST_WORKERS:
+        raise UsageError(
+            f"--workers is {arguments.workers}; allowed is a whole number from 1 to {MOST_WORKERS}."
+        )
+    if arguments.port is not None and not 0 <= arguments.port <= 65535:
+        raise UsageError(f"--port is {arguments.port}; allowed is a number from 0 to 65535.")
 
     from daemon.service import Overrides, Service
 
+    # The same file at each reload: one that an editor has just taken away is an error then,
+    # and not a reason to go on with the defaults.
+    path = find_config(arguments.config)
     Service(
-        lambda: current_config(arguments.config),
-        Overrides(workers=arguments.workers, is_debug=arguments.debug),
+        lambda: load_config(path) if path else default_config(Path.cwd()),
+        Overrides(
+            workers=arguments.workers,
+            host=arguments.host,
+            port=arguments.port,
+            is_debug=arguments.debug,
+        ),
+        path,
     ).run()

@@ -191,7 +191,7 @@ def test_what_a_child_said_before_its_end_is_heard(child: Child) -> None:
 def test_a_child_whose_parent_hangs_up_ends_by_itself(child: Child) -> None:
     child.send("hello")
     child.recv()
-    child.hang_up()
+    child.connection.close()
     assert child.wait(10)
     assert child.exit_text == "ended with exit code 0"
 
@@ -200,7 +200,7 @@ def test_a_child_that_is_busy_ends_too_when_its_parent_hangs_up(modules: Path) -
     child = Child("busy")
     child.send("hello")
     assert child.recv() == "hello"
-    child.hang_up()
+    child.connection.close()
     assert child.wait(10)
     assert child.exit_text == "ended with exit code 0"
 

@@ -1,0 +1,125 @@
+"""
+One client's connection: what has come of its next request, and how it is parted from.
+
+No thread is needed to wait for a request here, and none waits for a client that stirs no more.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from enum import Enum
+from typing import Any
+
+from gunicorn.http.errors import ParseException
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.workers.gthread import TConn
+
+# 2,000 characters of notes in a query can be 24 KB; the rest has room beside it.
+_MOST_HEAD_BYTES = 48 * 1024
+_HEAD_END = b"\r\n\r\n"
+# A client may pause so long within a request, in sending or in taking.
+_STALL_SECONDS = 60.0
+# What the app did not read of a body is read so long, if it is not much, to go on after it.
+_DRAIN_SECONDS = 0.25
+
+
+class Head(Enum):
+    WHOLE = "whole"  # or nothing more will come, as its reader finds
+    PARTIAL = "partial"
+    TOO_LONG = "too long"
+
+
+class Connection(TConn):
+    """A connection whose next head can be looked at without reading it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._seen = 0  # bytes of a partial head
+        self.is_left = False  # somebody closes it
+        # By the kernel, which counts from the last byte; a time-out of Python's counts from the
+        # beginning of a piece, however much of it has been taken.
+        patience = struct.pack("ll", int(_STALL_SECONDS), 0)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        if self.sock.family != socket.AF_UNIX:
+            milliseconds = int(_STALL_SECONDS * 1000)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def init(self) -> None:
+        """Prepare for reading; gunicorn calls this before each request."""
+        is_new = not self.initialized
+        super().init()
+        if is_new:
+            self.parser.unreader = _Reader(self.sock)
+
+    def look(self) -> Head:
+        """Look what there is of the next head."""
+        head = self._looked()
+        if head is not Head.PARTIAL and self._seen:
+            self._seen = 0
+            self._wake_from(1)
+        return head
+
+    def has_read_out(self) -> bool:
+        """Read what is left of a request, if it is little and there; is the next byte a new one?"""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        return self.parser is None or bool(self.parser.finish_body(deadline=deadline))
+
+    def may_be_unread(self) -> bool:
+        """May there be bytes, or some to come, that would have the kernel drop our answer?"""
+        try:
+            if not self.has_read_out():
+                return True
+            return bool(self._there(1))
+        except (OSError, ParseException):  # nothing there, or what cannot be read
+            return False
+
+    def close(self, graceful: bool = False) -> None:
+        """Close it at once, where nobody has been charged with that."""
+        if not self.is_left:
+            super().close()
+
+    def end(self, graceful: bool = False) -> None:
+        """Close it, or give the client some seconds to take the answer first."""
+        super().close(graceful)
+
+    def _looked(self) -> Head:
+        # What was read with the request before is no longer in the socket.
+        before = b"" if self.parser is None else self.parser.unreader.buf.getvalue()
+        try:
+            there = self._there(_MOST_HEAD_BYTES)
+        except BlockingIOError:
+            return Head.WHOLE if _HEAD_END in before else Head.PARTIAL
+        except OSError:
+            return Head.WHOLE
+        # Woken though no more has come: the client has closed its end.
+        has_ended = not there or len(there) == self._seen
+        if has_ended or _HEAD_END in before + there:
+            return Head.WHOLE
+        if len(before + there) >= _MOST_HEAD_BYTES:
+            return Head.TOO_LONG
+        self._seen = len(there)
+        self._wake_from(self._seen + 1)
+        return Head.PARTIAL
+
+    def _there(self, most: int) -> bytes:
+        """Return what has come, without taking it."""
+        self.sock.setblocking(False)
+        return self.sock.recv(most, socket.MSG_PEEK)
+
+    def _wake_from(self, count: int) -> None:
+        """Have the loop woken when so many bytes are there, lest it runs in circles."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+
+class _Reader(SocketUnreader):
+    """Says by its right name what the kernel calls a try that would have had to wait."""
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Return what comes next."""
+        try:
+            data: bytes = super().chunk(size_hint)
+        except BlockingIOError:
+            raise TimeoutError("the client sends no more") from None
+        return data

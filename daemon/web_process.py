@@ -1,0 +1,143 @@
+"""
+The process that answers requests, as the service sees it: started, started again, ended.
+
+What runs in it is `daemon.web_server`. The two share the sockets that requests come to and
+nothing else; what is answered comes from the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from daemon.child import Child
+from daemon.config import ENVIRONMENT_NAME
+from daemon.listening import listen, port_of, url_of
+from daemon.logs import server_log
+from daemon.restarts import Restarts
+
+READY = "ready"
+# How long requests that are being answered have to come to their end.
+GRACE_SECONDS = 5
+_MODULE = "daemon.web_server"
+# Beyond its grace, for gunicorn to end and be reaped.
+_END_SECONDS = GRACE_SECONDS + 3.0
+
+
+class WebProcess:
+    """
+    Keeps one such process alive.
+
+    For one thread, which must live as long as it: when it ends, so does the process.
+
+    Attributes:
+        url: where the page is.
+    """
+
+    def __init__(
+        self,
+        config: Path | None,
+        host: str,
+        port: int,
+        *,
+        is_debug: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Take the address; requests wait there until `start`.
+
+        Args:
+            config: the file that the command line names, None for where it is found otherwise.
+            port: 0 for a free one.
+
+        Raises:
+            CannotListen: the address cannot be had.
+        """
+        self._listeners = listen(host, port)
+        self.url = url_of(host, port_of(self._listeners))
+        self._environment = {} if config is None else {ENVIRONMENT_NAME: str(config.absolute())}
+        self._arguments = [str(int(is_debug)), *(str(s.fileno()) for s in self._listeners)]
+        self._clock = clock
+        self._restarts = Restarts("the process that answers requests")
+        self._child: Child | None = None
+        self._is_ready = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why requests are not answered; None where they are, or soon will be."""
+        return self._restarts.trouble
+
+    @property
+    def is_ready(self) -> bool:
+        """Are requests answered?"""
+        return self._is_ready
+
+    @property
+    def pid(self) -> int | None:
+        """The process that was started, of those that answer the parent; None between two."""
+        return None if self._child is None else self._child.pid
+
+    def start(self) -> None:
+        """Start the process; requests are answered some seconds later."""
+        try:
+            self._child = Child(
+                _MODULE,
+                *self._arguments,
+                environment=self._environment,
+                descriptors=[listener.fileno() for listener in self._listeners],
+            )
+        except OSError as error:
+            self._note_failure(f"cannot be started: {error.strerror}")
+
+    def look(self) -> None:
+        """See how it is, and start it again if it is gone; to be called all the time."""
+        if self._child is None:
+            if self._restarts.may_start(self._clock()):
+                self.start()
+        else:
+            self._listen_to(self._child)
+
+    def reload(self) -> None:
+        """Have the configuration read anew, but for the address; no request is lost by it."""
+        if self._child is not None:
+            os.kill(self._child.pid, signal.SIGHUP)
+
+    def close(self) -> None:
+        """Let requests that are being answered come to their end, within some seconds."""
+        for listener in self._listeners:
+            listener.close()
+        if self._child is not None:
+            if self._child.is_alive:
+                os.kill(self._child.pid, signal.SIGTERM)
+                self._child.wait(_END_SECONDS)
+            self._child.kill()
+            self._child = None
+        self._is_ready = False
+
+    def _listen_to(self, child: Child) -> None:
+        # Once per process of gunicorn; what counts is that there is one.
+        with contextlib.suppress(EOFError):
+            while child.poll() and child.recv() == READY:
+                self._note_ready(child)
+        if not child.is_alive:
+            self._note_end(child)
+
+    def _note_ready(self, child: Child) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._restarts.succeeded()
+            server_log().info("requests are answered", url=self.url, pid=child.pid)
+
+    def _note_end(self, child: Child) -> None:
+        self._note_failure(child.exit_text)
+        child.kill()  # closes the pipe
+        self._child = None
+        self._is_ready = False
+
+    def _note_failure(self, reason: str) -> None:
+        if self._restarts.failed(reason, self._clock()):
+            server_log().error("the process that answers requests failed", reason=reason)
