@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from daemon.task import Progress, Status, Task
+from daemon.webhook_state import WebhookState, WebhookStatus
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
 
@@ -76,6 +77,17 @@ def read_record(path: Path, task_id: str, status: Status) -> Task:
     return decode(_content(path), task_id, status)
 
 
+def reason_unreadable(path: Path) -> str:
+    """Return why a file is no record of the task that its name tells."""
+    try:
+        read_record(path, path.name.partition(".")[0], Status.FAILED)
+    except Unreadable as error:
+        return str(error)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return "another record of its task counts"
+
+
 def encode_progress(progress: Progress) -> bytes:
     """Return the content of a progress file."""
     return _json(dataclasses.asdict(progress))
@@ -102,9 +114,11 @@ def _json(values: Mapping[str, Any]) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _written(value: object) -> str:
+def _written(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, WebhookState):
+        return dataclasses.asdict(value)
     raise TypeError(f"{value!r} has no place in a record")
 
 
@@ -196,10 +210,27 @@ def _report(value: object) -> dict[str, Any]:
     return value
 
 
+def _webhook(value: object) -> WebhookState:
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    known = {name: read(value[name]) for name, read in _WEBHOOK.items() if name in value}
+    if "event_id" not in known:
+        raise ValueError("about no end")
+    return WebhookState(**known)
+
+
 def _optional(read: Callable[[object], _T]) -> Callable[[object], _T | None]:
     return lambda value: None if value is None else read(value)
 
 
+_WEBHOOK: Mapping[str, Callable[[Any], Any]] = {
+    "event_id": _text,
+    "status": WebhookStatus,
+    "attempts": _count,
+    "last_error": _optional(_text),
+    "next_attempt_at": _optional(_time),
+    "delivered_at": _optional(_time),
+}
 # In the order in which a person reads them.
 _READERS: Mapping[str, Callable[[object], Any]] = {
     "task_id": _text,
@@ -223,5 +254,6 @@ _READERS: Mapping[str, Callable[[object], Any]] = {
     "subfolder": _text,
     "outbox": _text,
     "report": _optional(_report),
+    "webhook": _optional(_webhook),
 }
 _REQUIRED = frozenset({"task_id", "created_at", "input_video", "original", "outbox"})

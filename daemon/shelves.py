@@ -62,7 +62,11 @@ class Shelves:
 
     def find(self, task_id: str) -> list[Place]:
         """Return the places with a record of this task, the one that counts first."""
-        found = {place for place in self._possible(task_id) if os.path.lexists(place.path)}
+        found = {
+            Place(task_id, status, Path(path))
+            for status, path in self._possible(task_id)
+            if os.path.lexists(path)
+        }
         return sorted(found, key=lambda place: (_RANK[place.status], place.path))
 
     def newest(self, statuses: Iterable[Status], before: str | None = None) -> Iterator[Place]:
@@ -78,6 +82,11 @@ class Shelves:
         """Yield the places of tasks of one status, oldest first."""
         for day in sorted(self._days([status])):
             yield from reversed(self._of_day(day, [status]))
+
+    def ids(self, status: Status) -> list[str]:
+        """Return the tasks of one status, oldest first; for one who does not want their places."""
+        days = self._days([status])
+        return sorted({task_id for day in days for _, task_id in self._found(status, day)})
 
     def changed_since(self, status: Status, moment: datetime) -> Iterator[str]:
         """Yield the tasks whose records came to a status, or were written there, since then."""
@@ -177,11 +186,13 @@ class Shelves:
         for status in Status:
             yield from filter(_is_no_folder, self._day_folders(status))
 
-    def _possible(self, task_id: str) -> Iterator[Place]:
+    def _possible(self, task_id: str) -> Iterator[tuple[Status, str]]:
+        # Text, not paths: each act on a task asks this several times, and it takes a third.
+        name, day = task_id + _SUFFIX, creation_day(task_id)
         for status in _SCAN:
-            home = self.home(task_id, status)
-            yield Place(task_id, status, home)
-            yield Place(task_id, status, home.parent.parent / home.name)
+            folder = self._folders[status]
+            yield status, os.path.join(folder, day, name)
+            yield status, os.path.join(folder, name)
 
     def _days(self, statuses: Iterable[Status]) -> set[str]:
         days: set[str] = set()
@@ -196,20 +207,23 @@ class Shelves:
     def _of_day(self, day: str, statuses: Iterable[Status]) -> list[Place]:
         places: dict[str, Place] = {}
         for status in statuses:
-            for task_id, path in self._ids(status, day).items():
+            for task_id, path in self._paths(status, day).items():
                 place = Place(task_id, status, path)
                 known = places.get(task_id, place)
                 places[task_id] = min(known, place, key=lambda p: _RANK[p.status])
         return [places[task_id] for task_id in sorted(places, reverse=True)]
 
-    def _ids(self, status: Status, day: str) -> dict[str, Path]:
-        ids: dict[str, Path] = {}
+    def _paths(self, status: Status, day: str) -> dict[str, Path]:
+        found = self._found(status, day)
+        return {task_id: folder / (task_id + _SUFFIX) for folder, task_id in found}
+
+    def _found(self, status: Status, day: str) -> Iterator[tuple[Path, str]]:
+        """Yield the records of a day: the folder and the task."""
         for folder in (self._folders[status], self._folders[status] / day):
             for name in _names(folder):
                 task_id = _task_id(name)
                 if task_id and creation_day(task_id) == day:
-                    ids[task_id] = folder / name
-        return ids
+                    yield folder, task_id
 
     def _day_folders(self, status: Status) -> list[Path]:
         folder = self._folders[status]

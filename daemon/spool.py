@@ -24,6 +24,7 @@ from daemon.locks import service_lock
 from daemon.pending_limit import PendingLimit
 from daemon.progress_files import ProgressFiles
 from daemon.record_store import Hold, Moved, RecordStore
+from daemon.records import reason_unreadable
 from daemon.recovery import Recovery, recover, resolve
 from daemon.shelves import Place
 from daemon.spool_errors import (
@@ -37,6 +38,8 @@ from daemon.spool_errors import (
 )
 from daemon.task import ENDED, Failure, Progress, Status, Submission, Task
 from daemon.task_id import TaskIds, lowest_id
+from daemon.webhook_markers import WebhookMarkers
+from daemon.webhook_state import WebhookState
 from pipeline.parameters import Parameters
 
 
@@ -62,6 +65,7 @@ class Spool:
         self._ids = TaskIds(clock)
         self._store = RecordStore(state)
         self._progress = ProgressFiles(state / "progress")
+        self._webhooks = WebhookMarkers(state / "webhooks")
         self._limit = PendingLimit(lambda: self._store.shelves.count(Status.PENDING))
         self.control = Control(state)
 
@@ -98,6 +102,7 @@ class Spool:
                 raise TaskExists(task.task_id, known)
             if failure is None and not self._limit.has_room(max_pending):
                 raise QueueFull(max_pending)
+            self._mind_webhook(task)
             self._store.add(task)
         return task
 
@@ -157,6 +162,7 @@ class Spool:
             task = dataclasses.replace(
                 self._running(hold, token), parameters=parameters, sidecar=sidecar
             )
+            self._mind_webhook(task)
             hold.write(task)
             return task
 
@@ -257,6 +263,7 @@ class Spool:
         def step(hold: Hold) -> Task:
             if hold.task.status not in (Status.FAILED, Status.CANCELLED):
                 raise WrongStatus(task_id, hold.task.status, "retried")
+            self._mind_webhook(hold.task)
             moved = hold.move(Status.PENDING)  # this alone is a retry, as an operator's `mv` is
             task = change.tried_again(moved.task)
             with contextlib.suppress(Moved):  # whoever moves it on by hand knows better
@@ -280,6 +287,7 @@ class Spool:
             task = self._ended(hold)
             remove_files(task)
             hold.remove()
+            self._webhooks.remove(task_id)
             return task
 
         return self._store.act(task_id, step)
@@ -299,6 +307,57 @@ class Spool:
             return task
 
         return self._store.act(task_id, step)
+
+    # --- Who is told of an end ---
+
+    def has_webhook(self, task_id: str) -> bool:
+        """Is somebody still to be told of this task's end? From its name alone."""
+        return self._webhooks.has(task_id)
+
+    def webhook_ids(self) -> frozenset[str]:
+        """Return the tasks that do not wait or run and whose end is still to be told."""
+        # In this order: what comes to its end meanwhile is returned, and what is put back too.
+        untold = frozenset(self._webhooks.ids())
+        return untold.difference(self.pending_ids(), self.processing_ids())
+
+    def note_webhook(self, task_id: str, state: WebhookState) -> bool:
+        """
+        Say how far telling of an end has come; False, and nothing is done, if it is another by now.
+
+        Raises:
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+
+        def step(hold: Hold) -> bool:
+            current = change.webhook_of(hold.task)
+            if current is None or current.event_id != state.event_id:
+                return False
+            hold.write(dataclasses.replace(hold.task, webhook=state))
+            if state.is_settled:
+                self._webhooks.remove(task_id)
+            return True
+
+        return self._store.act(task_id, step)
+
+    def settle_webhook(self, task_id: str) -> None:
+        """
+        Strike a task off those to be told of, if it is gone, or nobody is to be told any more.
+
+        Raises:
+            RecordDamaged, TaskBusy
+        """
+        with self._store.lock(task_id):
+            if self._store.status(task_id) is None:
+                self._webhooks.remove(task_id)
+                return
+
+        def step(hold: Hold) -> None:
+            state = change.webhook_of(hold.task)
+            if state is None or state.is_settled:  # never so of one that has not ended
+                self._webhooks.remove(task_id)
+
+        with contextlib.suppress(UnknownTask):
+            self._store.act(task_id, step)
 
     # --- What there is ---
 
@@ -341,7 +400,7 @@ class Spool:
 
     def pending_ids(self) -> tuple[str, ...]:
         """Return the names of what waits, oldest first, from names alone."""
-        return tuple(place.task_id for place in self._store.shelves.oldest(Status.PENDING))
+        return tuple(self._store.shelves.ids(Status.PENDING))
 
     def ended_until(self, moment: datetime) -> Iterator[Task | RecordDamaged]:
         """Yield the tasks that had ended by then, newest first, and records set aside."""
@@ -362,6 +421,10 @@ class Spool:
     def damaged(self) -> Iterable[Path]:
         """Return the records that were set aside and wait for somebody to look at them."""
         return self._store.shelves.damaged()
+
+    def why_damaged(self, path: Path) -> str:
+        """Return what is wrong with a record that was set aside."""
+        return reason_unreadable(path)
 
     # --- The service ---
 
@@ -386,7 +449,7 @@ class Spool:
 
     def processing_ids(self) -> tuple[str, ...]:
         """Return the names of what is being worked on, oldest first, from names alone."""
-        return tuple(place.task_id for place in self._store.shelves.oldest(Status.PROCESSING))
+        return tuple(self._store.shelves.ids(Status.PROCESSING))
 
     def resolve(self, task_id: str, has_result: Callable[[Task], bool]) -> Task:
         """
@@ -431,6 +494,7 @@ class Spool:
 
     def _go(self, hold: Hold, task: Task, status: Status) -> Task:
         """Make a transition: the fields in place, then the rename."""
+        self._mind_webhook(task)
         hold.write(task)
         hold.move(status)
         if hold.task.status is Status.PROCESSING:
@@ -447,6 +511,11 @@ class Spool:
             self._store.settle(task.task_id)
         self._progress.remove(task.task_id)
         return done
+
+    def _mind_webhook(self, task: Task) -> None:
+        """Make sure that an end of this locked task will be told, if anybody wants to know."""
+        if task.parameters.webhook_url is not None:
+            self._webhooks.put(task.task_id)
 
     def _seen(self, task: Task) -> Task:
         counted = change.as_it_counts(task)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
+from daemon.webhook_state import WebhookState
 from pipeline.parameters import Parameters
 
 # After so many ends of the service or drains in mid-work a task fails.
@@ -92,6 +93,7 @@ class Task:
         token: names the attempt that runs, or that was the last.
         output_video: the result, below `outbox`.
         progress: 0 to 100.
+        webhook: as it was written, be it about this end or another; `webhook_of` tells.
         unknown: fields of a newer version, kept when the record is rewritten.
     """
 
@@ -118,6 +120,7 @@ class Task:
     progress: float = 0.0
     processed_frames: int | None = None
     total_frames: int | None = None
+    webhook: WebhookState | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -213,8 +216,22 @@ def cancelled(task: Task, now: datetime) -> Task:
 def tried_again(task: Task) -> Task:
     """Return the task as if it had just been submitted."""
     return dataclasses.replace(
-        _without_error(_put_back(task)), attempts=0, interruptions=0, retries=task.retries + 1
+        _without_error(_put_back(task)),
+        attempts=0,
+        interruptions=0,
+        retries=task.retries + 1,
+        webhook=None,
     )
+
+
+def webhook_of(task: Task) -> WebhookState | None:
+    """Return how far telling of the task's end has come; None where nobody is to be told."""
+    if task.parameters.webhook_url is None:
+        return None
+    event_id = f"{task.task_id}_{task.retries}_{task.status}"
+    if task.webhook is not None and task.webhook.event_id == event_id:
+        return task.webhook
+    return WebhookState(event_id=event_id)
 
 
 def end_written(task: Task) -> Status | None:

@@ -8,14 +8,20 @@ the folder that the task's record lies in.
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
-_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+# Up to the year 9774: Python knows no dates after 9999, and each name must have its day.
+_PATTERN = re.compile(
+    r"[0-9a-d][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+)
 _RANDOM_BITS = 74
+_FIRST_DAY = date(1970, 1, 1).toordinal()
+_DAY_MILLISECONDS = 86_400_000
 # The next name of one millisecond lies up to 2^63 above the last: nobody guesses it from that.
 _STEP_BITS = 63
 
@@ -46,17 +52,27 @@ def is_task_id(text: str) -> bool:
 
 def created_at(task_id: str) -> datetime:
     """Return when the task was created, in UTC, to the millisecond."""
-    return datetime.fromtimestamp(int(task_id[:8] + task_id[9:13], 16) / 1000, UTC)
+    return datetime.fromtimestamp(_created_milliseconds(task_id) / 1000, UTC)
 
 
 def creation_day(task_id: str) -> str:
     """Return the day of creation in UTC, such as `2026-11-24`."""
-    return created_at(task_id).date().isoformat()
+    return _day(_created_milliseconds(task_id) // _DAY_MILLISECONDS)
 
 
 def lowest_id(moment: datetime) -> str:
     """Return what lies below the name of every task created at `moment` or later."""
     return _written(_milliseconds(moment) << _RANDOM_BITS)
+
+
+def _created_milliseconds(task_id: str) -> int:
+    return int(task_id[:8] + task_id[9:13], 16)
+
+
+@functools.lru_cache(maxsize=1024)
+def _day(number: int) -> str:
+    """Return a day by its number since 1970; listings ask for few days, but for each name."""
+    return date.fromordinal(_FIRST_DAY + number).isoformat()
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from daemon.task import Status, Task
+from daemon.task import Status, Task, webhook_of
 
 Language = Literal["ru", "en"]
 
@@ -64,6 +64,7 @@ def view(
         **{name: parameters[name] for name in _PARAMETERS},
         "notes": parameters["notes"],
         "attempts": task.attempts,
+        "webhook": _webhook(task),
         "report": task.report,
     }
 
@@ -75,6 +76,19 @@ def eta_s(task: Task, now: datetime) -> float | None:
         return None
     elapsed = max(0.0, (now - task.started_at).total_seconds())
     return round(elapsed * (100 - task.progress) / task.progress, 1)
+
+
+def _webhook(task: Task) -> dict[str, Any] | None:
+    state = webhook_of(task)
+    if state is None:
+        return None
+    return {
+        "status": state.status.value,
+        "attempts": state.attempts,
+        "last_error": state.last_error,
+        "next_attempt_at": _written(state.next_attempt_at),
+        "delivered_at": _written(state.delivered_at),
+    }
 
 
 def _written(moment: datetime | None) -> str | None:

@@ -1,0 +1,123 @@
+"""
+Which end is told next: few at once, one at a time to each receiver, and fair between users.
+
+A receiver that does not answer is left alone for a while, all that is for it, so that it takes
+no turns from others. No I/O; one thread uses it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+AT_ONCE = 4
+_FIRST_PAUSE = timedelta(seconds=5)
+_LONGEST_PAUSE = timedelta(minutes=5)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, order=True)
+class Turn:
+    """One end to be told: not before `due`, to `receiver`, for `user_id`."""
+
+    due: datetime
+    task_id: str
+    receiver: str = field(compare=False)
+    user_id: str | None = field(compare=False)
+
+
+@dataclass
+class _Receiver:
+    is_busy: bool = False
+    pause: timedelta = timedelta()
+    resumes_at: datetime = _LONG_AGO
+    served: int = 0  # the number of its last turn
+    waiting: dict[str | None, list[Turn]] = field(default_factory=dict)  # heaps, by user
+
+
+class Turns:
+    """All turns that are to come or are being taken; a task has at most one."""
+
+    def __init__(self) -> None:
+        self._receivers: dict[str, _Receiver] = {}
+        self._known: set[str] = set()
+        self._taken: Counter[str | None] = Counter()  # by user
+        self._served: dict[str | None, int] = {}  # the number of each user's last turn
+        self._numbers = itertools.count(1)
+
+    def __contains__(self, task_id: str) -> bool:
+        return task_id in self._known
+
+    def add(self, turn: Turn) -> None:
+        """Take note of an end to be told; of one that is known already, nothing."""
+        if turn.task_id in self._known:
+            return
+        self._known.add(turn.task_id)
+        receiver = self._receivers.setdefault(turn.receiver, _Receiver())
+        heapq.heappush(receiver.waiting.setdefault(turn.user_id, []), turn)
+
+    def take(self, now: datetime) -> Turn | None:
+        """Return whose turn it is; None where nothing is due, or as much as may be is taken."""
+        if self._taken.total() >= AT_ONCE:
+            return None
+        due = [
+            (self._rank(receiver, user_id, heap[0]), receiver, heap)
+            for receiver in self._free()
+            if receiver.resumes_at <= now
+            for user_id, heap in receiver.waiting.items()
+            if heap[0].due <= now
+        ]
+        if not due:
+            return None
+        _, receiver, heap = min(due, key=lambda item: item[0])
+        turn = heapq.heappop(heap)
+        if not heap:
+            del receiver.waiting[turn.user_id]
+        receiver.is_busy = True
+        self._taken[turn.user_id] += 1
+        receiver.served = self._served[turn.user_id] = next(self._numbers)
+        return turn
+
+    def done(self, turn: Turn, has_answered: bool, now: datetime) -> None:
+        """Take note that a turn is over; one that is to be tried again is added anew."""
+        self._known.discard(turn.task_id)
+        self._taken -= Counter([turn.user_id])
+        receiver = self._receivers[turn.receiver]
+        receiver.is_busy = False
+        if has_answered:
+            receiver.pause, receiver.resumes_at = timedelta(), _LONG_AGO
+        else:
+            receiver.pause = min(max(2 * receiver.pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+            receiver.resumes_at = now + receiver.pause
+        self._forget(now)
+
+    def next_due(self) -> datetime | None:
+        """Return when something may be told, as far as time goes; None where nothing waits."""
+        return min(
+            (
+                max(receiver.resumes_at, heap[0].due)
+                for receiver in self._free()
+                for heap in receiver.waiting.values()
+            ),
+            default=None,
+        )
+
+    def _free(self) -> list[_Receiver]:
+        if self._taken.total() >= AT_ONCE:
+            return []
+        return [r for r in self._receivers.values() if not r.is_busy and r.waiting]
+
+    def _rank(self, receiver: _Receiver, user_id: str | None, turn: Turn) -> tuple[object, ...]:
+        """Those with the fewest under way first, then those served longest ago, then the oldest."""
+        return self._taken[user_id], self._served.get(user_id, 0), receiver.served, turn
+
+    def _forget(self, now: datetime) -> None:
+        """Forget receivers and users that nothing is waiting for."""
+        for name, receiver in list(self._receivers.items()):
+            if not receiver.waiting and not receiver.is_busy and receiver.resumes_at <= now:
+                del self._receivers[name]
+        if not self._receivers:
+            self._served.clear()

@@ -1,0 +1,26 @@
+"""The names of tasks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from daemon.task_id import TaskIds, created_at, creation_day, is_task_id
+
+
+def test_a_name_tells_its_day_in_utc() -> None:
+    moment = datetime(2026, 11, 24, 23, 59, 59, 999000, UTC)
+    name = TaskIds(lambda: moment).new()
+    assert is_task_id(name)
+    assert created_at(name) == moment
+    assert creation_day(name) == "2026-11-24"
+
+
+def test_the_next_day_begins_at_midnight() -> None:
+    assert creation_day(TaskIds(lambda: datetime(2026, 11, 25, tzinfo=UTC)).new()) == "2026-11-25"
+
+
+def test_what_has_no_day_is_no_name() -> None:
+    """Python's years end with 9999; a file of such a name must not stop a listing."""
+    assert is_task_id("dfffffff-ffff-7fff-bfff-ffffffffffff")
+    assert creation_day("dfffffff-ffff-7fff-bfff-ffffffffffff") == "9774-08-21"
+    assert not is_task_id("ffffffff-ffff-7fff-bfff-ffffffffffff")
