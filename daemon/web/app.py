@@ -1,0 +1,88 @@
+"""
+The REST interface as a Flask app; composes, decides nothing.
+
+It knows nothing of the service but the file system, so any number of processes may serve it,
+beside the service or in a unit of their own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask, Response
+
+from daemon.atomic import make_folder
+from daemon.config import Config, current_config
+from daemon.keys import FOLDER, Keys
+from daemon.logs import configure_logs
+from daemon.outbox import StatusFiles
+from daemon.spool import Spool
+from daemon.web import (
+    answers,
+    auth,
+    downloads,
+    errors,
+    languages,
+    monitoring,
+    openapi,
+    pages,
+    tasks,
+    uploads,
+)
+from daemon.web.context import Context, keep
+from daemon.web.index import Index
+
+
+def create_app(config: Path | None = None) -> Flask:
+    """
+    Return the app of one web process, whose logs go to the service's files.
+
+    Args:
+        config: the file; else the one that $MEDIA_CLEANER_CONFIG names, else ./config.yaml.
+
+    Raises:
+        ConfigError: the file is wrong, or not there.
+    """
+    settings = current_config(config)
+    logs = settings.place(settings.logs)
+    make_folder(logs)
+    configure_logs(logs, rotates=False)  # the service rotates them
+    return app_of(settings)
+
+
+def app_of(config: Config, spool: Spool | None = None) -> Flask:
+    """Return the app of a configuration, and touch nothing else of the process."""
+    state = config.place(config.state)
+    spool = spool or Spool(state)
+    app = _App("daemon.web", static_folder=None)
+    # Two slashes are a wrong address, not one to be sent on to another.
+    app.url_map.merge_slashes = False
+    index = Index(state, spool)
+    keep(
+        app,
+        Context(
+            config=config,
+            state=state,
+            spool=spool,
+            statuses=StatusFiles(spool, config.language),
+            index=index,
+            keys=Keys(state / FOLDER),
+        ),
+    )
+    answers.install(app)
+    languages.install(app)
+    errors.install(app)
+    auth.install(app)
+    app.before_request(index.warm_up)  # not sooner: threads end where a server forks
+    for part in (tasks, uploads, downloads, monitoring, openapi, pages):
+        app.register_blueprint(part.blueprint)
+    return app
+
+
+class _App(Flask):
+    def make_default_options_response(self) -> Response:
+        """Answer which methods there are, and nothing else."""
+        response = super().make_default_options_response()
+        response.status_code = 204
+        del response.headers["Content-Type"]
+        return response

@@ -1,0 +1,174 @@
+"""
+GET /download/<id>: the protected video, in parts too, under the name that its sender knows.
+
+The file is opened below the outbox without following any link, and what was opened is sent.
+With `accel_redirect` nginx sends results of the common outbox; those of an inbox with an outbox
+of its own are sent from here, as nginx is told of one place only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mimetypes
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+from werkzeug.http import parse_range_header
+from werkzeug.utils import send_file
+
+from daemon.held_folder import held_folder
+from daemon.spool_errors import RecordDamaged, UnknownTask
+from daemon.task import Status, Task
+from daemon.web.auth import may_see
+from daemon.web.context import context
+from daemon.web.errors import BUSY_SECONDS, ApiError, unknown_task
+from daemon.web.languages import text
+
+blueprint = Blueprint("downloads", __name__)
+
+# Not left to the machine's own table, which may lack them.
+_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".mov": "video/quicktime",
+    ".avi": "video/x-msvideo",
+}
+_OTHER_TYPE = "application/octet-stream"
+# Nothing, or a link, which is not followed.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+
+
+@blueprint.get("/download/<task_id>")
+def download(task_id: str) -> Response:
+    """Send the result of a task."""
+    task = _task(task_id)
+    if task.status is not Status.COMPLETED or task.output_video is None:
+        status = text(f"status.{task.status.value}")
+        not_finished = "downloads.not_finished"
+        raise ApiError(409, "not_finished", not_finished, task_id=task_id, status=status)
+    with _opened(task, PurePath(task.output_video)) as result:
+        response = _sent(task, result)
+    prefix = _redirect_prefix(task)
+    return response if prefix is None else _redirected(response, prefix, result)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """
+    A result that is open.
+
+    Attributes:
+        place: below the outbox.
+    """
+
+    descriptor: int
+    place: PurePath
+    status: os.stat_result
+
+    @property
+    def media_type(self) -> str:
+        """As HTTP names it."""
+        suffix = self.place.suffix.lower()
+        return _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or _OTHER_TYPE
+
+
+def _task(task_id: str) -> Task:
+    """
+    Raises:
+        ApiError: there is no such task, or not for this caller.
+    """
+    try:
+        task = context().spool.get(task_id)
+    except (UnknownTask, RecordDamaged) as error:
+        raise unknown_task(task_id) from error
+    if not may_see(task):
+        raise unknown_task(task_id)
+    return task
+
+
+@contextlib.contextmanager
+def _opened(task: Task, place: PurePath) -> Iterator[_Result]:
+    outbox = Path(task.outbox)
+    try:
+        with held_folder(outbox, *place.parent.parts) as folder:
+            # No waiting for the other end of a pipe that somebody has put there.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(folder / place.name, flags)
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        raise _gone(task, outbox) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _gone(task, outbox)
+        yield _Result(descriptor, place, status)
+    finally:
+        os.close(descriptor)
+
+
+def _gone(task: Task, outbox: Path) -> ApiError:
+    if outbox.is_dir():
+        return ApiError(410, "removed", "downloads.removed", task_id=task.task_id)
+    again = {"Retry-After": str(BUSY_SECONDS)}
+    return ApiError(503, "outbox_unavailable", "downloads.away", headers=again)
+
+
+def _sent(task: Task, result: _Result) -> Response:
+    found = result.status
+    response = send_file(
+        # Opened anew by this name, it is the same file whatever its path leads to by now.
+        f"/proc/self/fd/{result.descriptor}",
+        _with_plain_range(request.environ),
+        mimetype=result.media_type,
+        as_attachment=True,
+        download_name=_shown_name(task.task_id, result.place.name),
+        conditional=True,
+        etag=f"{task.task_id}-{found.st_size:x}-{found.st_mtime_ns:x}",
+        last_modified=found.st_mtime,
+        response_class=Response,
+    )
+    assert isinstance(response, Response)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _redirect_prefix(task: Task) -> str | None:
+    config = context().config
+    is_common = Path(task.outbox) == config.place(config.outbox)
+    return config.accel_redirect if is_common else None
+
+
+def _redirected(sent: Response, prefix: str, result: _Result) -> Response:
+    """Have nginx send it, which does ranges and the rest by itself."""
+    sent.close()
+    response = Response(mimetype=result.media_type)
+    for name in ("Content-Disposition", "Cache-Control"):
+        response.headers[name] = sent.headers[name]
+    response.headers["X-Accel-Redirect"] = prefix + quote(os.fsencode(result.place))
+    return response
+
+
+def _with_plain_range(environ: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return a request without a range that we do not send: several, or in odd units.
+
+    Such a range may be passed over (RFC 9110, 14.2); the library would refuse it.
+    """
+    asked = parse_range_header(environ.get("HTTP_RANGE"))
+    is_plain = asked is not None and asked.units == "bytes" and len(asked.ranges) == 1
+    return {k: v for k, v in environ.items() if is_plain or k != "HTTP_RANGE"}
+
+
+def _shown_name(task_id: str, name: str) -> str:
+    """Return the sender's name of a result; undecodable bytes in it are no text."""
+    return os.fsencode(name.removeprefix(f"{task_id}_")).decode("utf-8", "replace")

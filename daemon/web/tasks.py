@@ -1,0 +1,166 @@
+"""What there is in the queue, and what people ask to be done to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Blueprint, request
+
+from daemon.logs import queue_log, server_log
+from daemon.retention import cleanup as remove_ended
+from daemon.spool import Page
+from daemon.task import Status, Task
+from daemon.task_view import view
+from daemon.web.answers import success
+from daemon.web.auth import caller, require_admin
+from daemon.web.context import context
+from daemon.web.errors import invalid
+from daemon.web.languages import language, text
+from daemon.web.own_tasks import is_possible, own_task
+from pipeline.parameters import Parameters
+
+blueprint = Blueprint("tasks", __name__)
+
+DEFAULT_LIMIT, MOST_TASKS = 50, 500
+DEFAULT_DAYS, MOST_DAYS = 7, 3650
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?")
+
+
+@blueprint.get("/task/<task_id>")
+def show(task_id: str) -> dict[str, Any]:
+    """Answer how a task is."""
+    return success(task=task_answer(own_task(task_id)))
+
+
+@blueprint.get("/tasks")
+def show_newest() -> dict[str, Any]:
+    """Answer with the newest tasks, a page of them."""
+    user_id, status, limit, before = _user_id(), _status(), _limit(), _before()
+    if not caller().is_admin:
+        if user_id not in (None, caller().user_id):
+            return _listed(())  # as if that user had none
+        user_id = caller().user_id
+        if user_id is None:
+            return _listed(())
+    page = context().index.newest(user_id, status, limit, before)
+    _tell_damaged(page)
+    return _listed(page.tasks)
+
+
+@blueprint.post("/cancel/<task_id>")
+def cancel(task_id: str) -> dict[str, Any]:
+    """Call a task off."""
+    own_task(task_id)
+    task = context().spool.cancel(task_id)
+    return _changed(task, "cancelled")
+
+
+@blueprint.post("/retry/<task_id>")
+def retry(task_id: str) -> dict[str, Any]:
+    """Put a failed or cancelled task back into the queue."""
+    own_task(task_id)
+    task = context().spool.retry(task_id)
+    return _changed(task, "retried")
+
+
+@blueprint.get("/stats")
+def count() -> dict[str, Any]:
+    """Answer how many tasks the caller has, altogether and by status."""
+    index, user_id = context().index, caller().user_id
+    if caller().is_admin:
+        found = index.counts()
+    else:
+        found = {} if user_id is None else index.counts(user_id)
+    counts = {status.value: found.get(status, 0) for status in Status}
+    return success(queue={"total": sum(counts.values()), **counts})
+
+
+@blueprint.post("/cleanup")
+def cleanup() -> dict[str, Any]:
+    """Remove what has ended long enough ago."""
+    require_admin()
+    days = _days()
+    spool = context().spool
+    cleaned = remove_ended(spool, days, spool.now())
+    told = {"deleted_tasks": cleaned.deleted_tasks, "freed_bytes": cleaned.freed_bytes}
+    problems = list(cleaned.problems)
+    server_log().info("cleanup", days=days, **told, problems=problems, key=caller().name)
+    return success(**told, problems=problems)
+
+
+def task_answer(task: Task) -> dict[str, Any]:
+    """Return a task as answers show it."""
+    return _answers((task,))[0]
+
+
+def _listed(tasks: Sequence[Task]) -> dict[str, Any]:
+    return success(count=len(tasks), tasks=_answers(tasks))
+
+
+def _answers(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    now, words, places = context().spool.now(), language(), _places(tasks)
+    return [view(task, words, now, places.get(task.task_id)) for task in tasks]
+
+
+def _places(tasks: Sequence[Task]) -> Mapping[str, int]:
+    """Return the places in the queue of those that wait."""
+    waiting = [task.task_id for task in tasks if task.status is Status.PENDING]
+    if not waiting:
+        return {}
+    queue = context().index.queue()
+    return {task_id: queue.position(task_id) for task_id in waiting}
+
+
+def _changed(task: Task, act: str) -> dict[str, Any]:
+    queue_log().info(act, task_id=task.task_id, key=caller().name)
+    try:
+        context().statuses.refresh(task.task_id)
+    except OSError as error:  # the service writes it when the outbox is back
+        queue_log().warning("status file not written", task_id=task.task_id, reason=str(error))
+    return success(message=text(f"tasks.{act}"), task=task_answer(task))
+
+
+def _tell_damaged(page: Page) -> None:
+    for error in page.damaged:
+        queue_log().error("record damaged", task_id=error.task_id, reason=error.reason)
+
+
+# --- What the query says; empty is not the same as not given ---
+
+
+def _user_id() -> str | None:
+    value = request.args.get("user_id")
+    return None if value is None else Parameters.parse({"user_id": value}).user_id
+
+
+def _status() -> Status | None:
+    value = request.args.get("status")
+    if value is None:
+        return None
+    if value not in list(Status):
+        raise invalid("status", value, text("tasks.status"))
+    return Status(value)
+
+
+def _limit() -> int:
+    value = request.args.get("limit", str(DEFAULT_LIMIT))
+    if not _WHOLE.fullmatch(value) or not 1 <= int(value) <= MOST_TASKS:
+        raise invalid("limit", value, text("tasks.limit", most=MOST_TASKS))
+    return int(value)
+
+
+def _before() -> str | None:
+    value = request.args.get("before")
+    if value is not None and not is_possible(value):
+        raise invalid("before", value, text("tasks.before"))
+    return value
+
+
+def _days() -> float:
+    value = request.values.get("days", str(DEFAULT_DAYS))
+    if not _NUMBER.fullmatch(value) or not 0 <= float(value) <= MOST_DAYS:
+        raise invalid("days", value, text("tasks.days", most=MOST_DAYS))
+    return float(value)

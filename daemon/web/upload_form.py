@@ -1,0 +1,180 @@
+"""
+A form that brings a file, read as it arrives: the file goes on piece by piece, fields are kept.
+
+Of the form itself only what can be told without keeping it is judged: how it is built, that it
+has one file in the field `file`, and that the rest is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+from werkzeug.http import parse_options_header
+
+from daemon.web.errors import ApiError
+from pipeline.errors import InvalidParameters
+
+FILE_FIELD = "file"
+# All of a form but its file.
+MOST_FORM_BYTES = 1 << 20
+_MOST_FIELD_BYTES = 64 << 10
+_MOST_PARTS = 64
+
+Write = Callable[[bytes], None]
+
+
+class Source(Protocol):
+    """Where bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return some, at most so many; none at the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Form:
+    """
+    What a form holds beside the bytes of its file.
+
+    Attributes:
+        fields: by name.
+        file_name: as the client gave it.
+    """
+
+    fields: Mapping[str, str]
+    file_name: str
+
+
+def boundary_of(content_type: str) -> str:
+    """
+    Return what stands between the parts of a form.
+
+    Raises:
+        ApiError: the request is no form that could bring a file.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind.lower() != "multipart/form-data":
+        raise ApiError(400, "no_file", "uploads.no_file")
+    boundary = options.get("boundary", "")
+    if not 0 < len(boundary) <= 200 or not boundary.isascii():
+        raise _bad("no boundary")
+    return boundary
+
+
+def read_form(
+    stream: Source,
+    boundary: str,
+    max_bytes: int,
+    open_file: Callable[[str, Mapping[str, str]], Write],
+) -> Form:
+    """
+    Read a form to its end.
+
+    Args:
+        max_bytes: of all of it.
+        open_file: called when the file begins, with its name and the fields before it; returns
+            what takes the file's bytes.
+
+    Raises:
+        ApiError: the form is not one that brings one file, or broke off, or is too large.
+    """
+    reading = _Reading(open_file)
+    left = max_bytes
+    try:
+        parser = PushMultipartParser(boundary, max_segment_count=_MOST_PARTS)
+        while data := stream.read(left + 1):
+            left -= len(data)
+            if left < 0:
+                raise ApiError(413, "form_too_large", "uploads.form_too_large")
+            for event in parser.parse(data):
+                reading.take(event)
+    except MultipartError as error:
+        raise _bad(str(error)) from error
+    try:
+        parser.close()
+    except MultipartError as error:
+        raise ApiError(400, "incomplete_upload", "uploads.incomplete") from error
+    return reading.form()
+
+
+@dataclass
+class _Reading:
+    """The form as far as it has been read."""
+
+    open_file: Callable[[str, Mapping[str, str]], Write]
+    fields: dict[str, str] = field(default_factory=dict)
+    file_name: str | None = None
+    name: str = ""  # of the part that is being read
+    value: bytearray = field(default_factory=bytearray)
+    write: Write | None = None  # takes the part's bytes, where it is the file
+
+    def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        """Go on by one event of the parser."""
+        if isinstance(event, MultipartSegment):
+            self._begin(event)
+        elif event is None:
+            self._end()
+        elif self.write is not None:
+            self.write(bytes(event))
+        else:
+            self._grow(event)
+
+    def form(self) -> Form:
+        """Return all of it."""
+        if self.file_name is None:
+            raise ApiError(400, "no_file", "uploads.no_file")
+        return Form(self.fields, self.file_name)
+
+    def _begin(self, part: MultipartSegment) -> None:
+        self.name, self.value, self.write = part.name or "", bytearray(), None
+        file_name = _file_name(part)
+        if self.name == FILE_FIELD:
+            self._begin_file(file_name)
+        elif file_name is not None:
+            raise ApiError(400, "no_file", "uploads.other_field", name=_shown(self.name))
+        elif self.name in self.fields:
+            raise refused(self.name, "uploads.given_twice")
+
+    def _begin_file(self, file_name: str | None) -> None:
+        if not file_name:
+            raise ApiError(400, "no_file", "uploads.no_file_name")
+        if self.file_name is not None:
+            raise ApiError(400, "two_files", "uploads.two_files")
+        self.file_name = file_name
+        self.write = self.open_file(file_name, self.fields)
+
+    def _grow(self, data: bytes | bytearray) -> None:
+        self.value += data
+        if len(self.value) > _MOST_FIELD_BYTES:
+            raise refused(self.name, "uploads.field_too_long")
+
+    def _end(self) -> None:
+        if self.write is None:
+            try:
+                self.fields[self.name] = self.value.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise refused(self.name, "uploads.not_utf8") from error
+        self.write = None
+
+
+def _file_name(part: MultipartSegment) -> str | None:
+    """Return the file's name; some clients give one that is not ASCII as `filename*` alone."""
+    if part.filename is not None:
+        return part.filename
+    return parse_options_header(part.header("Content-Disposition"))[1].get("filename")
+
+
+def refused(name: str, key: str) -> ApiError:
+    """Return the refusal of a field; `key` names the text that says why."""
+    return ApiError(422, InvalidParameters.code, key, field=_shown(name))
+
+
+def _bad(reason: str) -> ApiError:
+    return ApiError(400, "bad_form", "uploads.bad_form", reason=reason)
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 100 else name[:97] + "..."

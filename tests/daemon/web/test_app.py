@@ -1,0 +1,66 @@
+"""The app as a web server gets it: by its name, from a file, without anything heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from services import ROOT
+from web_servers import gunicorn
+
+from daemon.errors import ConfigError
+from daemon.logs import reset_logs
+from daemon.web import create_app
+
+HEAVY = ("torch", "av", "cv2", "scipy", "numpy")
+
+
+def test_the_configuration_is_the_one_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("state: here\n")
+    monkeypatch.setenv("MEDIA_CLEANER_CONFIG", str(tmp_path / "mine.yaml"))
+    try:
+        assert create_app().test_client().get("/tasks").status_code == 200
+        assert create_app(tmp_path / "mine.yaml").test_client().get("/tasks").status_code == 200
+    finally:
+        reset_logs()
+    assert (tmp_path / "here" / "pending").is_dir()
+
+
+def test_a_wrong_configuration_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("prot: 1\n")
+    with pytest.raises(ConfigError, match="prot is not a known key"):
+        create_app(tmp_path / "config.yaml")
+
+
+def test_what_happens_is_in_the_services_logs(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}\n")
+    try:
+        client = create_app(tmp_path / "config.yaml").test_client()
+        client.post("/cleanup")
+    finally:
+        reset_logs()
+    lines = [json.loads(x) for x in (tmp_path / "logs/server.log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["cleanup"]
+
+
+def test_importing_the_app_imports_nothing_heavy() -> None:
+    probe = f"import daemon.web, sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_it_runs_under_gunicorn_in_several_processes(tmp_path: Path) -> None:
+    """Each of them knows at once of what another has done."""
+    import requests
+
+    with gunicorn(tmp_path, workers=2) as house:
+        for _ in range(20):
+            answer = requests.get(f"{house.url}/tasks", timeout=10)
+            assert answer.json() == {"status": "success", "count": 0, "tasks": []}

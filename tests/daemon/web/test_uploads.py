@@ -1,0 +1,434 @@
+"""POST /upload by the app alone; `test_upload_sockets` sends it over a real gunicorn."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Response
+from flask.testing import FlaskClient
+from media import Video, make_video
+from urllib3 import encode_multipart_formdata
+from web_servers import configure
+from werkzeug.test import TestResponse, create_environ
+
+from daemon import keys, uploads
+from daemon.asked_process import NoProcess
+from daemon.config import load_config
+from daemon.prober import Prober
+from daemon.spool import Spool
+from daemon.task import Status
+from daemon.web import uploads as web_uploads
+from daemon.web.app import app_of
+from daemon.web.uploads import _NAME
+from pipeline.settings import Limits
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = make_video(tmp_path_factory.mktemp("video") / "holiday.mp4", Video(frames=5))
+    return path.read_bytes()
+
+
+class House:
+    """The app of a configuration, and a client that sends videos to it."""
+
+    def __init__(self, folder: Path, video: bytes, prober: Prober, **settings: Any) -> None:
+        self.folder = folder
+        self.video = video
+        self.app = app_of(load_config(configure(folder, **settings)))
+        self.parts = replace(self.app.extensions[_NAME], prober=prober)
+        self.app.extensions[_NAME] = self.parts
+        self.client: FlaskClient = self.app.test_client()
+        self.spool = Spool(folder / "state")
+
+    def send(
+        self,
+        data: bytes | None = None,
+        name: str = "holiday.mp4",
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        **fields: str,
+    ) -> TestResponse:
+        video = self.video if data is None else data
+        body, kind = encode_multipart_formdata({**fields, "file": (name, video, "video/mp4")})
+        return self.client.post(
+            f"/upload{query}", data=body, content_type=kind, headers=headers or {}
+        )
+
+    def add_key(self, name: str, user_id: str | None, is_admin: bool = False) -> dict[str, str]:
+        text, _ = keys.add(
+            self.folder / "state" / "keys", name, user_id, is_admin, self.spool.now()
+        )
+        return {"X-API-Key": text}
+
+    def files(self) -> list[Path]:
+        own = self.folder / "inbox" / ".media-cleaner"
+        return [path for path in own.rglob("*") if path.is_file()]
+
+    def count(self) -> int:
+        return len(self.spool.pending_ids())
+
+    def nothing_is_left(self) -> bool:
+        own = self.folder / "inbox" / ".media-cleaner" / "originals"
+        return self.files() == list(own.glob("*/*")) == [] and self.count() == 0
+
+
+@pytest.fixture(scope="module")
+def prober() -> Iterator[Prober]:
+    prober = Prober(Limits())
+    yield prober
+    prober.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path, video: bytes, prober: Prober) -> Callable[..., House]:
+    return lambda **settings: House(tmp_path, video, prober, **settings)
+
+
+@pytest.fixture
+def house(make: Callable[..., House]) -> House:
+    return make()
+
+
+def refused(answer: Response | TestResponse) -> tuple[int, str, str | None]:
+    assert answer.json is not None
+    assert answer.json["status"] == "error"
+    assert answer.json["detail"]
+    return answer.status_code, answer.json["code"], answer.json.get("field")
+
+
+# --- Accepted ---
+
+
+def test_an_upload_is_answered_as_the_specification_shows(house: House) -> None:
+    answer = house.send(epsilon="0.15", audio_level="средний", user_id="user_001", notes="к морю")
+    assert answer.status_code == 200
+    assert answer.json is not None
+    task = answer.json["task"]
+    assert answer.json["status"] == "success"
+    assert answer.json["message"] == "Видео загружено и добавлено в очередь"
+    assert answer.json["task_id"] == task["task_id"]
+    assert task["status_text"] == "⏳ Ожидает обработки"
+    assert (task["status"], task["progress"], task["queue_position"]) == ("pending", 0.0, 1)
+    assert task["input_video"] == "holiday.mp4"
+    assert (task["epsilon"], task["audio_level"]) == (0.15, "средний")
+    assert (task["user_id"], task["notes"]) == ("user_001", "к морю")
+
+
+def test_what_was_sent_is_kept_byte_for_byte(house: House, video: bytes) -> None:
+    task = house.spool.get(house.send(user_id="alice").json["task_id"])  # type: ignore[index]
+    assert Path(task.original).read_bytes() == video
+    assert house.files() == [Path(task.original)]
+    assert (task.status, task.subfolder, task.inbox) == (Status.PENDING, "alice", None)
+
+
+def test_there_is_a_status_file_at_once(house: House) -> None:
+    task_id = house.send(user_id="alice").json["task_id"]  # type: ignore[index]
+    path = house.folder / "outbox" / "alice" / f"{task_id}_holiday.status.json"
+    assert json.loads(path.read_text())["status"] == "pending"
+
+
+def test_english_is_spoken_to_those_who_ask(house: House) -> None:
+    answer = house.send(headers={"Accept-Language": "en"})
+    assert answer.json is not None
+    assert answer.json["message"] == "The video is uploaded and in the queue"
+
+
+def test_parameters_may_stand_in_the_query_and_the_form_comes_first(house: House) -> None:
+    answer = house.send(query="?epsilon=0.2&every_n_frames=5", epsilon="0.1")
+    assert answer.json is not None
+    assert (answer.json["task"]["epsilon"], answer.json["task"]["every_n_frames"]) == (0.1, 5)
+
+
+def test_defaults_are_those_of_the_configuration(make: Callable[..., House]) -> None:
+    house = make(defaults={"epsilon": 0.06, "mode": "strip"})
+    answer = house.send(mode="protect")
+    assert answer.json is not None
+    assert (answer.json["task"]["epsilon"], answer.json["task"]["mode"]) == (0.06, "protect")
+
+
+def test_a_field_that_a_page_shows_may_be_left_empty(house: House) -> None:
+    answer = house.send(user_id="", notes="", webhook_url="")
+    assert answer.json is not None
+    assert answer.json["task"]["user_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("Отпуск 🏖.mp4", "Отпуск 🏖.mp4"), ("../../x.MP4", "x.MP4"), ("a\\b\\c.mkv", "c.mkv")],
+)
+def test_names_are_kept_but_for_their_folders(house: House, sent: str, kept: str) -> None:
+    answer = house.send(name=sent)
+    assert answer.json is not None
+    assert answer.json["task"]["input_video"] == kept
+    assert [path.name for path in house.files()] == [kept]
+
+
+# --- Refused ---
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epsilon", "0.3"),
+        ("epsilon", ""),
+        ("video_strength", "abc"),
+        ("audio_level", "loud"),
+        ("every_n_frames", "1.5"),
+        ("user_id", "../x"),
+        ("mode", "shred"),
+        ("notes", "x" * 2001),
+        ("webhook_url", "ftp://example.org/"),
+        ("webhook_url", "http://127.0.0.1/"),
+        ("webhook_url", "http://169.254.169.254/latest"),
+        ("webhook_url", "http://[::ffff:10.0.0.1]/"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_its_name(house: House, field: str, value: str) -> None:
+    assert refused(house.send(**{field: value})) == (422, "invalid_parameter", field)
+    assert refused(house.send(query=f"?{field}={value}"))[0] == 422
+    assert house.nothing_is_left()
+
+
+def test_the_host_of_a_webhook_is_looked_up_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(web_uploads, "check_url", lambda url, allow_private: seen.append(url))
+    assert house.send(webhook_url="https://example.org/").status_code == 200
+    assert seen == ["https://example.org/"]
+
+
+def test_an_unknown_parameter_is_refused(house: House) -> None:
+    assert refused(house.send(epsilom="0.1")) == (422, "invalid_parameter", "epsilom")
+    assert refused(house.send(query="?epsilom=0.1")) == (422, "invalid_parameter", "epsilom")
+    assert refused(house.send(query="?epsilon=0.1&epsilon=0.1")) == (
+        *(422, "invalid_parameter"),
+        "epsilon",
+    )
+
+
+def test_a_request_without_a_video_is_refused(house: House) -> None:
+    for answer in (
+        house.client.post("/upload"),
+        house.client.post("/upload", json={"file": "x"}),
+        house.client.post("/upload", data={"epsilon": "0.1"}),
+        house.client.post("/upload", data={"file": "x"}, content_type="multipart/form-data"),
+    ):
+        assert refused(answer)[:2] == (400, "no_file")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "mp4", ".mp4", "video.mp4.exe", "video."])
+def test_another_extension_is_refused(house: House, name: str) -> None:
+    assert refused(house.send(name=name))[:2] == (415, "unsupported_extension")
+    assert house.nothing_is_left()
+
+
+@pytest.mark.parametrize("data", [b"", b"no video at all", b"\0" * 100_000])
+def test_what_is_no_video_is_refused(house: House, data: bytes) -> None:
+    answer = house.send(data)
+    assert refused(answer)[:2] == (415, "unreadable_media")
+    assert answer.json is not None
+    assert "holiday.mp4" in answer.json["detail"]
+    assert house.nothing_is_left()
+
+
+def test_a_file_over_the_limit_is_refused(make: Callable[..., House]) -> None:
+    house = make(max_video_size_gb=0.001)
+    assert refused(house.send(bytes(1_073_743)))[:2] == (413, "file_too_large")
+    assert refused(house.send(bytes(1_073_741)))[:2] == (415, "unreadable_media")
+    assert refused(house.send(bytes(5_000_000)))[:2] == (413, "file_too_large")
+    assert house.nothing_is_left()
+
+
+class Unread(io.BytesIO):
+    """A body that must not be read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise AssertionError("the body was read")
+
+
+def unread(house: House, length: int = 1000) -> Response:
+    """Send a request of which nothing but its head may be read."""
+    environ = create_environ("/upload", method="POST")
+    environ |= {
+        "REMOTE_ADDR": "127.0.0.1",
+        "CONTENT_TYPE": "multipart/form-data; boundary=x",
+        "CONTENT_LENGTH": str(length),
+        "wsgi.input": Unread(),
+    }
+    return Response.from_app(house.app, environ)
+
+
+def test_what_is_too_large_by_its_own_word_is_not_read(house: House) -> None:
+    assert refused(unread(house, 3 << 30))[:2] == (413, "file_too_large")
+
+
+def test_a_full_queue_is_told_before_anything_is_read(make: Callable[..., House]) -> None:
+    house = make(max_pending=1)
+    house.send()
+    answer = unread(house)
+    assert refused(answer)[:2] == (429, "queue_full")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert house.count() == len(house.files()) == 1
+
+
+def test_a_full_disk_is_told_before_anything_is_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "free_gb", lambda folder: 0.0)
+    assert refused(unread(house))[:2] == (507, "insufficient_storage")
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads.os, "write", refuse)
+        answer = house.send()
+    assert refused(answer)[:2] == (507, "insufficient_storage")
+    assert house.nothing_is_left()
+
+
+def test_a_share_that_is_away_is_told(house: House) -> None:
+    house.send()
+    (house.folder / "inbox").rename(house.folder / "away")
+    answer = unread(house)
+    assert refused(answer)[:2] == (503, "inbox_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert not (house.folder / "inbox").exists()
+
+
+def test_nobody_to_look_at_videos_is_not_the_videos_fault(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise NoProcess("no memory")
+
+    monkeypatch.setattr(house.parts.prober, "refusal", refuse)
+    answer = house.send()
+    assert refused(answer)[:2] == (503, "no_prober")
+    assert house.nothing_is_left()
+
+
+def test_uploads_leave_threads_to_others(house: House) -> None:
+    for _ in range(48):
+        house.parts.free.acquire()
+    answer = unread(house)
+    assert refused(answer)[:2] == (503, "too_many_uploads")
+    assert int(answer.headers["Retry-After"]) > 0
+    house.parts.free.release()
+    assert house.send().status_code == 200
+    assert refused(house.send(b"x"))[0] == 415
+    assert house.send().status_code == 200
+
+
+# --- Whose it is ---
+
+
+def test_a_users_uploads_are_that_users(house: House) -> None:
+    alice = house.add_key("laptop", "alice")
+    answer = house.send(headers=alice)
+    assert answer.json is not None
+    assert answer.json["task"]["user_id"] == "alice"
+    assert house.send(headers=alice, user_id="alice").status_code == 200
+    assert house.send(headers=alice, user_id="").status_code == 200
+    assert refused(house.send(headers=alice, user_id="bob")) == (
+        *(422, "invalid_parameter"),
+        "user_id",
+    )
+    assert refused(house.send(headers=alice, query="?user_id=bob"))[2] == "user_id"
+    assert house.count() == 3
+
+
+def test_a_users_key_outweighs_a_default_user(make: Callable[..., House]) -> None:
+    house = make(defaults={"user_id": "studio"})
+    answer = house.send(headers=house.add_key("laptop", "alice"))
+    assert answer.json is not None
+    assert answer.json["task"]["user_id"] == "alice"
+
+
+def test_an_admin_uploads_for_anybody(house: House) -> None:
+    answer = house.send(headers=house.add_key("root", None, is_admin=True), user_id="bob")
+    assert answer.json is not None
+    assert answer.json["task"]["user_id"] == "bob"
+
+
+def test_without_a_key_nothing_is_read_where_one_is_needed(house: House) -> None:
+    house.add_key("laptop", "alice")
+    assert refused(unread(house))[:2] == (403, "invalid_api_key")
+
+
+# --- Sent twice ---
+
+
+def key(text: str = "once") -> dict[str, str]:
+    return {"Idempotency-Key": text}
+
+
+def test_the_same_key_gives_the_same_task(house: House) -> None:
+    first = house.send(headers=key(), epsilon="0.1")
+    again = house.send(headers=key(), epsilon="0.10", query="?notes=")
+    assert first.json is not None
+    assert again.json is not None
+    assert first.json["task_id"] == again.json["task_id"]
+    assert house.count() == len(house.files()) == 1
+
+
+def test_without_a_key_or_with_another_it_is_another_task(house: House) -> None:
+    answers = [house.send(headers=h) for h in ({}, {}, key(), key("other"))]
+    assert len({answer.json["task_id"] for answer in answers}) == 4  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"epsilon": "0.2"}, {"name": "other.mp4"}, {"mode": "strip"}, {"query": "?notes=x"}]
+)
+def test_a_key_that_comes_with_something_else_is_a_conflict(
+    house: House, changed: dict[str, Any]
+) -> None:
+    house.send(headers=key())
+    assert refused(house.send(headers=key(), **changed))[:2] == (409, "idempotency_conflict")
+    assert house.count() == len(house.files()) == 1
+
+
+def test_what_is_not_asked_for_may_change_its_default(make: Callable[..., House]) -> None:
+    first = make(defaults={"epsilon": 0.06}).send(headers=key(), every_n_frames="5")
+    again = make(defaults={"epsilon": 0.1}).send(headers=key(), every_n_frames="5")
+    assert first.json is not None
+    assert again.json is not None
+    assert first.json["task_id"] == again.json["task_id"]
+
+
+def test_a_key_that_comes_with_other_bytes_is_a_conflict(house: House, video: bytes) -> None:
+    house.send(headers=key())
+    other = house.send(video + b"\0\0\0\x08free", headers=key())
+    assert refused(other)[:2] == (409, "idempotency_conflict")
+
+
+def test_a_key_of_one_caller_is_nothing_to_another(house: House) -> None:
+    alice, bob = house.add_key("a", "alice"), house.add_key("b", "bob")
+    house.send(headers={**alice, **key()})
+    assert house.send(headers={**bob, **key()}).status_code == 200
+    assert house.count() == 2
+
+
+def test_a_refused_upload_may_be_sent_again_with_its_key(house: House) -> None:
+    house.send(b"no video", headers=key())
+    assert house.send(headers=key()).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["", "x" * 256, "ключ".encode().decode("latin-1"), "a\tb"])
+def test_a_key_that_is_none_is_refused(house: House, text: str) -> None:
+    assert refused(house.send(headers=key(text))) == (
+        *(422, "invalid_parameter"),
+        "Idempotency-Key",
+    )
