@@ -1,0 +1,735 @@
+#!/usr/bin/env python3
+"""
+Client of a Media Cleaner server: upload a video, wait for it, fetch the result.
+
+One file that needs only `requests`, and `tqdm` for a progress bar where that is installed:
+
+    client = MediaCleanerClient("http://localhost:8000")
+    result = client.upload_video("my_video.mp4", epsilon=0.15, audio_level="средний")
+    task = client.wait_for_completion(result["task_id"])
+    client.download_result(task["task_id"], output_path="./results")
+
+On the command line: `python client.py upload my_video.mp4 --wait --download ./results`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import email.message
+import hashlib
+import json
+import os
+import random
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+from urllib.parse import quote, unquote
+
+import requests
+
+DEFAULT_SERVER = "http://localhost:8000"
+ENDED = frozenset({"completed", "failed", "cancelled"})
+PARAMETERS = (
+    "epsilon",
+    "video_strength",
+    "audio_level",
+    "every_n_frames",
+    "mode",
+    "user_id",
+    "notes",
+    "webhook_url",
+)
+_RETRIED_STATUSES = (429, 503)
+_TRIES = 6
+_LONGEST_PAUSE_SECONDS = 60.0
+_TIMEOUT_SECONDS = (10.0, 120.0)  # to connect; between two bytes
+_CHUNK_BYTES = 1 << 20
+_READ_BYTES = 64 << 10  # what is lost of a download when the connection breaks
+_Advance = Callable[[int], object]
+
+
+class MediaCleanerError(Exception):
+    """
+    The server refused, or cannot be reached.
+
+    Attributes:
+        status_code: of HTTP; None where no answer came.
+        code: the server's own word, such as `queue_full`; None likewise.
+        field: the parameter that is wrong, if one is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status_code: int | None = None,
+        code: str | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.code = code
+        self.field = field
+
+
+class MediaCleanerClient:
+    """A connection to one server; for one thread."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_SERVER,
+        api_key: str | None = None,
+        language: str | None = None,
+    ) -> None:
+        """
+        Args:
+            api_key: if the server asks for one.
+            language: of messages, `ru` or `en`; the server's own where it is None.
+        """
+        self.base_url = base_url.rstrip("/")
+        self._session = requests.Session()
+        if api_key:
+            self._session.headers["X-API-Key"] = api_key
+        if language:
+            self._session.headers["Accept-Language"] = language
+
+    def upload_video(
+        self,
+        video_path: str | os.PathLike[str],
+        epsilon: float | None = None,
+        video_strength: float | None = None,
+        audio_level: str | None = None,
+        every_n_frames: int | None = None,
+        user_id: str | None = None,
+        notes: str | None = None,
+        *,
+        mode: str | None = None,
+        webhook_url: str | None = None,
+        progress: _Advance = lambda count: None,
+    ) -> dict[str, Any]:
+        """
+        Upload a video and return the server's answer: `task_id`, `message` and `task`.
+
+        What is None is left to the server's defaults. The file is streamed; where the
+        connection breaks it is sent again, and the server makes one task of it all the same.
+
+        Args:
+            progress: is called with the number of bytes that were sent since the last call, a
+                negative one when the file is sent from its beginning again.
+
+        Raises:
+            MediaCleanerError: the server refuses it, or cannot be reached.
+            OSError: the file cannot be read.
+        """
+        given = {
+            "epsilon": epsilon,
+            "video_strength": video_strength,
+            "audio_level": audio_level,
+            "every_n_frames": every_n_frames,
+            "mode": mode,
+            "user_id": user_id,
+            "notes": notes,
+            "webhook_url": webhook_url,
+        }
+        fields = {name: str(value) for name, value in given.items() if value is not None}
+        key = str(uuid.uuid4())
+        with open(video_path, "rb") as file:
+            body = _Multipart(fields, os.path.basename(video_path), file, progress)
+            headers = {"Content-Type": body.content_type, "Idempotency-Key": key}
+            return self._json("POST", "/upload", data=body, headers=headers, rewind=body.rewind)
+
+    def get_task_status(self, task_id: str) -> dict[str, Any]:
+        """Return a task."""
+        return self._task("GET", f"/task/{_segment(task_id)}")
+
+    def wait_for_completion(
+        self,
+        task_id: str,
+        check_interval: float = 5,
+        timeout: float | None = None,
+        *,
+        progress: Callable[[dict[str, Any]], object] = lambda task: None,
+    ) -> dict[str, Any]:
+        """
+        Wait until a task has ended, however it did, and return it.
+
+        Args:
+            check_interval: seconds between two looks.
+            timeout: seconds after which to give up; None waits for ever.
+            progress: is called with the task at each look.
+
+        Raises:
+            TimeoutError: it has not ended by then; the task goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            task = self.get_task_status(task_id)
+            progress(task)
+            if task["status"] in ENDED:
+                return task
+            pause = max(0.1, check_interval)
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"task {task_id} is {task['status']} after {timeout} s")
+                pause = min(pause, left)
+            time.sleep(pause)
+
+    def download_result(
+        self,
+        task_id: str,
+        output_path: str | os.PathLike[str] = ".",
+        *,
+        progress: _Advance = lambda count: None,
+    ) -> str:
+        """
+        Fetch the result of a completed task; return where it lies.
+
+        What an interrupted call left (`….part`) is gone on with. The file appears under its
+        name when it is complete.
+
+        Args:
+            output_path: a folder, which is made if it is missing and has no ending like a
+                file's; or the file's own name.
+
+        Raises:
+            MediaCleanerError: there is no result, or it cannot be fetched whole.
+        """
+        return str(_Download(self, f"/download/{_segment(task_id)}", progress).into(output_path))
+
+    def list_tasks(
+        self,
+        user_id: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        before: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return tasks, the newest first; `before` the last of them begins the next page."""
+        asked = {"user_id": user_id, "status": status, "limit": limit, "before": before}
+        query = {name: value for name, value in asked.items() if value is not None}
+        tasks: list[dict[str, Any]] = self._json("GET", "/tasks", params=query)["tasks"]
+        return tasks
+
+    def cancel_task(self, task_id: str) -> dict[str, Any]:
+        """Call a task off and return it."""
+        return self._task("POST", f"/cancel/{_segment(task_id)}")
+
+    def retry_task(self, task_id: str) -> dict[str, Any]:
+        """Try a failed or cancelled task again and return it."""
+        return self._task("POST", f"/retry/{_segment(task_id)}")
+
+    def get_statistics(self) -> dict[str, Any]:
+        """Return how many tasks there are: `total`, `pending`, `processing`, ..."""
+        queue: dict[str, Any] = self._json("GET", "/stats")["queue"]
+        return queue
+
+    def health_check(self) -> dict[str, Any]:
+        """Return how the server is; also when it is not well (`status` is `unhealthy` then)."""
+        return _parsed(self._once("GET", "/health"))
+
+    def cleanup(self, days: float = 7) -> dict[str, Any]:
+        """Remove tasks that ended at least so many days ago; for an admin's key."""
+        return self._json("POST", "/cleanup", params={"days": days})
+
+    def _task(self, method: str, path: str) -> dict[str, Any]:
+        task: dict[str, Any] = self._json(method, path)["task"]
+        return task
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        return _parsed(self.request(method, path, **options))
+
+    def request(
+        self, method: str, path: str, *, rewind: Callable[[], object] = lambda: None, **options: Any
+    ) -> requests.Response:
+        """
+        Return the answer to a request that went well, tried again where that may help.
+
+        Raises:
+            MediaCleanerError: it did not go well.
+        """
+        for number in range(1, _TRIES + 1):
+            try:
+                answer = self._once(method, path, **options)
+            except _BROKEN as error:
+                if number == _TRIES:
+                    raise MediaCleanerError(
+                        f"{self.base_url} cannot be reached: {error}"
+                    ) from error
+                pause = _pause(number)
+            else:
+                if answer.status_code not in _RETRIED_STATUSES or number == _TRIES:
+                    return _checked(answer)
+                pause = _asked_pause(answer) or _pause(number)
+                answer.close()
+            time.sleep(pause)
+            rewind()
+        raise AssertionError("unreachable")
+
+    def _once(self, method: str, path: str, **options: Any) -> requests.Response:
+        try:
+            return self._session.request(
+                method,
+                self.base_url + path,
+                timeout=_TIMEOUT_SECONDS,
+                allow_redirects=False,
+                **options,
+            )
+        except requests.exceptions.InvalidURL as error:
+            raise MediaCleanerError(f"{self.base_url} is no URL: {error}") from error
+        except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
+            raise MediaCleanerError(f"{self.base_url} is no http or https URL") from error
+
+
+_BROKEN = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+)
+
+
+class _Multipart:
+    """The body of an upload: fields, then one file, read as it is sent."""
+
+    def __init__(
+        self, fields: Mapping[str, str], name: str, file: BinaryIO, progress: _Advance
+    ) -> None:
+        boundary = uuid.uuid4().hex
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        parts = [_field(boundary, field, value) for field, value in fields.items()]
+        self._head = b"".join([*parts, _file_head(boundary, name)])
+        self._tail = f"\r\n--{boundary}--\r\n".encode("ascii")
+        self._file = file
+        self._progress = progress
+        self._file_bytes = os.fstat(file.fileno()).st_size
+        self._sent = 0
+        self._chunks = self._made()
+        self._rest = b""
+
+    def __len__(self) -> int:
+        return len(self._head) + self._file_bytes + len(self._tail)
+
+    def rewind(self) -> None:
+        """Begin again."""
+        self._progress(-self._sent)
+        self._sent = 0
+        self._file.seek(0)
+        self._chunks, self._rest = self._made(), b""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, at most `size`; empty at the end."""
+        if size < 0:
+            return self._rest + b"".join(self._chunks)
+        if not self._rest:
+            self._rest = next(self._chunks, b"")
+        chunk, self._rest = self._rest[:size], self._rest[size:]
+        return chunk
+
+    def _made(self) -> Iterator[bytes]:
+        yield self._head
+        left = self._file_bytes
+        while left and (chunk := self._file.read(min(_CHUNK_BYTES, left))):
+            left -= len(chunk)
+            self._sent += len(chunk)
+            self._progress(len(chunk))
+            yield chunk
+        if left:
+            raise OSError("the file has become shorter while it was sent")
+        yield self._tail
+
+
+class _Download:
+    """One result on its way to a file."""
+
+    def __init__(self, client: MediaCleanerClient, path: str, progress: _Advance) -> None:
+        self._client = client
+        self._path = path
+        self._progress = progress
+
+    def into(self, output_path: str | os.PathLike[str]) -> Path:
+        head = self._client.request("HEAD", self._path)
+        target = _target(Path(output_path), _offered_name(head))
+        length, etag = int(head.headers["Content-Length"]), head.headers.get("ETag", "")
+        # Named after what it is a part of, so that a part of something else is left alone.
+        mark = hashlib.sha256(f"{self._client.base_url}{self._path}{etag}".encode()).hexdigest()[:8]
+        part = target.with_name(f".{target.name[:200]}.{mark}.part")
+        for number in range(1, _TRIES + 1):
+            try:
+                self._fetch(part, length, etag)
+                break
+            except _BROKEN as error:
+                if number == _TRIES:
+                    raise MediaCleanerError(
+                        f"the connection broke off; call it again to go on from"
+                        f" {part.stat().st_size} of {length} bytes"
+                    ) from error
+                time.sleep(_pause(number))
+        os.replace(part, target)
+        return target
+
+    def _fetch(self, part: Path, length: int, etag: str) -> None:
+        with part.open("ab") as file:
+            have = file.tell()
+            if have > length:
+                file.truncate(0)
+                have = 0
+            if have == length:
+                return
+            headers = {"Range": f"bytes={have}-", "If-Range": etag} if have and etag else {}
+            answer = self._client.request("GET", self._path, headers=headers, stream=True)
+            with answer:
+                if answer.status_code != 206:  # the whole of it again
+                    file.truncate(0)
+                    have = 0
+                self._progress(have)
+                for chunk in answer.iter_content(_READ_BYTES):
+                    file.write(chunk)
+                    self._progress(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+            if file.tell() != length:
+                raise requests.exceptions.ConnectionError(f"{file.tell()} of {length} bytes came")
+
+
+def _parsed(answer: requests.Response) -> dict[str, Any]:
+    try:
+        value = answer.json()
+    except ValueError as error:
+        raise MediaCleanerError(
+            f"{answer.url} answered {answer.status_code} without JSON; is it a Media Cleaner?",
+            answer.status_code,
+        ) from error
+    if not isinstance(value, dict):
+        raise MediaCleanerError(f"{answer.url} answered something else", answer.status_code)
+    return value
+
+
+def _checked(answer: requests.Response) -> requests.Response:
+    if answer.status_code < 300:
+        return answer
+    with answer:
+        try:
+            told = answer.json()
+            message, code, field = told["detail"], told.get("code"), told.get("field")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            message, code, field = f"{answer.url} answered {answer.status_code}", None, None
+    raise MediaCleanerError(str(message), answer.status_code, code, field)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what lies at the bottom of a failure of `requests`."""
+    while True:
+        below = error.__cause__ or error.__context__
+        if below is None:
+            break
+        error = below
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _pause(number: int) -> float:
+    """Return the seconds before the next try: doubled each time, and never two alike."""
+    return float(min(_LONGEST_PAUSE_SECONDS, 2 ** (number - 1)) * random.uniform(0.5, 1.0))
+
+
+def _asked_pause(answer: requests.Response) -> float | None:
+    """Return the seconds that the server asks to wait."""
+    try:
+        return min(_LONGEST_PAUSE_SECONDS, max(0.1, float(answer.headers["Retry-After"])))
+    except (KeyError, ValueError):
+        return None
+
+
+def _segment(task_id: str) -> str:
+    return quote(task_id, safe="")
+
+
+def _field(boundary: str, name: str, value: str) -> bytes:
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+    return head.encode("ascii") + value.encode("utf-8") + b"\r\n"
+
+
+def _file_head(boundary: str, name: str) -> bytes:
+    # As browsers write it: UTF-8, with these three characters escaped.
+    escaped = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{escaped}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    return head.encode("utf-8", "surrogateescape")
+
+
+def _offered_name(answer: requests.Response) -> str:
+    """Return the file name that the server offers, without any folder."""
+    header = answer.headers.get("Content-Disposition", "")
+    if extended := re.search(r"filename\*=UTF-8''([^;]+)", header, re.IGNORECASE):
+        name = unquote(extended[1])  # RFC 6266: it comes before the plain one
+    else:
+        message = email.message.Message()
+        message["Content-Disposition"] = header
+        name = message.get_filename() or ""
+    name = os.path.basename(name.replace("\\", "/").replace("\0", ""))
+    return name if name.strip(". ") else "result.mp4"
+
+
+def _target(output: Path, name: str) -> Path:
+    if output.is_dir() or not output.suffix:
+        output.mkdir(parents=True, exist_ok=True)
+        return output / name
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+# --- The command line ---
+
+
+def main(line: Sequence[str] | None = None) -> int:
+    """Carry out one command; return 0 done, 1 it failed, 2 wrong usage, 130 after Ctrl-C."""
+    arguments = _parser().parse_args(line)
+    client = MediaCleanerClient(arguments.server, arguments.api_key)
+    try:
+        return int(arguments.act(client, arguments))
+    except KeyboardInterrupt:
+        return _failed("interrupted", 130)
+    except MediaCleanerError as error:
+        return _failed(error.message)
+    except (OSError, TimeoutError) as error:
+        return _failed(f"{error.filename}: {error.strerror}" if _names_file(error) else str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Client of a Media Cleaner server.")
+    environment = os.environ
+    _add_shared(
+        parser,
+        server=environment.get("MEDIA_CLEANER_URL") or DEFAULT_SERVER,
+        api_key=environment.get("MEDIA_CLEANER_API_KEY") or None,
+        json=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, act: Callable[..., int], purpose: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=purpose, description=f"{purpose.capitalize()}.")
+        # Suppressed, or these defaults would overwrite what stands before the command.
+        _add_shared(
+            command,
+            server=argparse.SUPPRESS,
+            api_key=argparse.SUPPRESS,
+            json=argparse.SUPPRESS,
+        )
+        command.set_defaults(act=act)
+        return command
+
+    upload = add("upload", _upload, "upload a video")
+    upload.add_argument("video", help="the file")
+    for name in PARAMETERS:
+        upload.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE")
+    _add_waiting(upload)
+    status = add("status", _status, "say how a task is")
+    status.add_argument("task_id", metavar="ID")
+    _add_waiting(status)
+    tasks = add("list", _list, "list tasks, the newest first")
+    tasks.add_argument("--user", metavar="USER")
+    tasks.add_argument("--status", metavar="STATUS")
+    tasks.add_argument("--limit", type=int, metavar="N")
+    tasks.add_argument("--before", metavar="ID")
+    add("stats", _stats, "count the tasks")
+    for name, act, purpose in (
+        ("cancel", _cancel, "call a task off"),
+        ("retry", _retry, "try a failed or cancelled task again"),
+    ):
+        add(name, act, purpose).add_argument("task_id", metavar="ID")
+    download = add("download", _fetch, "fetch the result of a completed task")
+    download.add_argument("task_id", metavar="ID")
+    download.add_argument("folder", nargs="?", default=".", help="where to (default: here)")
+    return parser
+
+
+def _add_shared(
+    parser: argparse.ArgumentParser, *, server: object, api_key: object, json: object
+) -> None:
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        default=server,
+        help=f"default: $MEDIA_CLEANER_URL, else {DEFAULT_SERVER}",
+    )
+    parser.add_argument(
+        "--api-key", metavar="KEY", default=api_key, help="default: $MEDIA_CLEANER_API_KEY"
+    )
+    parser.add_argument("--json", action="store_true", default=json, help="answer in JSON")
+
+
+def _add_waiting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wait", action="store_true", help="wait until the task has ended")
+    command.add_argument("--download", metavar="FOLDER", help="fetch the result there; with --wait")
+    command.add_argument(
+        "--interval", type=float, default=5.0, metavar="SECONDS", help="between two looks (5)"
+    )
+    command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up waiting then")
+
+
+def _upload(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    given = {name: getattr(arguments, name) for name in PARAMETERS}
+    with _bytes_bar(os.path.getsize(arguments.video), "upload", arguments) as advance:
+        answer = client.upload_video(arguments.video, progress=advance, **given)
+    if not arguments.json:
+        print(f"{answer['task_id']}  {answer['message']}", flush=True)
+    return _followed(client, arguments, answer["task"])
+
+
+def _status(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    return _followed(client, arguments, client.get_task_status(arguments.task_id))
+
+
+def _followed(
+    client: MediaCleanerClient, arguments: argparse.Namespace, task: dict[str, Any]
+) -> int:
+    """Wait for a task and fetch its result, as far as that is asked for, and say how it is."""
+    if arguments.wait and task["status"] not in ENDED:
+        with _percent_bar(arguments) as show:
+            task = client.wait_for_completion(
+                task["task_id"], arguments.interval, arguments.timeout, progress=show
+            )
+    saved = None
+    if arguments.download is not None and task["status"] == "completed":
+        with _bytes_bar(None, "download", arguments) as advance:
+            saved = client.download_result(task["task_id"], arguments.download, progress=advance)
+    if arguments.json:
+        _print_json({"task": task, **({"downloaded": saved} if saved else {})})
+    else:
+        _print_task(task)
+        if saved:
+            print(f"saved      {saved}")
+    has_failed = task["status"] in ("failed", "cancelled")
+    return 1 if has_failed or (arguments.download is not None and saved is None) else 0
+
+
+def _list(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    tasks = client.list_tasks(arguments.user, arguments.status, arguments.limit, arguments.before)
+    if arguments.json:
+        _print_json({"count": len(tasks), "tasks": tasks})
+        return 0
+    for task in tasks:
+        print(
+            f"{task['task_id']}  {task['status']:<10}  {task['progress']:>5.1f} %"
+            f"  {_printable(task['input_video'])}"
+        )
+    return 0
+
+
+def _stats(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    queue = client.get_statistics()
+    if arguments.json:
+        _print_json({"queue": queue})
+    else:
+        for name, count in queue.items():
+            print(f"{name:<10}  {count}")
+    return 0
+
+
+def _cancel(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    return _say_task(client.cancel_task(arguments.task_id), arguments)
+
+
+def _retry(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    return _say_task(client.retry_task(arguments.task_id), arguments)
+
+
+def _fetch(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    with _bytes_bar(None, "download", arguments) as advance:
+        saved = client.download_result(arguments.task_id, arguments.folder, progress=advance)
+    if arguments.json:
+        _print_json({"downloaded": saved})
+    else:
+        print(saved)
+    return 0
+
+
+def _say_task(task: dict[str, Any], arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        _print_json({"task": task})
+    else:
+        _print_task(task)
+    return 0
+
+
+def _print_task(task: dict[str, Any]) -> None:
+    rows = {
+        "task": task["task_id"],
+        "status": task["status_text"],
+        "progress": f"{task['progress']:.1f} %",
+        "video": task["input_video"],
+        "result": task["output_video"],
+        "error": task["error_message"],
+    }
+    for name, value in rows.items():
+        if value is not None:
+            print(f"{name:<9}  {_printable(str(value))}")
+
+
+def _print_json(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _failed(message: str, code: int = 1) -> int:
+    print(f"client: {_printable(message)}", file=sys.stderr)
+    return code
+
+
+def _names_file(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.filename is not None and error.strerror is not None
+
+
+@contextlib.contextmanager
+def _bytes_bar(total: int | None, what: str, arguments: argparse.Namespace) -> Iterator[_Advance]:
+    """Give what to call with counts of bytes; mute without a terminal or without tqdm."""
+    bar = _bar(arguments, total=total, desc=what, unit="B", unit_scale=True, unit_divisor=1024)
+    if bar is None:
+        yield lambda count: None
+    else:
+        with bar:
+            yield bar.update
+
+
+@contextlib.contextmanager
+def _percent_bar(arguments: argparse.Namespace) -> Iterator[Callable[[dict[str, Any]], object]]:
+    bar = _bar(arguments, total=100, unit=" %", bar_format="{desc} {percentage:3.0f} %|{bar}|")
+    if bar is None:
+        yield lambda task: None
+        return
+    with bar:
+
+        def show(task: dict[str, Any]) -> None:
+            bar.set_description_str(task["status_text"], refresh=False)
+            bar.update(task["progress"] - bar.n)
+
+        yield show
+
+
+def _bar(arguments: argparse.Namespace, **options: Any) -> Any:
+    if arguments.json or not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(file=sys.stderr, leave=False, dynamic_ncols=True, **options)
+
+
+def run() -> NoReturn:
+    """Carry out this process's command line and end the process."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,318 @@
+"""client.py against the real service, as a library and as a command; and against bad servers."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from media import Video, make_video
+from services import ROOT, ServiceHouse, running
+
+import client as client_module
+from client import MediaCleanerClient, MediaCleanerError
+
+SHORT = Video(frames=10, width=160, height=120)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceHouse]:
+    house = ServiceHouse(tmp_path_factory.mktemp("house"))
+    with running(house):
+        yield house
+
+
+@pytest.fixture
+def client(house: ServiceHouse) -> MediaCleanerClient:
+    return MediaCleanerClient(house.url)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("clips") / "мой клип.mp4", SHORT)
+
+
+def run(house: ServiceHouse, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "client.py"), "--server", house.url, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+# --- Against the service ---
+
+
+def test_the_example_of_the_description(
+    client: MediaCleanerClient, clip: Path, tmp_path: Path
+) -> None:
+    result = client.upload_video(str(clip), epsilon=0.15, audio_level="средний", user_id="user_001")
+    task_id = result["task_id"]
+    assert result["status"] == "success"
+    task = client.wait_for_completion(task_id, check_interval=0.2, timeout=120)
+    assert (task["status"], task["epsilon"], task["user_id"]) == ("completed", 0.15, "user_001")
+    saved = client.download_result(task_id, output_path=str(tmp_path / "results"))
+    assert Path(saved).parent == tmp_path / "results"
+    assert Path(saved).name == "мой клип_protected.mp4"
+    assert os.path.getsize(saved) == task["report"]["protected_bytes"]
+    status = client.get_task_status(task_id)
+    assert (status["status_text"], status["progress"]) == ("✅ Завершено", 100.0)
+    assert [t["task_id"] for t in client.list_tasks(user_id="user_001")] == [task_id]
+    with pytest.raises(MediaCleanerError) as refused:
+        client.cancel_task(task_id)
+    assert refused.value.status_code == 409
+    assert client.get_statistics()["completed"] >= 1
+    assert client.health_check()["status"] == "healthy"
+
+
+def test_the_command_uploads_waits_and_downloads(
+    house: ServiceHouse, clip: Path, tmp_path: Path
+) -> None:
+    done = run(
+        house, "upload", str(clip), "--wait", "--interval", "0.2", "--download", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "мой клип_protected.mp4").is_file()
+    task_id = done.stdout.split()[0]
+    status = run(house, "--json", "status", task_id)
+    assert json.loads(status.stdout)["task"]["status"] == "completed"
+    again = run(house, "status", task_id, "--wait", "--download", str(tmp_path / "again"))
+    assert again.returncode == 0
+    assert os.listdir(tmp_path / "again") == ["мой клип_protected.mp4"]
+    assert task_id in run(house, "list", "--limit", "5").stdout
+    assert "completed" in run(house, "stats").stdout
+
+
+def test_what_goes_wrong_is_one_line_and_an_exit_code(
+    house: ServiceHouse, clip: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    for words, told in (
+        (("status", "nope"), "nope"),
+        (("cancel", "nope"), "nope"),
+        (("upload", str(clip), "--epsilon", "9"), "epsilon"),
+        (("upload", str(broken)), "broken.mp4"),
+        (("upload", str(tmp_path / "none.mp4")), "none.mp4"),
+        (("download", "nope"), "nope"),
+    ):
+        done = run(house, *words)
+        assert done.returncode == 1, words
+        assert told in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert run(house, "frobnicate").returncode == 2
+
+
+def test_waiting_has_an_end(client: MediaCleanerClient, clip: Path, house: ServiceHouse) -> None:
+    house.run("pause")
+    try:
+        task_id = client.upload_video(clip)["task_id"]
+        with pytest.raises(TimeoutError, match="pending"):
+            client.wait_for_completion(task_id, check_interval=0.1, timeout=0.3)
+        assert client.cancel_task(task_id)["status"] == "cancelled"
+        assert client.retry_task(task_id)["status"] == "pending"
+    finally:
+        house.run("resume")
+    assert client.wait_for_completion(task_id, 0.2, 120)["status"] == "completed"
+
+
+def test_a_field_that_is_wrong_is_named(client: MediaCleanerClient, clip: Path) -> None:
+    with pytest.raises(MediaCleanerError) as refused:
+        client.upload_video(clip, epsilon=9)
+    assert (refused.value.status_code, refused.value.field) == (422, "epsilon")
+
+
+# --- Against a server that makes trouble ---
+
+
+class Trouble(http.server.BaseHTTPRequestHandler):
+    """Answers by a script: a list of functions of the request, the last one for ever."""
+
+    script: ClassVar[list[Callable[[Trouble], None]]] = []
+    seen: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        self.seen.append((self.command, dict(self.headers), self.rfile.read(length)))
+        act = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        act(self)
+
+    do_GET = do_POST = do_HEAD = answer
+
+    def reply(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        given = {"Content-Length": str(len(body)), **(headers or {})}
+        for name, value in given.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *words: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Trouble]]:
+    monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Trouble)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Trouble.script, Trouble.seen = [], []
+    Trouble.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+    yield Trouble
+    server.shutdown()
+    server.server_close()
+
+
+def caller(trouble: type[Trouble]) -> MediaCleanerClient:
+    return MediaCleanerClient(trouble.url, api_key="secret")  # type: ignore[attr-defined]
+
+
+def hang_up(request: Trouble) -> None:
+    request.close_connection = True
+    request.connection.close()
+
+
+def task_json(request: Trouble) -> None:
+    body = json.dumps({"status": "success", "task_id": "x", "message": "", "task": {}}).encode()
+    request.reply(200, body)
+
+
+def test_a_broken_upload_is_sent_whole_again_under_the_same_key(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(os.urandom(3_000_000))
+    trouble.script = [hang_up, task_json]
+    assert caller(trouble).upload_video(video, notes="für Oma")["task_id"] == "x"
+    (_, first, _), (_, second, body) = trouble.seen
+    assert first["Idempotency-Key"] == second["Idempotency-Key"]
+    assert second["X-API-Key"] == "secret"
+    assert video.read_bytes() in body
+    assert "für Oma".encode() in body
+    assert len(body) == int(second["Content-Length"])
+
+
+def test_a_busy_server_is_asked_again_when_it_says(trouble: type[Trouble]) -> None:
+    trouble.script = [
+        lambda request: request.reply(429, b"{}", {"Retry-After": "0.3"}),
+        lambda request: request.reply(503, b"{}"),
+        task_json,
+    ]
+    began = time.monotonic()
+    caller(trouble).get_task_status("x")
+    assert time.monotonic() - began >= 0.3
+    assert len(trouble.seen) == 3
+
+
+def test_what_stays_busy_is_an_error_in_the_end(trouble: type[Trouble]) -> None:
+    body = json.dumps({"status": "error", "detail": "full", "code": "queue_full"}).encode()
+    trouble.script = [lambda request: request.reply(429, body)]
+    with pytest.raises(MediaCleanerError, match="full") as refused:
+        caller(trouble).get_task_status("x")
+    assert (refused.value.status_code, refused.value.code) == (429, "queue_full")
+
+
+def test_a_download_that_broke_off_goes_on_where_it_was(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    content = os.urandom(2_500_000)
+    headers = {
+        "ETag": '"one"',
+        "Content-Length": str(len(content)),
+        "Content-Disposition": "attachment; filename*=UTF-8''%D1%84_protected.mp4",
+    }
+
+    def half(request: Trouble) -> None:
+        request.reply(200, content[:1_000_000], headers)
+        hang_up(request)
+
+    def rest(request: Trouble) -> None:
+        begin = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        assert request.headers["If-Range"] == '"one"'
+        request.reply(206, content[begin:], {"ETag": '"one"'})
+
+    trouble.script = [lambda request: request.reply(200, b"", headers), half, rest]
+    saved = caller(trouble).download_result("x", tmp_path)
+    assert saved == str(tmp_path / "ф_protected.mp4")
+    assert Path(saved).read_bytes() == content
+    assert os.listdir(tmp_path) == ["ф_protected.mp4"]
+    begins = [h.get("Range") for _, h, _ in trouble.seen]
+    assert begins[2] not in (None, "bytes=0-")
+
+
+def test_a_name_from_the_server_leads_into_no_other_folder(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    headers = {
+        "Content-Disposition": 'attachment; filename="../../evil.mp4"',
+        "Content-Length": "4",
+    }
+    trouble.script = [lambda request: request.reply(200, b"data", headers)]
+    saved = caller(trouble).download_result("x", tmp_path / "results")
+    assert saved == str(tmp_path / "results/evil.mp4")
+
+
+def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
+    trouble.script = [lambda request: request.reply(200, b"<html>")]
+    with pytest.raises(MediaCleanerError, match="is it a Media Cleaner"):
+        caller(trouble).get_task_status("x")
+
+
+# --- The file itself ---
+
+
+def test_the_client_needs_only_requests() -> None:
+    tree = ast.parse((ROOT / "client.py").read_text(encoding="utf-8"))
+    names = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    others = {n.partition(".")[0] for n in names} - set(sys.stdlib_module_names)
+    assert others == {"requests", "tqdm"}
+
+
+def test_a_large_upload_takes_little_memory(trouble: type[Trouble], tmp_path: Path) -> None:
+    import resource
+
+    video = tmp_path / "large.mp4"
+    with video.open("wb") as file:
+        file.truncate(200 << 20)
+    digest = hashlib.sha256()
+
+    def swallow(request: Trouble) -> None:
+        task_json(request)
+
+    # The server keeps what it reads; here only what the client takes counts.
+    trouble.answer = _reading(digest, swallow)  # type: ignore[method-assign]
+    trouble.do_POST = trouble.answer  # type: ignore[method-assign]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    caller(trouble).upload_video(video)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def _reading(digest: Any, act: Callable[[Trouble], None]) -> Callable[[Trouble], None]:
+    def answer(self: Trouble) -> None:
+        left = int(self.headers["Content-Length"])
+        while left:
+            chunk = self.rfile.read(min(left, 1 << 20))
+            left -= len(chunk)
+            digest.update(chunk)
+        act(self)
+
+    return answer
