@@ -8,28 +8,56 @@ calls them in threads of their own.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import shutil
-from collections.abc import Callable, Mapping
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from daemon.atomic import make_folder
 from daemon.jobs import Job
-from daemon.logs import queue_log, server_log
-from daemon.outbox import has_result, make_results_folder, publish, result_name
+from daemon.logs import Once, queue_log, server_log
+from daemon.originals import held_home, held_original
+from daemon.outbox import (
+    has_result,
+    make_results_folder,
+    publish,
+    result_name,
+    results_folder,
+)
 from daemon.sidecar import SidecarError, adopt_dropped, read_sidecar
 from daemon.size_limit import too_large
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, StaleAttempt, TaskBusy, UnknownTask, WrongStatus
-from daemon.staging import part_of
+from daemon.staging import remove_part
 from daemon.task import Failure, Status, Task
 from pipeline.parameters import Parameters
 from pipeline.settings import Settings
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What cannot be written to the state is tried again after so long, and for good: it is the
+# last small write after hours of work. Only when the service ends it is given up after a while;
+# the next start finds it and goes on from there.
+_AGAIN_SECONDS = 0.5
+_INSIST_SECONDS = 10.0
+_REFUSED = "the end of an attempt cannot be written yet"
+
+
+class StateRefused(Exception):
+    """The service ends and what an attempt came to could not be written; see `Spool.recover`."""
+
+
+class _FolderRefused(Exception):
+    """A folder that is not the state's cannot be read or written."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(folder, error)
+        self.folder = folder
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -67,39 +95,55 @@ class AttemptRules:
 
 
 class Attempts:
-    """Begins and ends attempts; `changed` is told of each task that has changed."""
+    """
+    Begins and ends attempts.
 
-    def __init__(self, spool: Spool, rules: AttemptRules, changed: Callable[[str], None]) -> None:
+    Attributes:
+        is_stopping: the service ends, so that nothing is insisted on for long.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        rules: AttemptRules,
+        changed: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`changed` is told of each task that has changed."""
         self.rules = rules
+        self.is_stopping = False
         self._spool = spool
         self._changed = changed
+        self._clock, self._sleep = clock, sleep
+        self._once = Once(server_log())
 
     def begin(self, task_id: str) -> Attempt | None:
         """
-        Claim a task and prepare its work; None where it is not to be had, or has failed.
+        Claim a task and prepare its work; None where it is not to be had, or has ended.
 
         Raises:
+            TaskBusy: somebody else holds it all the time.
             OSError: the state cannot be written; the task waits on.
+            StateRefused
         """
         task = self._claimed(task_id)
         if task is None:
             return None
         self._changed(task_id)
         try:
-            if failure := self._beyond_size(task):
-                self._fail(task, failure)
-                return None
-            attempt = self._prepared(self._with_sidecar(task))
+            attempt = self._made_ready(task)
         except SidecarError as error:
             self._fail(task, error.failure)
         except (StaleAttempt, RecordDamaged) as error:
             self._tell_unwanted(task, error)
-        except OSError as error:
-            self._end_for(task, error)
+        except _FolderRefused as error:
+            self._end_refused(task, error)
+        except StateRefused:
+            raise
+        except Exception as error:
+            self._fail(task, _unforeseen(task, error), traceback.format_exc())
         else:
-            queue_log().info(
-                "started", task_id=task_id, video=task.input_video, attempt=task.attempts
-            )
             return attempt
         return None
 
@@ -110,7 +154,7 @@ class Attempts:
         Publish a result, unless the attempt is no longer wanted.
 
         Raises:
-            OSError: the result is there, but the record cannot say so; see `resolve`.
+            StateRefused
         """
         task = attempt.task
         name = result_name(task, suffix)
@@ -118,19 +162,25 @@ class Attempts:
 
         def publish_once() -> None:
             nonlocal is_published
-            publish(task, staged, name)
-            is_published = True
+            if not is_published:  # the record is insisted on, the result is not made twice
+                with _told_of(Path(task.outbox, name).parent):
+                    publish(task, staged, name)
+                is_published = True
 
         try:
             self._insisted(
                 lambda: self._spool.complete(task.task_id, _token(task), name, report, publish_once)
             )
-        except OSError as error:
-            if is_published:  # there is no way back
-                raise
-            self._end_for(task, error)
+        except _FolderRefused as error:
+            self._end_refused(task, error)
         except (StaleAttempt, RecordDamaged) as error:
             self._tell_unwanted(task, error)
+        except StateRefused:
+            raise
+        except Exception as error:
+            if is_published:  # there is no way back; `resolve` goes on from here
+                raise
+            self._fail(task, _unforeseen(task, error), traceback.format_exc())
         else:
             _tell_completed(task, name, report)
         finally:
@@ -141,7 +191,7 @@ class Attempts:
     ) -> None:
         """End an attempt that its worker gave up for a reason; `details` are for the log."""
         if is_retryable:
-            self._spend(attempt.task, failure)
+            self._spend(attempt.task, failure, details)
         else:
             self._fail(attempt.task, failure, details)
         self._clear(attempt)
@@ -175,18 +225,49 @@ class Attempts:
         self._changed(task_id)
         queue_log().warning("resolved", task_id=task_id, status=task.status.value)
         if task.status is Status.FAILED:
-            queue_log().error("failed", **reject_text(task))
+            queue_log().error("failed", **failure_facts(task))
 
     # --- Beginning ---
 
     def _claimed(self, task_id: str) -> Task | None:
         try:
             return self._spool.claim(task_id)
-        except (UnknownTask, WrongStatus, TaskBusy):
-            return None  # somebody else was faster, or is at it
-        except RecordDamaged as error:
-            server_log().error("record damaged", task_id=task_id, reason=error.message)
+        except (UnknownTask, WrongStatus, RecordDamaged):
+            return None  # somebody else was faster, or it is none
+        except OSError as error:
+            self._take_back(task_id, error)
+            raise
+
+    def _take_back(self, task_id: str, error: OSError) -> None:
+        """Put a task back whose claim was refused at its last step, when it was made already."""
+        try:
+            task = self._spool.get(task_id)
+        except (OSError, UnknownTask, RecordDamaged, TaskBusy):
+            return
+        if task.status is Status.PROCESSING and task.token is not None:
+            reason = f"{task.input_video}: the state refused its beginning ({error.strerror})"
+            self._spend(task, Failure("internal_error", f"{reason}; the log has the details."))
+
+    def _made_ready(self, task: Task) -> Attempt | None:
+        """
+        Return what the work needs, None where the task has failed meanwhile.
+
+        Raises:
+            SidecarError, StaleAttempt, RecordDamaged, StateRefused
+            _FolderRefused: of the inbox, temp or the outbox.
+        """
+        with _told_of(Path(task.original).parent):
+            failure = self._beyond_size(task)
+            if failure is None:
+                task = self._with_sidecar(task)
+        if failure is not None:
+            self._fail(task, failure)
             return None
+        attempt = self._prepared(task)
+        queue_log().info(
+            "started", task_id=task.task_id, video=task.input_video, attempt=task.attempts
+        )
+        return attempt
 
     def _with_sidecar(self, task: Task) -> Task:
         """
@@ -197,35 +278,45 @@ class Attempts:
         """
         if task.inbox is None or task.retries == 0 or task.attempts > 1:
             return task
-        folder = Path(task.original).parent
         place = self.rules.inboxes.get(task.inbox)
         if place is None:  # the configuration has it no longer
             return task
-        name = adopt_dropped(place.root, task.subfolder, task.input_video, folder)
-        if name is None:
-            return task
-        sidecar = folder / name
-        parameters = read_sidecar(sidecar, task.subfolder, place.defaults)
+        original = Path(task.original)
+        with contextlib.ExitStack() as held:
+            try:
+                folder = held.enter_context(held_home(original))
+            except OSError:
+                return task  # its worker says what is wrong with it
+            name = adopt_dropped(place.root, task.subfolder, task.input_video, folder)
+            if name is None:
+                return task
+            parameters = read_sidecar(folder / name, task.subfolder, place.defaults)
+        sidecar = str(original.parent / name)
         return self._insisted(
-            lambda: self._spool.set_parameters(task.task_id, _token(task), parameters, str(sidecar))
+            lambda: self._spool.set_parameters(task.task_id, _token(task), parameters, sidecar)
         )
 
     def _beyond_size(self, task: Task) -> Failure | None:
         try:
-            size = os.stat(task.original, follow_symlinks=False).st_size
+            with held_original(Path(task.original)) as original:
+                size = original.stat().st_size
         except OSError:
             return None  # its worker says what is wrong with it
         return too_large(task.input_video, size, self.rules.max_bytes)
 
     def _prepared(self, task: Task) -> Attempt:
         folder = self.rules.temp / f"{task.task_id}.{_token(task)}"
-        make_folder(folder)
+        with _told_of(results_folder(task)):
+            make_results_folder(task)
+        with _told_of(self.rules.temp):
+            make_folder(folder)
         job = Job(
             task_id=task.task_id,
             token=_token(task),
             original=Path(task.original),
             folder=folder,
-            outbox_folder=make_results_folder(task),
+            outbox=Path(task.outbox),
+            subfolder=task.subfolder,
             parameters=task.parameters,
             settings=self.rules.settings,
         )
@@ -233,23 +324,25 @@ class Attempts:
 
     # --- Ending ---
 
-    def _end_for(self, task: Task, error: OSError) -> None:
+    def _end_refused(self, task: Task, refused: _FolderRefused) -> None:
         """End an attempt because a folder of ours refused."""
-        where = error.filename2 or error.filename or task.outbox
+        where, error = refused.folder, refused.error
         if error.errno in _NO_SPACE:
             message = f"{task.input_video}: no space is left for {where}; make room, then retry."
             self._fail(task, Failure("disk_full", message))
         else:
-            reason = f"{where} cannot be written: {error.strerror}"
+            reason = f"{where} cannot be used: {error.strerror or error}"
             self._spend(task, Failure("output_failed", f"{task.input_video}: {reason}."))
 
     def _fail(self, task: Task, failure: Failure, details: str | None = None) -> None:
         self._settle(task, lambda name, token: self._spool.fail(name, token, failure), details)
 
-    def _spend(self, task: Task, failure: Failure) -> None:
+    def _spend(self, task: Task, failure: Failure, details: str | None = None) -> None:
         most = self.rules.max_attempts
         self._settle(
-            task, lambda name, token: self._spool.spend_attempt(name, token, failure, most)
+            task,
+            lambda name, token: self._spool.spend_attempt(name, token, failure, most),
+            details,
         )
 
     def _settle(
@@ -264,12 +357,24 @@ class Attempts:
         _tell_ended(ended, details)
 
     def _insisted(self, act: Callable[[], Task]) -> Task:
-        """Do it however long somebody else holds the task: nobody else will end this attempt."""
+        """
+        Do it however long the state refuses: nobody else will end this attempt.
+
+        Raises:
+            StateRefused: it still did when the service had to end.
+        """
+        began = self._clock()
         while True:
             try:
-                return act()
-            except TaskBusy as error:
-                server_log().warning("task is held", task_id=error.task_id, reason=error.message)
+                done = act()
+            except (TaskBusy, OSError) as error:
+                self._once.tell(_REFUSED, True, reason=str(error))
+                if self.is_stopping and self._clock() >= began + _INSIST_SECONDS:
+                    raise StateRefused(str(error)) from error
+                self._sleep(_AGAIN_SECONDS)
+            else:
+                self._once.tell(_REFUSED, False)
+                return done
 
     def _tell_unwanted(self, task: Task, error: StaleAttempt | RecordDamaged) -> None:
         self._changed(task.task_id)
@@ -280,12 +385,29 @@ class Attempts:
         self._changed(attempt.task.task_id)
         shutil.rmtree(attempt.job.folder, onerror=_tell_not_removed)
         try:
-            part_of(attempt.job).unlink(missing_ok=True)
+            remove_part(attempt.job)
         except OSError as error:  # the outbox is away; it is swept when it is back
             server_log().warning("cannot remove", path=error.filename, reason=error.strerror)
 
 
-def reject_text(task: Task) -> dict[str, Any]:
+@contextlib.contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    """Let a failure say which folder it is about, so that it is not taken for the state's."""
+    try:
+        yield
+    except OSError as error:
+        raise _FolderRefused(folder, error) from error
+
+
+def _unforeseen(task: Task, error: Exception) -> Failure:
+    return Failure(
+        "internal_error",
+        f"{task.input_video}: something went wrong that nobody foresaw ({type(error).__name__});"
+        " the log has the details. Please report it.",
+    )
+
+
+def failure_facts(task: Task) -> dict[str, Any]:
     """Return what a log line says of a task that failed."""
     return {
         "task_id": task.task_id,
@@ -293,6 +415,9 @@ def reject_text(task: Task) -> dict[str, Any]:
         "code": task.error_code,
         "reason": task.error_message,
     }
+
+
+reject_text = failure_facts  # as `service` still calls it
 
 
 def _token(task: Task) -> str:
@@ -313,7 +438,7 @@ def _tell_completed(task: Task, name: str, report: Mapping[str, Any]) -> None:
 
 
 def _tell_ended(task: Task, details: str | None) -> None:
-    facts = reject_text(task)
+    facts = failure_facts(task)
     if details:
         facts["details"] = details
     if task.status is Status.FAILED:

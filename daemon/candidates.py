@@ -1,8 +1,9 @@
 """
 The files in an inbox, and which of them may be taken, the longest ready first.
 
-No thread and no clock of its own: whoever owns it tells what was seen and heard, and when,
-asks when to call again, and takes what is ready. Paths are from the inbox's root.
+No thread of its own: whoever owns it tells what was seen and heard, and when, asks when to
+call again, and takes what is ready. Paths are from the inbox's root. A clock only keeps it from
+looking for so long at a stretch that nothing is taken meanwhile.
 
 What will never be taken is named in the log, once for as long as it lies there.
 """
@@ -13,6 +14,7 @@ import heapq
 import itertools
 import os
 import stat
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -30,6 +32,10 @@ _SIDECAR_CLOSED_S = 0.5
 # So many that are no videos are named; then the log says that there are more.
 _MOST_STRANGERS = 10_000
 _MOST_TAKEN = 10_000
+# A file can have as many names as its owner likes, and to look into it is dear.
+_MOST_ANSWERS = 1000
+# A look into a file takes from no time to seconds, where a stranger made it or a share hangs.
+_LONGEST_LOOKING_S = 0.5
 _FIRST_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 600.0
 _REMINDER_S = 600.0
@@ -87,11 +93,18 @@ class Candidates:
     """All files of one inbox that may have to be taken or named."""
 
     def __init__(
-        self, name: str, root: Path, rules: Rules, is_truncated: Callable[[Path], bool]
+        self,
+        name: str,
+        root: Path,
+        rules: Rules,
+        is_truncated: Callable[[Path], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
         self._rules = rules
         self._is_truncated = is_truncated
+        self._answers: OrderedDict[Stamp, bool] = OrderedDict()
+        self._clock = clock
         self._log = server_log().bind(inbox=name)
         self._once = Once(self._log, _REMINDER_S)
         self._files: dict[str, _File] = {}
@@ -149,10 +162,11 @@ class Candidates:
         return None
 
     def look(self, now: float, most: int) -> None:
-        """Look at the files whose time has come, at `most` so many of them."""
+        """Look at the files whose time has come, at `most` so many of them, and not for long."""
+        end = self._clock() + _LONGEST_LOOKING_S
         for _ in range(most):
             at = self.next_look()
-            if at is None or at > now:
+            if at is None or at > now or self._clock() >= end:
                 return
             _, _, path = heapq.heappop(self._due)
             file = self._files[path]
@@ -311,7 +325,7 @@ class Candidates:
             self._name_when_still(path, file, now, "not a video")
 
     def _look_at_video(self, path: str, file: _File, now: float) -> None:
-        at = file.tracker.whole_at(now, self._probes(path))
+        at = file.tracker.whole_at(now, self._probes(path, file.tracker))
         if at <= now:
             file.sidecar, sidecar_at = self._sidecar_of(path, now)
             at = ready_at(at, sidecar_at, self._rules.sidecar_grace_s)
@@ -322,9 +336,22 @@ class Candidates:
             file.ready_since = at
             self._push_ready(path, file)
 
-    def _probes(self, path: str) -> Probes:
+    def _probes(self, path: str, tracker: Tracker) -> Probes:
         place = self._root / path
-        return Probes(lambda: is_open_for_writing(place), lambda: self._is_truncated(place))
+        return Probes(
+            lambda: is_open_for_writing(place),
+            lambda: self._is_stamp_truncated(tracker.stamp, place),
+        )
+
+    def _is_stamp_truncated(self, stamp: Stamp | None, place: Path) -> bool:
+        """Ask once of each file, whatever names it has."""
+        assert stamp is not None  # it was looked at
+        answer = self._answers.get(stamp)
+        if answer is None:
+            answer = self._answers[stamp] = self._is_truncated(place)
+            if len(self._answers) > _MOST_ANSWERS:
+                self._answers.popitem(last=False)
+        return answer
 
     def _sidecar_of(self, video: str, now: float) -> tuple[str | None, float | None]:
         """Return the name of a video's sidecar and when it is whole; None twice if it has none."""

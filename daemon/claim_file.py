@@ -6,20 +6,18 @@ Read strictly: it lies in an inbox, where others may write, and says which files
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from daemon.small_file import NotReadable, read_small_file
 from daemon.task_id import is_task_id
 
 SUFFIX = ".json"
 _MAX_BYTES = 64 << 10
 _LONGEST_NAME = 255  # bytes
-_NOT_READABLE = (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
 class BadClaim(Exception):
@@ -79,21 +77,9 @@ def read_claim(path: Path) -> Claim:
 
 def _content(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in _NOT_READABLE:
-            raise BadClaim(f"it cannot be opened: {error.strerror}") from error
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadClaim("it is not a file")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(_MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > _MAX_BYTES:
-        raise BadClaim("it is too large")
-    return content
+        return read_small_file(path, _MAX_BYTES)
+    except NotReadable as error:
+        raise BadClaim(f"it cannot be read: {error}") from error
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from pathlib import Path, PurePath
 from daemon.atomic import move_atomically, remove, sync_folder, temporary_of, write_new
 from daemon.claim_file import SUFFIX, BadClaim, Claim, encode, read_claim
 from daemon.claim_moves import Changed, Moves
-from daemon.held_folder import held_folder, held_new_folder
+from daemon.held_folder import held_folder, held_new_folder, held_own_folder
 from daemon.logs import server_log
+from daemon.originals import OWN_FOLDER as OWN_FOLDER
+from daemon.originals import own_place
 from daemon.pending_limit import PendingLimit
 from daemon.sidecar import SidecarError, parameters_without_sidecar, read_sidecar
 from daemon.size_limit import too_large
@@ -30,12 +32,9 @@ from daemon.spool import Spool
 from daemon.spool_errors import QueueFull, RecordDamaged, SpoolError, UnknownTask
 from daemon.stability import Stamp
 from daemon.task import Failure, Submission, Task
-from daemon.task_id import creation_day
 from pipeline.parameters import Parameters
 
-OWN_FOLDER = ".media-cleaner"
-_CLAIMING = "claiming"
-_ORIGINALS = "originals"
+_CLAIMING = PurePath(OWN_FOLDER, "claiming")
 _DAMAGED = ".damaged"
 # Videos of people: the operator's group may look after them, the rest of the machine not. It
 # also keeps what is ours from those who may write to the inbox.
@@ -111,7 +110,7 @@ class Claims:
             if not _is_as_found(dropped, found):
                 return None
             claim = Claim(self._spool.new_id(), found.subfolder, found.video, found.sidecar)
-            record = held.enter_context(self._new_own(_CLAIMING)) / claim.file_name
+            record = held.enter_context(self._new(_CLAIMING)) / claim.file_name
             write_new(record, encode(claim))
             home = held.enter_context(self._new_home(claim, record))
             return self._carried_out(Moves(claim, dropped, home), record, found.stamp)
@@ -124,11 +123,11 @@ class Claims:
         so no limit applies.
 
         Raises:
-            OSError: the inbox cannot be read.
+            OSError: the inbox cannot be read, or what is in the place of our folder is not ours.
         """
         with self._lock, ExitStack() as held:
             try:
-                claiming = held.enter_context(held_folder(self._root, OWN_FOLDER, _CLAIMING))
+                claiming = held.enter_context(held_own_folder(self._root, *_CLAIMING.parts))
             except FileNotFoundError:
                 return []
             tasks = [self._recovered(claiming, name) for name in sorted(os.listdir(claiming))]
@@ -196,26 +195,35 @@ class Claims:
     # --- A claim that was cut short ---
 
     def _recovered(self, claiming: Path, name: str) -> Task | None:
-        if temporary_of(name) is not None:
-            remove(claiming / name)
-            return None
-        if not name.endswith(SUFFIX):
-            return None
-        path = self._root / OWN_FOLDER / _CLAIMING / name
         try:
-            return self._brought_to_an_end(read_claim(claiming / name), claiming / name)
+            return self._read_and_ended(claiming / name)
+        except Exception as error:
+            # Whatever it was: it stays for the next time, and must not hold up the others.
+            server_log().error(
+                "claim not finished",
+                path=str(self._root / _CLAIMING / name),
+                reason=_why(error),
+                exc_info=not isinstance(error, OSError | SpoolError),
+            )
+            return None
+
+    def _read_and_ended(self, path: Path) -> Task | None:
+        if temporary_of(path.name) is not None:
+            remove(path)
+            return None
+        if path.suffix != SUFFIX:
+            return None
+        try:
+            return self._brought_to_an_end(read_claim(path), path)
         except BadClaim as error:
-            server_log().error("claim is damaged", path=str(path), reason=str(error))
-            _set_aside(claiming / name)
-        except (OSError, SpoolError) as error:
-            # It stays for the next time, and must not hold up the others.
-            reason = _reason(error) if isinstance(error, OSError) else error.message
-            server_log().error("claim not finished", path=str(path), reason=reason)
-        return None
+            shown = str(self._root / _CLAIMING / path.name)
+            server_log().error("claim is damaged", path=shown, reason=str(error))
+            _set_aside(path)
+            return None
 
     def _brought_to_an_end(self, claim: Claim, record: Path) -> Task | None:
         with ExitStack() as held:
-            home = _entered(held, held_folder(self._root, OWN_FOLDER, *_home_parts(claim)))
+            home = _entered(held, held_own_folder(self._root, *own_place(claim.task_id).parts))
             dropped = _entered(held, self._dropped_folder(claim.subfolder))
             moves = None if home is None else Moves(claim, dropped, home)
             if moves is None or not moves.has_original():
@@ -239,32 +247,36 @@ class Claims:
     def _dropped_folder(self, subfolder: str) -> AbstractContextManager[Path]:
         return held_folder(self._root, *PurePath(subfolder).parts)
 
-    def _new_own(self, *names: str) -> AbstractContextManager[Path]:
-        return held_new_folder(self._root, OWN_FOLDER, *names, mode=_MODE)
+    def _new(self, place: PurePath) -> AbstractContextManager[Path]:
+        return held_new_folder(self._root, *place.parts, mode=_MODE)
 
     @contextlib.contextmanager
     def _new_home(self, claim: Claim, record: Path) -> Iterator[Path]:
         with ExitStack() as held:
             try:
-                home = held.enter_context(self._new_own(*_home_parts(claim)))
+                home = held.enter_context(self._new(own_place(claim.task_id)))
             except BaseException:
                 remove(record)  # nothing has been moved yet
                 raise
             yield home
 
     def _home(self, claim: Claim) -> Path:
-        return self._root.joinpath(OWN_FOLDER, *_home_parts(claim))
+        return self._root / own_place(claim.task_id)
 
     def _remove_home(self, claim: Claim) -> None:
-        home = self._home(claim)
-        try:
-            os.rmdir(home)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # what somebody else put there is not ours
-                raise
-        sync_folder(home.parent)
+        place = own_place(claim.task_id)
+        with ExitStack() as held:
+            day = _entered(held, held_own_folder(self._root, *place.parent.parts))
+            if day is None:
+                return
+            try:
+                os.rmdir(day / place.name)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # what somebody else put there is not ours
+                    raise
+            sync_folder(day)
 
     @contextlib.contextmanager
     def _told(self, found: Found) -> Iterator[None]:
@@ -292,14 +304,11 @@ def _is_as_found(dropped: Path, found: Found) -> bool:
 
 def _end(record: Path) -> None:
     try:
-        remove(record)
+        # Not flushed, which takes a tenth of a claim's time: the task is accepted, and a claim
+        # too many is removed at the next start.
+        os.unlink(record)
     except OSError as error:
-        # The task is accepted, and a claim too many is removed at the next start.
         server_log().warning("claim not removed", task_id=record.stem, reason=str(error))
-
-
-def _home_parts(claim: Claim) -> tuple[str, ...]:
-    return _ORIGINALS, creation_day(claim.task_id), claim.task_id
 
 
 def _entered(held: ExitStack, folder: AbstractContextManager[Path]) -> Path | None:
@@ -320,6 +329,12 @@ def _set_aside(path: Path) -> None:
             number += 1
             continue
         return
+
+
+def _why(error: Exception) -> str | None:
+    if isinstance(error, OSError):
+        return _reason(error)
+    return error.message if isinstance(error, SpoolError) else repr(error)
 
 
 def _reason(error: OSError) -> str | None:

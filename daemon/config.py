@@ -36,6 +36,7 @@ from pipeline.settings import EMBEDDED, PRESETS, Settings
 from pipeline.settings import Limits as PipelineLimits
 
 DEFAULT_NAME = "config.yaml"
+MOST_WORKERS = 1024
 ENVIRONMENT_NAME = "MEDIA_CLEANER_CONFIG"
 
 _LIMITS = PipelineLimits()
@@ -49,9 +50,12 @@ def _number(value: object) -> object:
 
 
 def _path(value: object) -> object:
-    if not isinstance(value, (str, Path)) or not str(value):
+    if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
         raise ValueError("not a path")
-    return value
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError("names a user that is not known here") from error
 
 
 _Path = Annotated[Path, BeforeValidator(_path)]
@@ -72,13 +76,17 @@ def _count(low: int, high: int) -> Any:
     return Annotated[int, BeforeValidator(_number), Field(ge=low, le=high)]
 
 
-def _amount(above: float) -> Any:
-    return Annotated[float, BeforeValidator(_number), Field(gt=above, allow_inf_nan=False)]
+def _amount(above: float, high: float = 1 << 40) -> Any:
+    return Annotated[float, BeforeValidator(_number), Field(gt=above, le=high, allow_inf_nan=False)]
 
 
-def _span(low: float = 0) -> Any:
-    """A number from `low`, which may be 0."""
-    return Annotated[float, BeforeValidator(_number), Field(ge=low, allow_inf_nan=False)]
+def _span(low: float, high: float) -> Any:
+    """A number from `low` to `high`."""
+    return Annotated[float, BeforeValidator(_number), Field(ge=low, le=high, allow_inf_nan=False)]
+
+
+_DAY_S = 86_400
+_LONGEST_DAYS = 36_500
 
 
 class _Section(BaseModel):
@@ -107,10 +115,10 @@ class Limits(_Section):
 class Retention(_Section):
     """After how many days what is removed; None is never. `docs/FOLDERS.md` has the table."""
 
-    results_days: _span() | None = 7.0  # type: ignore[valid-type]
-    failed_days: _span() | None = 30.0  # type: ignore[valid-type]
-    originals_days: _span() | None = None  # type: ignore[valid-type]
-    records_days: _span() | None = 90.0  # type: ignore[valid-type]
+    results_days: _span(0, _LONGEST_DAYS) | None = 7.0  # type: ignore[valid-type]
+    failed_days: _span(0, _LONGEST_DAYS) | None = 30.0  # type: ignore[valid-type]
+    originals_days: _span(0, _LONGEST_DAYS) | None = None  # type: ignore[valid-type]
+    records_days: _span(0, _LONGEST_DAYS) | None = 90.0  # type: ignore[valid-type]
 
 
 def _network(value: object) -> object:
@@ -148,18 +156,18 @@ class Config(_Section):
     logs: _Path = Path("logs")
     state: _Path = Path("state")
     extensions: tuple[_Extension, ...] = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-    settle_s: _span() = 5.0  # type: ignore[valid-type]
-    sidecar_grace_s: _span() = 2.0  # type: ignore[valid-type]
-    incomplete_wait_s: _span() = 600.0  # type: ignore[valid-type]
-    rescan_s: _span(0.1) = 10.0  # type: ignore[valid-type]
+    settle_s: _span(0, _DAY_S) = 5.0  # type: ignore[valid-type]
+    sidecar_grace_s: _span(0, _DAY_S) = 2.0  # type: ignore[valid-type]
+    incomplete_wait_s: _span(0, 30 * _DAY_S) = 600.0  # type: ignore[valid-type]
+    rescan_s: _span(0.1, _DAY_S) = 10.0  # type: ignore[valid-type]
     max_video_size_gb: _amount(0) = 2.0  # type: ignore[valid-type]
     max_pending: _count(1, 10_000_000) = 20_000  # type: ignore[valid-type]
-    workers: _count(1, 1024) | None = None  # type: ignore[valid-type]
+    workers: _count(1, MOST_WORKERS) | None = None  # type: ignore[valid-type]
     max_attempts: _count(1, 100) = 2  # type: ignore[valid-type]
-    task_timeout_hours: _amount(0) = 6.0  # type: ignore[valid-type]
-    stall_s: _span(1) = 120.0  # type: ignore[valid-type]
-    drain_s: _span() = 30.0  # type: ignore[valid-type]
-    min_free_gb: _span() = 1.0  # type: ignore[valid-type]
+    task_timeout_hours: _amount(0, 10_000) = 6.0  # type: ignore[valid-type]
+    stall_s: _span(1, _DAY_S) = 120.0  # type: ignore[valid-type]
+    drain_s: _span(0, _DAY_S) = 30.0  # type: ignore[valid-type]
+    min_free_gb: _span(0, 1 << 20) = 1.0  # type: ignore[valid-type]
     cleanup_hour: _count(0, 23) = 2  # type: ignore[valid-type]
     retention: Retention = Retention()
     language: Literal["ru", "en"] = "ru"
@@ -254,7 +262,7 @@ class Config(_Section):
 
     def place(self, path: Path) -> Path:
         """Return an absolute path."""
-        return (self._folder / path.expanduser()).absolute()
+        return (self._folder / path).absolute()
 
 
 def default_config(folder: Path) -> Config:
@@ -331,24 +339,24 @@ _ALLOWED = {
     "logs": "a folder's path",
     "state": "a folder's path",
     "extensions": "a list of file names' endings, such as .mp4",
-    "settle_s": "a number of seconds from 0",
-    "sidecar_grace_s": "a number of seconds from 0",
-    "incomplete_wait_s": "a number of seconds from 0",
-    "rescan_s": "a number of seconds from 0.1",
+    "settle_s": "a number of seconds from 0 to 86400",
+    "sidecar_grace_s": "a number of seconds from 0 to 86400",
+    "incomplete_wait_s": "a number of seconds from 0 to 2592000",
+    "rescan_s": "a number of seconds from 0.1 to 86400",
     "max_video_size_gb": "a number above 0",
     "max_pending": "a whole number from 1 to 10000000",
     "workers": "a whole number from 1 to 1024, or null for as many as fit the machine",
     "max_attempts": "a whole number from 1 to 100",
-    "task_timeout_hours": "a number above 0",
-    "stall_s": "a number of seconds from 1",
-    "drain_s": "a number of seconds from 0",
-    "min_free_gb": "a number from 0",
+    "task_timeout_hours": "a number above 0, up to 10000",
+    "stall_s": "a number of seconds from 1 to 86400",
+    "drain_s": "a number of seconds from 0 to 86400",
+    "min_free_gb": "a number from 0 to 1048576",
     "cleanup_hour": "a whole number from 0 to 23",
     "retention": "results_days, failed_days, originals_days, records_days",
-    "results_days": "a number of days from 0, or null for never",
-    "failed_days": "a number of days from 0, or null for never",
-    "originals_days": "a number of days from 0, or null for never",
-    "records_days": "a number of days from 0, or null for never",
+    "results_days": "a number of days from 0 to 36500, or null for never",
+    "failed_days": "a number of days from 0 to 36500, or null for never",
+    "originals_days": "a number of days from 0 to 36500, or null for never",
+    "records_days": "a number of days from 0 to 36500, or null for never",
     "language": "ru or en",
     "host": "an address or name of this machine",
     "port": "a whole number from 0 to 65535; 0 takes a free one",

@@ -1,8 +1,9 @@
 """
 Pause and drain: files under `state/`, so that they reach a service that runs elsewhere.
 
-Both take nothing new. A drain also asks that what runs be finished or put back, so that the
-service can be ended; what follows from them is the dispatcher's business.
+While either is there no task is begun. A pause lets the queue fill; a drain also leaves files in
+their inboxes and asks that what runs be finished or put back, so that the service can be ended.
+What follows from them is the business of dispatcher and watchers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Control:
 
     @property
     def is_paused(self) -> bool:
-        """Is nothing new to be taken? So it is in a drain too."""
+        """Is no task to be begun? So it is in a drain too."""
         return self._pause.exists() or self.is_draining
 
     @property
@@ -31,11 +32,11 @@ class Control:
         return self._drain.exists()
 
     def pause(self) -> None:
-        """Take nothing new."""
+        """Begin nothing new."""
         self._pause.touch()
 
     def drain(self) -> None:
-        """Finish what runs and take nothing new."""
+        """Finish what runs, begin nothing new and take nothing in."""
         self._drain.touch()
 
     def resume(self) -> None:

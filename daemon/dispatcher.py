@@ -1,29 +1,31 @@
 """
 Which task is begun when, and what becomes of what its worker says.
 
-One thread, the main one, drives it by `turn`. What touches the disk and may take its time
-runs beside it (`Attempts`), so that neither a slow share nor a held lock keeps it from killing
-what must be killed.
+One thread, the main one, drives it by `turn`. What touches a record or an outbox runs beside
+it, so that neither a slow share, a held lock nor a record that cannot be read keeps it from
+killing what must be killed, or from the other tasks. It reads names only.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent import futures
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, TypeVar
 
-from daemon.attempts import Attempt, Attempts
+from daemon.attempts import Attempt, Attempts, StateRefused
+from daemon.beside import Act, Beside, NotBegun
 from daemon.fairness import Lane, Turns
 from daemon.jobs import Done, Event, Lost, Progressed, Refused
-from daemon.logs import server_log
+from daemon.logs import Once, server_log
 from daemon.pool import Pool
 from daemon.spool import Spool
-from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
-from daemon.task import Failure, Status, Task
+from daemon.spool_errors import RecordDamaged, SpoolError, TaskBusy, UnknownTask
+from daemon.task import Failure, Progress, Status, Task
 from daemon.waiting import Waiting
 
 _LOOK_SECONDS = 0.25  # a cancelled attempt is stopped within 2 s
@@ -32,12 +34,27 @@ _LIST_SECONDS = 1.0
 # The queue is listed for at most this share of the time, however long it is.
 _LIST_SHARE = 0.05
 _ORPHANS_SECONDS = 10.0
-_READ_AT_ONCE = 500  # records, so that a long queue does not hold up what runs
-_PAUSE_SECONDS = 5.0  # after the disk has refused
-_SIDE_THREADS = 4
+_READ_AT_ONCE = 200  # records, in one act
+# What takes longer beside than that (a held lock, a share that hangs) takes no other's turn.
+_PROMPT_SECONDS = 1.0
+_MOST_READINGS = 16
+_MOST_RESOLVED = 16
+# So many beginnings of one inbox may hang; then its other tasks wait.
+_MOST_SLOW_OF_INBOX = 16
+_REST_SECONDS = 30.0  # of a task whose record cannot be had
+# When so many were refused in a row it is the disk rather than the tasks.
+_REFUSALS_IN_A_ROW = 3
+_PAUSE_SECONDS = 5.0
+# After the end was asked for, an act may take that long; attempts insist for a while less.
+_LEAVE_SECONDS = 15.0
+
+_HELD = "task is held by somebody else"
+_UNREADABLE = "record cannot be read"
+_NOT_BEGUN = "tasks cannot be begun"
+_NOT_LOOKED_AT = "running tasks cannot be looked at"
 
 
-class Stop(Enum):
+class StopReason(Enum):
     """Why a running attempt was stopped by us."""
 
     UNWANTED = "unwanted"  # cancelled, or moved by hand
@@ -49,12 +66,37 @@ class Stop(Enum):
 class _Running:
     attempt: Attempt
     lane: Lane
-    began: float
-    stop: Stop | None = None
+    began: float | None = None  # when its worker first said so; it may wait for a free one
+    stopped: StopReason | None = None
+    look: Act[bool] | None = None
+    progress: Progress | None = None  # that is still to be written
 
     @property
     def task(self) -> Task:
         return self.attempt.task
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    task_id: str
+    lane: Lane
+    act: Act[Attempt | None]
+
+
+@dataclass(frozen=True)
+class _Ending:
+    task_id: str
+    end: Callable[[], None]
+    act: Act[None]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    task_ids: Sequence[str]
+    act: Act[Mapping[str, Task | Exception]]
+
+
+_Item = TypeVar("_Item", _Beginning, _Ending, _Reading)
 
 
 class Dispatcher:
@@ -83,14 +125,18 @@ class Dispatcher:
         self._spool, self._pool, self._attempts = spool, pool, attempts
         self._changed, self._may_begin, self._unavailable = changed, may_begin, unavailable
         self._clock = clock
+        self._beside = Beside(clock, pool.wake)
+        self._once = Once(server_log())
         self._waiting = Waiting()
         self._turns = Turns()
         self._arrived: deque[Task] = deque()
         self._running: dict[str, _Running] = {}  # by token
-        self._beginning: dict[Future[Attempt | None], tuple[str, Lane]] = {}  # the task, its lane
-        self._ending: dict[Future[None], str] = {}  # the task
+        self._beginnings: list[_Beginning] = []
+        self._endings: list[_Ending] = []
+        self._readings: list[_Reading] = []
         self._orphans: frozenset[str] = frozenset()
-        self._side = ThreadPoolExecutor(_SIDE_THREADS, "attempt")
+        self._refusals = 0  # of beginnings, in a row
+        self._stopping_since: float | None = None
         self._look_due = self._mark_due = self._list_due = self._begin_due = 0.0
         self._orphans_due = 0.0
 
@@ -101,13 +147,13 @@ class Dispatcher:
 
     @property
     def running(self) -> frozenset[str]:
-        """The tokens of the attempts that run, or are being ended."""
+        """The tokens of the attempts that run."""
         return frozenset(self._running)
 
     @property
     def is_idle(self) -> bool:
-        """Does nothing run, begin or end?"""
-        return not (self._running or self._beginning or self._ending)
+        """Does nothing run, begin or end? What hangs is not waited for once the service ends."""
+        return not (self._running or any(map(self._is_waited_for, self._under_way)))
 
     def add(self, task: Task) -> None:
         """Take note of a new task at once; from any thread."""
@@ -115,33 +161,53 @@ class Dispatcher:
         self._pool.wake()
 
     def turn(self, timeout: float) -> None:
-        """Wait up to so many seconds for something to happen, and deal with it."""
+        """
+        Wait up to so many seconds for something to happen, and deal with it.
+
+        Raises:
+            OSError: the state cannot be listed. What workers said has been dealt with.
+        """
         for event in self._pool.poll(timeout):
             self._take(event)
-        self._collect()
         now = self._clock()
+        if self._attempts.is_stopping and self._stopping_since is None:
+            self._stopping_since = now
+        self._collect(now)
         if now >= self._look_due:
             self._look_due = now + _LOOK_SECONDS
-            self._stop_unwanted(now)
+            self._look_after_running(now)
         if now >= self._mark_due:
             self._mark_due = now + _MARK_SECONDS
             for running in self._running.values():
                 self._changed(running.task.task_id)
-        if now >= self._orphans_due:
+        if now >= self._orphans_due and self._stopping_since is None:
             self._orphans_due = now + _ORPHANS_SECONDS
             self._resolve_orphans()
         self._take_note(now)
         if now >= self._begin_due and self._may_begin():
-            self._begin()
+            self._begin(now)
 
     def put_back_all(self) -> None:
         """Stop all that runs; each task goes back to the queue."""
         for running in self._running.values():
-            self._stop(running, Stop.PUT_BACK)
+            self._stop(running, StopReason.PUT_BACK)
 
-    def close(self) -> None:
-        """End the threads beside; what they do is finished first."""
-        self._side.shutdown(wait=True)
+    def close(self, timeout: float = 2.0) -> None:
+        """Wait so long for what is done beside; the rest ends with the program."""
+        ends: list[futures.Future[Any]] = [item.act.future for item in self._under_way]
+        futures.wait(ends, timeout)
+        for item in self._under_way:
+            if not item.act.future.done():
+                _tell_left(item.task_id, "something does not answer")
+
+    @property
+    def _under_way(self) -> Sequence[_Beginning | _Ending]:
+        return [*self._beginnings, *self._endings]
+
+    def _is_waited_for(self, item: _Beginning | _Ending) -> bool:
+        if self._stopping_since is None:
+            return True
+        return self._clock() < max(item.act.began, self._stopping_since) + _LEAVE_SECONDS
 
     # --- What workers say ---
 
@@ -150,17 +216,17 @@ class Dispatcher:
         if running is None:
             return
         if isinstance(event, Progressed):
-            self._note_progress(event)
+            running.progress = event.progress
+            if running.began is None:
+                running.began = self._clock()
             return
-        self._end(running.task.task_id, self._end_of(running, event))
+        self._begin_ending(running.task.task_id, self._ending_of(running, event))
         del self._running[event.job.token]
 
-    def _end(self, task_id: str, act: Callable[[], None]) -> None:
-        future = self._side.submit(act)
-        future.add_done_callback(lambda done: self._pool.wake())
-        self._ending[future] = task_id
+    def _begin_ending(self, task_id: str, end: Callable[[], None]) -> None:
+        self._endings.append(_Ending(task_id, end, self._beside.begin(end)))
 
-    def _end_of(self, running: _Running, event: Event) -> Callable[[], None]:
+    def _ending_of(self, running: _Running, event: Event) -> Callable[[], None]:
         attempts, attempt = self._attempts, running.attempt
         if isinstance(event, Done):
             return lambda: attempts.complete(attempt, event.staged, event.suffix, event.report)
@@ -168,38 +234,53 @@ class Dispatcher:
             return lambda: attempts.refuse(
                 attempt, event.failure, event.is_retryable, event.details
             )
-        if running.stop is Stop.UNWANTED:
+        if running.stopped is StopReason.UNWANTED:
             return lambda: attempts.drop(attempt)
-        if running.stop is Stop.PUT_BACK:
+        if running.stopped is StopReason.PUT_BACK:
             return lambda: attempts.put_back(attempt)
-        if running.stop is Stop.TIMED_OUT:
+        if running.stopped is StopReason.TIMED_OUT:
             failure = _timed_out(running.task, self.timeout_seconds)
             return lambda: attempts.refuse(attempt, failure, False, None)
         if isinstance(event, Lost):
             return lambda: attempts.lose(attempt, event.failure)
         raise ValueError(f"{event} of an attempt that nobody stopped")
 
-    def _note_progress(self, event: Progressed) -> None:
+    # --- What runs ---
+
+    def _look_after_running(self, now: float) -> None:
+        for running in list(self._running.values()):
+            if running.stopped is not None:
+                continue
+            if running.began is not None and now - running.began > self.timeout_seconds:
+                self._stop(running, StopReason.TIMED_OUT)
+            elif running.look is None:
+                job = running.attempt.job
+                is_wanted = functools.partial(self._spool.may_publish, job.task_id, job.token)
+                running.look = self._beside.begin(is_wanted)
+
+    def _heed_look(self, running: _Running, future: futures.Future[bool]) -> None:
+        if running.stopped is not None:
+            return
+        error = future.exception()
+        self._once.tell(_NOT_LOOKED_AT, error is not None, reason=repr(error))
+        if error is not None:
+            return  # while nobody can tell whether it is still wanted, it runs
+        if not future.result():
+            self._stop(running, StopReason.UNWANTED)
+        elif running.progress is not None:
+            self._write_progress(running.task.task_id, running.progress)
+            running.progress = None
+
+    def _write_progress(self, task_id: str, progress: Progress) -> None:
+        # Only right after a look: that of a task that was cancelled would be left over.
         try:
-            self._spool.write_progress(event.job.task_id, event.progress)
+            self._spool.write_progress(task_id, progress)
         except OSError:
             return  # a full disk; `DiskWatch` tells, and what runs may go on
 
-    # --- What runs ---
-
-    def _stop_unwanted(self, now: float) -> None:
-        for running in list(self._running.values()):
-            task = running.task
-            if running.stop is not None:
-                continue
-            if not self._spool.may_publish(task.task_id, running.attempt.job.token):
-                self._stop(running, Stop.UNWANTED)
-            elif now - running.began > self.timeout_seconds:
-                self._stop(running, Stop.TIMED_OUT)
-
-    def _stop(self, running: _Running, reason: Stop) -> None:
-        if running.stop is None:
-            running.stop = reason
+    def _stop(self, running: _Running, reason: StopReason) -> None:
+        if running.stopped is None:
+            running.stopped = reason
             self._pool.stop(running.attempt.job.token)
 
     # --- What waits ---
@@ -208,67 +289,111 @@ class Dispatcher:
         while self._arrived:
             self._waiting.add(self._arrived.popleft())
         if now >= self._list_due:
-            came, went = self._waiting.listed(self._spool.pending_ids())
+            # What is just being begun is where it was until that is done.
+            beginning = {beginning.task_id for beginning in self._beginnings}
+            came, went = self._waiting.listed(set(self._spool.pending_ids()) - beginning)
             for task_id in came | went:
                 self._changed(task_id)  # by hand, or by a command that was killed
             took = self._clock() - now
             self._list_due = now + max(_LIST_SECONDS, took / _LIST_SHARE)
-        for task_id in self._waiting.unread(_READ_AT_ONCE):
-            self._read(task_id)
+        if not _prompt(self._readings, now) and len(self._readings) < _MOST_READINGS:
+            self._read(self._waiting.unread(_READ_AT_ONCE, now))
 
-    def _read(self, task_id: str) -> None:
-        try:
-            task = self._spool.get(task_id)
-        except RecordDamaged as error:
-            server_log().error("record damaged", task_id=task_id, reason=error.message)
-        except TaskBusy:
+    def _read(self, task_ids: Sequence[str]) -> None:
+        if not task_ids:
             return
-        except UnknownTask:
-            pass
-        else:
-            if task.status is Status.PENDING:
-                self._waiting.add(task)
-                return
-        self._waiting.remove(task_id)
+        for task_id in task_ids:
+            self._waiting.rest(task_id, float("inf"))  # until its reading is done
+        read = functools.partial(_found, self._spool, task_ids)
+        self._readings.append(_Reading(task_ids, self._beside.begin(read)))
 
-    def _begin(self) -> None:
-        unavailable = self._unavailable()
-        while self._pool.idle > len(self._beginning):
+    def _note_found(self, task_id: str, found: Task | Exception, now: float) -> None:
+        if isinstance(found, Task) and found.status is Status.PENDING:
+            self._waiting.add(found)
+        elif isinstance(found, Task | RecordDamaged | UnknownTask):
+            self._waiting.remove(task_id)
+        else:
+            self._waiting.rest(task_id, now + _REST_SECONDS)
+        self._once.tell(_HELD, isinstance(found, TaskBusy), of=task_id)
+        is_bad = isinstance(found, Exception) and not isinstance(found, SpoolError)
+        self._once.tell(_UNREADABLE, is_bad, of=task_id, reason=repr(found) if is_bad else None)
+
+    def _begin(self, now: float) -> None:
+        unavailable = {*self._unavailable(), *self._slow_inboxes(now)}
+        while self._pool.idle > len(_prompt(self._beginnings, now)):
             oldest = self._waiting.oldest
             lanes = [lane for lane in oldest if lane.inbox not in unavailable]
             if not lanes:
                 return
             busy = [running.lane for running in self._running.values()]
-            busy += [lane for _, lane in self._beginning.values()]
+            busy += [beginning.lane for beginning in self._beginnings]
             lane = self._turns.choose(lanes, busy)
             self._turns.serve(lane)
             self._waiting.remove(oldest[lane])
-            future = self._side.submit(self._attempts.begin, oldest[lane])
-            future.add_done_callback(lambda done: self._pool.wake())
-            self._beginning[future] = oldest[lane], lane
+            begin = functools.partial(self._attempts.begin, oldest[lane])
+            self._beginnings.append(_Beginning(oldest[lane], lane, self._beside.begin(begin)))
+
+    def _slow_inboxes(self, now: float) -> Collection[str | None]:
+        prompt = _prompt(self._beginnings, now)
+        slow = Counter(b.lane.inbox for b in self._beginnings if b not in prompt)
+        return [inbox for inbox, count in slow.items() if count >= _MOST_SLOW_OF_INBOX]
 
     # --- What was done beside ---
 
-    def _collect(self) -> None:
-        for future in [f for f in self._beginning if f.done()]:
-            task_id, lane = self._beginning.pop(future)
-            attempt = self._begun(task_id, future)
-            if attempt is not None:
-                self._running[attempt.job.token] = _Running(attempt, lane, self._clock())
-                self._pool.begin(attempt.job)
-        for ended in [f for f in self._ending if f.done()]:
-            task_id = self._ending.pop(ended)
-            if (error := ended.exception()) is not None:
-                # `_resolve_orphans` does it when the disk lets us again.
-                server_log().warning("end not written", task_id=task_id, exc_info=error)
+    def _collect(self, now: float) -> None:
+        for running in list(self._running.values()):
+            if (look := running.look) is not None and look.future.done():
+                running.look = None
+                self._heed_look(running, look.future)
+        for reading in _done(self._readings):
+            self._heed_reading(reading, now)
+        for beginning in _done(self._beginnings):
+            self._heed_beginning(beginning, now)
+        for ending in _done(self._endings):
+            self._heed_ending(ending)
 
-    def _begun(self, task_id: str, future: Future[Attempt | None]) -> Attempt | None:
-        error = future.exception()
-        if error is None:
-            return future.result()
-        self._begin_due = self._clock() + _PAUSE_SECONDS
-        server_log().warning("task not begun", task_id=task_id, exc_info=error)
-        return None
+    def _heed_reading(self, reading: _Reading, now: float) -> None:
+        error = reading.act.future.exception()
+        if error is not None:
+            for task_id in reading.task_ids:
+                self._waiting.rest(task_id, now + _PAUSE_SECONDS)
+            return
+        for task_id, found in reading.act.future.result().items():
+            if self._waiting.is_unread(task_id):  # else it has gone meanwhile
+                self._note_found(task_id, found, now)
+
+    def _heed_beginning(self, beginning: _Beginning, now: float) -> None:
+        error = beginning.act.future.exception()
+        if error is not None:
+            self._note_not_begun(beginning.task_id, error, now)
+            return
+        self._refusals = 0
+        self._once.tell(_NOT_BEGUN, False)
+        self._once.tell(_HELD, False, of=beginning.task_id)
+        attempt = beginning.act.future.result()
+        if attempt is not None:
+            self._running[attempt.job.token] = _Running(attempt, beginning.lane)
+            self._pool.begin(attempt.job)
+
+    def _note_not_begun(self, task_id: str, error: BaseException, now: float) -> None:
+        self._waiting.rest(task_id, now + _REST_SECONDS)
+        if isinstance(error, TaskBusy):
+            self._once.tell(_HELD, True, of=task_id)
+            return
+        self._refusals += 1
+        if self._refusals >= _REFUSALS_IN_A_ROW:
+            self._begin_due = now + _PAUSE_SECONDS
+        traceback = {} if isinstance(error, OSError) else {"exc_info": error}
+        self._once.tell(_NOT_BEGUN, True, task_id=task_id, reason=str(error), **traceback)
+
+    def _heed_ending(self, ending: _Ending) -> None:
+        error = ending.act.future.exception()
+        if isinstance(error, NotBegun):
+            self._begin_ending(ending.task_id, ending.end)
+        elif isinstance(error, StateRefused):
+            _tell_left(ending.task_id, str(error))
+        elif error is not None:
+            server_log().warning("end not written", task_id=ending.task_id, exc_info=error)
 
     def _resolve_orphans(self) -> None:
         """
@@ -277,11 +402,39 @@ class Dispatcher:
         Only what was found twice: one that is just being moved by somebody may look like one.
         """
         ours = {running.task.task_id for running in self._running.values()}
-        ours |= {task_id for task_id, _ in self._beginning.values()} | set(self._ending.values())
+        ours |= {beginning.task_id for beginning in self._beginnings}
+        ours |= {ending.task_id for ending in self._endings}
         found = frozenset(self._spool.processing_ids()) - ours
-        for task_id in found & self._orphans:
-            self._end(task_id, functools.partial(self._attempts.resolve, task_id))
+        for task_id in sorted(found & self._orphans)[:_MOST_RESOLVED]:
+            self._begin_ending(task_id, functools.partial(self._attempts.resolve, task_id))
         self._orphans = found
+
+
+def _found(spool: Spool, task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
+    """Return each of these tasks, or why it cannot be had."""
+    found: dict[str, Task | Exception] = {}
+    for task_id in task_ids:
+        try:
+            found[task_id] = spool.get(task_id)
+        except Exception as error:  # it is this task's, and keeps no other from its turn
+            found[task_id] = error
+    return found
+
+
+def _prompt(items: Iterable[_Item], now: float) -> list[_Item]:
+    return [item for item in items if now < item.act.began + _PROMPT_SECONDS]
+
+
+def _done(items: list[_Item]) -> list[_Item]:
+    """Take what is done out of `items`."""
+    done = [item for item in items if item.act.future.done()]
+    for item in done:
+        items.remove(item)
+    return done
+
+
+def _tell_left(task_id: str, reason: str) -> None:
+    server_log().warning("task is left to the next start", task_id=task_id, reason=reason)
 
 
 def _timed_out(task: Task, seconds: float) -> Failure:

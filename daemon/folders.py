@@ -1,4 +1,4 @@
-"""Is the configuration's every folder where it can work? Says what is wrong, mends nothing."""
+"""Can this configuration work, folder by folder? Says what is wrong, mends nothing."""
 
 from __future__ import annotations
 
@@ -7,22 +7,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.config import Config
+from daemon.errors import ConfigError
 from pipeline.settings import EMBEDDED
 
 
 def problems(config: Config) -> list[str]:
     """Return what keeps this configuration from working, in sentences; empty when nothing."""
-    return [*_unusable(config), *_nested(config), *_missing_weights(config)]
+    return [
+        *_unusable(config),
+        *_nested(config),
+        *_missing_weights(config),
+        *_bad_secret(config),
+    ]
 
 
 def _unusable(config: Config) -> Iterator[str]:
     for key, folder in config.folders.items():
-        if folder.exists() and not folder.is_dir():
-            yield f"{key}: {folder} is not a folder; name another or move it away."
-            continue
-        existing = next(p for p in (folder, *folder.parents) if p.exists())
-        if not os.access(existing, os.W_OK | os.X_OK):
-            yield f"{key}: {existing} may not be written by this user; change its owner or mode."
+        try:
+            problem = _problem_of(folder)
+        except OSError as error:  # below a folder that may not be entered; a name too long
+            problem = f"{folder} cannot be used ({error.strerror}); name another."
+        if problem is not None:
+            yield f"{key}: {problem}"
+
+
+def _problem_of(folder: Path) -> str | None:
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is not a folder; name another or move it away."
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} may not be written by this user; change its owner or mode."
+    return None
 
 
 def _nested(config: Config) -> Iterator[str]:
@@ -54,3 +69,14 @@ def _missing_weights(config: Config) -> Iterator[str]:
     for name in config.surrogate:
         if os.sep in name and not Path(config.place(Path(name))).is_file():
             yield f"surrogate: {name} is not a file; put the network there."
+
+
+def _bad_secret(config: Config) -> Iterator[str]:
+    if config.webhook.secret is None:
+        return
+    from daemon.webhook_secret import key_of  # not for every command: it takes time to import
+
+    try:
+        key_of(config.webhook.secret, "webhook.secret")
+    except ConfigError as error:
+        yield error.message

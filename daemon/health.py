@@ -71,6 +71,7 @@ class Health:
         inboxes: by name.
         free_gb: by what a folder is for; None where it cannot be told.
         problems: sentences that say what is wrong and what to do.
+        url: where the service's page is, None while nobody answers there.
     """
 
     pid: int
@@ -81,6 +82,7 @@ class Health:
     inboxes: Mapping[str, InboxHealth] = field(default_factory=dict)
     free_gb: Mapping[str, float | None] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    url: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -103,7 +105,7 @@ def end(state: Path) -> None:
     """Tell that the service has ended; the next one finds there how the inboxes lay."""
     last = read(state)
     if last is not None:
-        write(state, replace(last, status=ServiceStatus.STOPPED, free_gb={}, problems=()))
+        write(state, replace(last, status=ServiceStatus.STOPPED, free_gb={}, problems=(), url=None))
 
 
 def remove(state: Path) -> None:
@@ -200,6 +202,7 @@ def _parsed(values: Mapping[str, Any]) -> Health:
         inboxes={name: InboxHealth(**inbox) for name, inbox in values["inboxes"].items()},
         free_gb=dict(values["free_gb"]),
         problems=tuple(str(problem) for problem in values["problems"]),
+        url=values.get("url"),
     )
 
 

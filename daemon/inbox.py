@@ -47,7 +47,8 @@ class InboxHealth:
         mount: the mount point that it lies in, to be remembered for the next start; None while
             unknown.
         watching: do events tell of changes, or only scans?
-        reason: why it is not available, or why there are no events; None if all is well.
+        reason: why it is not available, or why there are no events; None where neither.
+        is_well: is there nothing that somebody should mend? A share is polled and well.
     """
 
     name: str
@@ -56,6 +57,7 @@ class InboxHealth:
     watching: Literal["events", "polling"]
     reason: str | None
     mount: str | None
+    is_well: bool
 
 
 class InboxWatcher:
@@ -99,6 +101,7 @@ class InboxWatcher:
         self._candidates: Candidates | None = None
         self._watch: Watch | None = None
         self._unwatched: str | None = None
+        self._is_polled_by_nature = False
         self._is_rebuilding = False
         self._watch_again = 0.0
         self._next_scan = clock()
@@ -106,11 +109,10 @@ class InboxWatcher:
         self._held_until = clock()
         self._failures = 0
         self._left_claims = False
-        self._alive_at = clock()
+        self._busy_since: float | None = None
 
     def start(self) -> None:
         """Begin; returns at once, also where the inbox hangs."""
-        self._alive_at = self._clock()
         self._thread.start()
 
     def stop(self) -> None:
@@ -125,12 +127,20 @@ class InboxWatcher:
     def health(self) -> InboxHealth:
         """Return how it is. For any thread."""
         away, unwatched = self._away, self._unwatched
-        silent = self._clock() - self._alive_at
+        since = self._busy_since
+        silent = 0.0 if since is None else self._clock() - since
         if away is None and silent > _HUNG_AFTER_S:
             away = f"{self._root} has not answered for {silent:.0f} s"
         watching: Literal["events", "polling"] = "polling" if unwatched else "events"
-        reason = away or unwatched
-        return InboxHealth(self._name, self._root, away is None, watching, reason, self._mount)
+        return InboxHealth(
+            name=self._name,
+            path=self._root,
+            is_available=away is None,
+            watching=watching,
+            reason=away or unwatched,
+            mount=self._mount,
+            is_well=away is None and (unwatched is None or self._is_polled_by_nature),
+        )
 
     def _run(self) -> None:
         try:
@@ -144,8 +154,9 @@ class InboxWatcher:
         news = self._hints.take(self._patience(self._clock()))
         if news.is_stop:
             return False
+        self._busy_since = self._clock()
         try:
-            self._heed(news, self._clock())
+            self._heed(news, self._busy_since)
         except Exception as error:
             # Whatever it was must not end the watching. It may come again at every turn.
             self._once.tell(
@@ -153,6 +164,8 @@ class InboxWatcher:
             )
             self._held_until = self._clock() + _HOLD_S
             self._next_scan = max(self._next_scan, self._held_until)
+        finally:
+            self._busy_since = None
         return True
 
     def _patience(self, now: float) -> float:
@@ -165,7 +178,6 @@ class InboxWatcher:
         return max(min(moments) - now, 0.0)
 
     def _heed(self, news: News, now: float) -> None:
-        self._alive_at = now
         if news.ended is not None:
             self._close_watch()
             self._poll(news.ended, now)
@@ -263,7 +275,7 @@ class InboxWatcher:
         try:
             self._watch = Watch(self._root, self._hints)
         except WatchUnavailable as error:
-            self._poll(error.reason, self._clock())
+            self._poll(error.reason, self._clock(), error.is_expected)
             return
         self._unwatched, self._is_rebuilding = None, False
         self._once.tell("inbox is polled", False, of=self._name)
@@ -273,8 +285,9 @@ class InboxWatcher:
             self._watch.close()
             self._watch = None
 
-    def _poll(self, reason: str, now: float) -> None:
+    def _poll(self, reason: str, now: float, is_expected: bool = False) -> None:
         self._unwatched, self._is_rebuilding = reason, False
+        self._is_polled_by_nature = is_expected
         self._watch_again = now + _WATCH_AGAIN_S
         self._once.tell("inbox is polled", True, of=self._name, reason=reason)
 

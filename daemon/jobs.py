@@ -44,16 +44,22 @@ class Job:
         token: names the attempt.
         original: the video; its name is the one that its sender knows.
         folder: the attempt's own in temp/; it is there already.
-        outbox_folder: where the result is to be renamed to; it is there already.
+        outbox, subfolder: where the result is to be renamed to; it is there already.
     """
 
     task_id: str
     token: str
     original: Path
     folder: Path
-    outbox_folder: Path
+    outbox: Path
+    subfolder: str
     parameters: Parameters
     settings: Settings
+
+    @property
+    def outbox_folder(self) -> Path:
+        """As people know it; strangers may have put a link in its way (`daemon.held_folder`)."""
+        return self.outbox / self.subfolder
 
     def __getstate__(self) -> dict[str, Any]:
         # A read-only view of a mapping cannot be pickled.

@@ -82,8 +82,10 @@ def mount_of_descriptor(descriptor: int) -> Mount | None:
         text = _MOUNTS.read_bytes()
     except FileNotFoundError:  # no /proc here
         return None
+    # Looked for as text, since this is asked for each file that is taken.
+    line = told and re.search(rb"^%s .*$" % told[1], text, re.MULTILINE)
     # Not in the list: unmounted while the file is open, or of another namespace.
-    return next((m for m in mounts(text) if told and m.number == int(told[1])), None)
+    return next(mounts(line[0])) if line else None
 
 
 def mounts(mountinfo: bytes) -> Iterator[Mount]:

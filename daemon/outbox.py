@@ -8,22 +8,23 @@ could otherwise have us write anywhere.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
+import stat
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from daemon.atomic import (
     make_folder,
     move_atomically,
-    remove,
     temporary_of,
     write_atomically,
     write_volatile,
 )
+from daemon.held_folder import held_folder, held_new_folder, told_as
+from daemon.removal import remove_file
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
 from daemon.task import Task
@@ -34,6 +35,7 @@ _LONGEST_STEM = 150  # bytes
 _STATUS_SUFFIX = ".status.json"
 _PART = re.compile(r"\.([0-9a-f-]+)\.([0-9a-f]+)\.part")
 _LEFT_OVER_SECONDS = 60.0  # a write takes milliseconds, and one that loses its file is repeated
+_DEEPEST = 50
 # A task that changes more often than that while it is written is written by whoever changes it.
 _TRIES = 5
 
@@ -65,8 +67,14 @@ def staging_name(task_id: str, token: str) -> str:
 
 def has_result(task: Task) -> bool:
     """Does the result that the record names lie in the outbox?"""
-    path = result_path(task)
-    return path is not None and path.is_file()
+    if task.output_video is None:
+        return False
+    place = PurePath(task.output_video)
+    try:
+        with _held(task, place.parent) as folder:
+            return stat.S_ISREG(os.lstat(folder / place.name).st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
 
 
 def make_results_folder(task: Task) -> Path:
@@ -76,14 +84,8 @@ def make_results_folder(task: Task) -> Path:
     Raises:
         OSError: it cannot be made, or a link leads out of the outbox.
     """
-    folder = Path(task.outbox)
-    make_folder(folder)
-    for part in PurePath(task.subfolder).parts:
-        folder = folder / part
-        if folder.is_symlink():
-            raise NotADirectoryError(errno.ENOTDIR, "a link is not followed", str(folder))
-        make_folder(folder)
-    return folder
+    with _held_results_folder(task):
+        return results_folder(task)
 
 
 def publish(task: Task, staged: Path, output_video: str) -> None:
@@ -91,42 +93,49 @@ def publish(task: Task, staged: Path, output_video: str) -> None:
     Let a finished file that was flushed to the disk appear as `output_video`.
 
     Raises:
-        OSError: it cannot, and has not; FileExistsError where something of that name is there.
+        OSError: it cannot, and has not; FileExistsError where something of that name is there,
+            NotADirectoryError where a link has been put in the way meanwhile.
     """
-    target = Path(task.outbox, output_video)
-    try:
-        move_atomically(staged, target)
-    except OSError as error:
-        # The rename was done and only flushing the folder failed: there is no way back.
-        if staged.exists() or not target.exists() or isinstance(error, FileExistsError):
-            raise
-
-
-def remove_result(task: Task) -> int:
-    """Remove a task's result if it is there; return its bytes."""
-    path = result_path(task)
-    return 0 if path is None else _removed(path)
+    place = PurePath(output_video)
+    with _held(task, place.parent) as folder:
+        if staged.parent == Path(task.outbox) / place.parent:
+            staged = folder / staged.name
+        target = folder / place.name
+        try:
+            move_atomically(staged, target)
+        except OSError as error:
+            # The rename was done and only flushing the folder failed: there is no way back.
+            if staged.exists() or not target.exists() or isinstance(error, FileExistsError):
+                raise
 
 
 def remove_status(task: Task) -> int:
     """Remove a task's status file if it is there; return its bytes."""
-    return _removed(status_path(task))
+    outbox = Path(task.outbox)
+    return remove_file(outbox, status_path(task).relative_to(outbox))
 
 
 def sweep(outbox: Path, is_wanted: Callable[[str, str], bool], now: float) -> None:
     """
-    Remove the hidden files that crashes have left anywhere below an outbox.
+    Remove the hidden files that crashes have left below an outbox.
+
+    As deep as people go: a stranger's chain of a thousand folders would take minutes.
 
     Args:
         is_wanted: does this attempt, by task and token, still run?
         now: seconds since the epoch.
     """
-    for folder, _, names in os.walk(outbox):
-        for name in names:
-            path = Path(folder, name)
-            with contextlib.suppress(FileNotFoundError):
-                if _is_left_over(path, is_wanted, now):
-                    path.unlink()
+    waiting = [PurePath()]
+    while waiting:
+        place = waiting.pop()
+        # Gone, a link by now, or closed to us: nothing of ours to look for.
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
+            held_folder(outbox, *place.parts) as folder,
+        ):
+            folders = _swept(folder, is_wanted, now)
+            if len(place.parts) < _DEEPEST:
+                waiting += [place / name for name in folders]
 
 
 class StatusFiles:
@@ -165,18 +174,18 @@ class StatusFiles:
             return None
 
     def _write(self, task: Task, queue_position: int | None) -> None:
-        make_results_folder(task)
         values = view(task, self.language, self._spool.now(), queue_position)
         text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
         # Undecodable bytes of a file name are written as JSON writes lone surrogates.
         data = text.encode("utf-8", "backslashreplace") + b"\n"
         write = write_atomically if task.is_ended else write_volatile
-        write(status_path(task), data)
+        with _held_results_folder(task) as folder:
+            write(folder / status_path(task).name, data)
 
 
 def _mark(task: Task) -> object:
     """Return what differs between two states of a task, progress aside."""
-    return task.status, task.token, task.attempts, task.retries, task.completed_at
+    return task.status, task.token, task.attempts, task.retries, task.completed_at, task.webhook
 
 
 def _stem(task: Task) -> str:
@@ -194,6 +203,20 @@ def _cut(stem: bytes) -> str:
     return os.fsdecode(stem[:end])
 
 
+def _swept(folder: Path, is_wanted: Callable[[str, str], bool], now: float) -> list[str]:
+    """Remove the left-overs that lie in a folder; return the names of the folders in it."""
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if _is_left_over(folder / entry.name, is_wanted, now):
+                    os.unlink(folder / entry.name)
+    return folders
+
+
 def _is_left_over(path: Path, is_wanted: Callable[[str, str], bool], now: float) -> bool:
     if part := _PART.fullmatch(path.name):
         return is_task_id(part[1]) and not is_wanted(part[1], part[2])
@@ -202,10 +225,21 @@ def _is_left_over(path: Path, is_wanted: Callable[[str, str], bool], now: float)
     return is_ours and path.lstat().st_mtime < now - _LEFT_OVER_SECONDS
 
 
-def _removed(path: Path) -> int:
-    try:
-        size = path.lstat().st_size
-        remove(path)
-    except FileNotFoundError:
-        return 0
-    return size
+@contextlib.contextmanager
+def _held(task: Task, place: PurePath) -> Iterator[Path]:
+    """Hold a folder below a task's outbox, which must be there."""
+    outbox = Path(task.outbox)
+    with held_folder(outbox, *place.parts) as folder, told_as(folder, outbox / place):
+        yield folder
+
+
+@contextlib.contextmanager
+def _held_results_folder(task: Task) -> Iterator[Path]:
+    """Hold the folder of a task's result and status file, and make it where it is missing."""
+    outbox = Path(task.outbox)
+    make_folder(outbox)
+    with (
+        held_new_folder(outbox, *PurePath(task.subfolder).parts) as folder,
+        told_as(folder, results_folder(task)),
+    ):
+        yield folder

@@ -107,11 +107,6 @@ class Pool:
         return max(sum(worker.is_free for worker in self._workers) - len(self._waiting), 0)
 
     @property
-    def running(self) -> tuple[Job, ...]:
-        """The jobs that have begun and not ended."""
-        return (*(w.job for w in self._workers if w.job is not None), *self._waiting)
-
-    @property
     def trouble(self) -> str | None:
         """Why workers do not come up, None where they do."""
         return self._restarts.trouble
@@ -174,7 +169,7 @@ class Pool:
         self._fill()
 
     def close(self) -> None:
-        """Kill the workers. Of what was `running` no end is told."""
+        """Kill the workers. Of the jobs that have not ended no end is told."""
         for worker in list(self._workers):
             self._dismiss(worker)
         self._size = 0

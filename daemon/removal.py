@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+from daemon.held_folder import held_folder, told_as
 
 
 def remove_file(base: Path, name: PurePath) -> int:
@@ -25,7 +25,7 @@ def remove_file(base: Path, name: PurePath) -> int:
         OSError: it cannot be removed, or a link lies on the way.
     """
     with _folder(base, name.parent) as folder:
-        return 0 if folder is None else _unlink(folder, name.name)
+        return 0 if folder is None else _unlink(folder / name.name)
 
 
 def remove_folder(base: Path, name: PurePath) -> int:
@@ -39,7 +39,7 @@ def remove_folder(base: Path, name: PurePath) -> int:
     freed = 0
     with _folder(base, name) as folder:
         if folder is not None:
-            freed = sum(_unlink(folder, entry) for entry in os.listdir(folder))
+            freed = sum(_unlink(folder / entry) for entry in os.listdir(folder))
     remove_if_empty(base, name)
     return freed
 
@@ -56,7 +56,7 @@ def remove_if_empty(base: Path, name: PurePath) -> None:
         if folder is None:
             return
         try:
-            os.rmdir(name.name, dir_fd=folder)
+            os.rmdir(folder / name.name)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -75,29 +75,24 @@ def names_in(base: Path, name: PurePath) -> list[str]:
 
 
 @contextlib.contextmanager
-def _folder(base: Path, name: PurePath) -> Iterator[int | None]:
-    """Open a folder below `base`, None if it is not there."""
-    if name.is_absolute() or ".." in name.parts:
-        raise ValueError(f"{name} does not lie below a folder")
-    descriptor = os.open(base, _FOLDER)
-    try:
-        for part in name.parts:
-            try:
-                deeper = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
-            except FileNotFoundError:
-                yield None
-                return
-            os.close(descriptor)
-            descriptor = deeper
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def _folder(base: Path, name: PurePath) -> Iterator[Path | None]:
+    """Hold a folder below `base`; None if it is not there."""
+    with contextlib.ExitStack() as held:
+        try:
+            folder = held.enter_context(held_folder(base, *name.parts))
+        except FileNotFoundError as error:
+            if Path(error.filename) == base:
+                raise
+            yield None
+            return
+        held.enter_context(told_as(folder, base / name))
+        yield folder
 
 
-def _unlink(folder: int, name: str) -> int:
+def _unlink(path: Path) -> int:
     try:
-        size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
-        os.unlink(name, dir_fd=folder)
+        size = path.lstat().st_size
+        path.unlink()
     except FileNotFoundError:
         return 0
     return size

@@ -110,9 +110,11 @@ class Retention:
     def run(self, now: datetime) -> Cleaned:
         """Remove what may go by now."""
         tally = _Tally()
-        if self._rules.records_days is not None:
-            _remove_tasks(self._spool, now - timedelta(days=self._rules.records_days), tally)
         self._remove_files(now, tally)
+        if self._rules.records_days is not None:
+            until = now - timedelta(days=self._rules.records_days)
+            # A file that is to be kept longer keeps its record: nothing else says what it is.
+            _remove_tasks(self._spool, until, tally, lambda task: not self._keeps_files(task, now))
         if self._rules.originals_days is not None:
             for inbox in self._inboxes:
                 with tally.noting(f"the originals in {inbox}"):
@@ -139,6 +141,12 @@ class Retention:
             yield from ((moment, _LONG_AGO) for moment in moments[:1])
         else:
             yield from ((moment, moment - (now - last) - _WEEK) for moment in moments)
+
+    def _keeps_files(self, task: Task, now: datetime) -> bool:
+        kept = [] if may_lose_result(task, self._rules, now) else [result_path(task)]
+        if task.inbox is None and not may_lose_upload(task, self._rules, now):
+            kept.append(Path(task.original))
+        return any(path is not None and os.path.lexists(path) for path in kept)
 
     def _strip(self, task: Task, now: datetime, tally: _Tally) -> None:
         if may_lose_result(task, self._rules, now):
@@ -202,10 +210,17 @@ def sweep_temp(temp: Path, is_running: Callable[[str, str], bool]) -> Cleaned:
     return tally.total()
 
 
-def _remove_tasks(spool: Spool, moment: datetime, tally: _Tally) -> None:
+def _remove_tasks(
+    spool: Spool,
+    moment: datetime,
+    tally: _Tally,
+    may_go: Callable[[Task], bool] = lambda task: True,
+) -> None:
     for task in spool.ended_until(moment):
         if isinstance(task, RecordDamaged):
             tally.note(task.message)
+            continue
+        if not may_go(task):
             continue
         with tally.noting(f"task {task.task_id}"):
             spool.remove(task.task_id, lambda task: tally.add(*_remove_all(task)))

@@ -1,4 +1,4 @@
-"""Every file below a folder of an inbox, by name only: 100,000 take a tenth of a second."""
+"""Every file below a folder of an inbox, by name only: 100,000 take a sixth of a second."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -60,11 +59,6 @@ class Schedule:
     def stop(self) -> None:
         """Begin nothing more. What runs comes to its end by itself, and is not waited for."""
         self._scheduler.shutdown(wait=False)
-
-    def next_run(self, name: str) -> datetime | None:
-        """Return when a job has its next turn; None for one that is not there."""
-        job = self._scheduler.get_job(name)
-        return None if job is None else job.next_run_time
 
 
 _DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from daemon import health, outbox
+from daemon import health, idempotency, keys, outbox
 from daemon.atomic import make_folder
 from daemon.attempts import AttemptRules, Attempts, InboxPlace, reject_text
 from daemon.claims import Claims
@@ -30,6 +31,7 @@ from daemon.inbox import InboxHealth, InboxWatcher
 from daemon.inbox import Rules as InboxRules
 from daemon.inspector import Inspector
 from daemon.jobs import Bounds
+from daemon.listening import check_host
 from daemon.logs import Once, configure_logs, queue_log, server_log
 from daemon.machine import default_workers, threads_of
 from daemon.pool import Pool
@@ -40,12 +42,18 @@ from daemon.spool import Spool
 from daemon.spool_errors import SpoolError
 from daemon.status_writer import StatusWriter
 from daemon.task import Status, Task
+from daemon.web_process import WebProcess
+from daemon.webhooks import SECRET_NAME, WebhookRules, Webhooks
 
 _TURN_SECONDS = 0.25
 _DISK_SECONDS = 10.0
 _SWEEP_SECONDS = 3600.0
+_WEBHOOK_SECONDS = 60.0
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MARGIN = timedelta(minutes=1)  # between the last sign of life and what was done after it
+# Where the machine is never on at `cleanup_hour`: soon after the start, then once a day.
+_CATCH_UP_SECONDS = 60.0
+_FIRST_RETENTION_SECONDS = 300.0
 _RETENTION_SECONDS = 25 * 3600.0
 
 
@@ -54,15 +62,27 @@ class Overrides:
     """What the command line says in the place of the configuration."""
 
     workers: int | None = None
+    host: str | None = None
+    port: int | None = None
     is_debug: bool = False
 
 
 class Service:
     """All parts on one configuration; `run` once."""
 
-    def __init__(self, load: Callable[[], Config], overrides: Overrides) -> None:
-        """`load` reads the configuration, again at each reload."""
+    def __init__(
+        self, load: Callable[[], Config], overrides: Overrides, path: Path | None = None
+    ) -> None:
+        """
+        Args:
+            load: reads the configuration, again at each reload.
+            path: its file, for the processes that answer requests.
+
+        Raises:
+            ConfigError: the configuration is wrong, or a folder is.
+        """
         self._load = load
+        self._path = path
         self._overrides = overrides
         self._config = load()
         _check(self._config)
@@ -72,17 +92,25 @@ class Service:
         self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
         self._disks = _Disks(self._config)
         self._pool = self._made_pool()
-        self._attempts = Attempts(self._spool, self._rules(), self._statuses.mark)
+        self._attempts = Attempts(self._spool, self._rules(), self._changed)
         self._dispatcher = self._made_dispatcher()
         self._retention = self._made_retention()
-        self._retention_due = 0.0
+        self._retention_due = time.monotonic() + _FIRST_RETENTION_SECONDS
         self._watchers: list[InboxWatcher] = []
         self._inspectors: list[Inspector] = []
+        self._webhooks = Webhooks(
+            self._spool,
+            self._webhook_rules(),
+            self._state / SECRET_NAME,
+            self._statuses.mark,
+        )
+        self._web: WebProcess | None = None
         self._schedule: Schedule | None = None
         self._started_at = datetime.now().astimezone()
         self._is_stopping = False
         self._mounts: dict[str, str] = {}
         self._once = Once(server_log())
+        self._told_damaged: set[str] = set()
 
     def run(self) -> None:
         """
@@ -90,19 +118,26 @@ class Service:
 
         Raises:
             ServiceRunning: another service holds the state.
+            CannotListen, UsageError: there is no way to the address that it should listen on.
         """
         with self._spool.lock_service(), ServiceSignals() as signals:
             self._open_logs()  # by who holds the state, since one process rotates them
             _make_folders(self._config)
+            self._web = self._made_web()  # before anything is begun: the port may be in use
+            self._disks.check()
             self._recover()
             self._pool.start()
             self._statuses.start()
+            self._webhooks.start()
+            self._web.start()
             self._start_watching()
             self._start_schedule()
             threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
-            server_log().info("ready", workers=self._pool.size, state=str(self._state))
+            server_log().info(
+                "ready", workers=self._pool.size, state=str(self._state), url=self._web.url
+            )
             try:
-                self._work(signals)
+                self._work(signals, self._web)
             finally:
                 self._stop()
 
@@ -123,20 +158,19 @@ class Service:
             queue_log().info("recovered", task_id=task.task_id, status=task.status.value)
             if task.status is Status.FAILED:
                 queue_log().error("failed", **reject_text(task))
-            self._statuses.mark(task.task_id)
+            self._changed(task.task_id)
         for task_id in self._spool.ended_ids_since(since):
             # Whoever ended it may have been killed before the status file could say so.
             self._statuses.mark(task_id)
-        for path in recovery.set_aside:
-            server_log().error("record damaged", path=str(path))
         for task_id in recovery.busy:
             server_log().warning("task is held by somebody else", task_id=task_id)
 
-    def _work(self, signals: ServiceSignals) -> None:
+    def _work(self, signals: ServiceSignals, web: WebProcess) -> None:
         health_due = time.monotonic()
         drain = _Drain(self._dispatcher.put_back_all)
         while not (self._is_stopping and self._dispatcher.is_idle):
             self._turn()
+            web.look()
             if signals.take_reload():
                 self._reload()
             if signals.ends and not self._is_stopping:
@@ -164,13 +198,41 @@ class Service:
 
     def _stop(self) -> None:
         self._is_stopping = True
-        self._stop_schedule()
-        self._stop_watching()
-        self._pool.close()
-        self._dispatcher.close()
-        self._statuses.stop()
-        health.end(self._state)
+        steps = (
+            self._stop_schedule,
+            self._stop_watching,
+            self._stop_web,
+            self._pool.close,
+            self._dispatcher.close,
+            self._webhooks.stop,
+            self._statuses.stop,
+            lambda: health.end(self._state),
+        )
+        for step in steps:
+            try:
+                step()
+            except OSError as error:  # a full disk must not keep the next part from ending
+                server_log().warning("not ended cleanly", reason=str(error))
         server_log().info("stopped")
+
+    def _changed(self, task_id: str) -> None:
+        """Take note that a task has changed; from any thread."""
+        self._statuses.mark(task_id)
+        self._webhooks.wake(task_id)
+
+    # --- Requests ---
+
+    def _made_web(self) -> WebProcess:
+        config = self._config
+        host = self._overrides.host or config.host
+        port = config.port if self._overrides.port is None else self._overrides.port
+        are_there = keys.Keys(self._state / keys.FOLDER).are_there
+        check_host(host, are_there, config.auth.required)
+        return WebProcess(self._path, host, port, is_debug=self._overrides.is_debug)
+
+    def _stop_web(self) -> None:
+        if self._web is not None:
+            self._web.close()
 
     # --- The configuration, now and anew ---
 
@@ -190,16 +252,22 @@ class Service:
         self._files.language = config.language
         self._attempts.rules = self._rules()
         self._retention = self._made_retention()
+        self._webhooks.rules = self._webhook_rules()
         self._dispatcher.timeout_seconds = config.task_timeout_hours * 3600
         self._pool.stall_s = config.stall_s
         self._pool.use_bounds(_bounds(config))
         self._pool.resize(self._worker_count)
+        if self._web is not None:
+            self._web.reload()
         self._start_watching()
         self._start_schedule()
         server_log().info("configuration taken over", workers=self._pool.size)
 
     def _kept_until_restart(self, config: Config) -> Config:
         """Return a new configuration with the folders of the old that are in use for good."""
+        for key in ("host", "port"):
+            if getattr(config, key) != getattr(self._config, key):
+                server_log().warning("needs a restart to take effect", key=key)
         for key in ("state", "logs"):
             place = self._config.place(getattr(self._config, key))
             if place != config.place(getattr(config, key)):
@@ -225,6 +293,10 @@ class Service:
             },
         )
 
+    def _webhook_rules(self) -> WebhookRules:
+        webhook = self._config.webhook
+        return WebhookRules(webhook.allow_private, webhook.secret, self._config.language)
+
     def _made_retention(self) -> Retention:
         config = self._config
         inboxes = [config.place(inbox.inbox) for inbox in config.inboxes]
@@ -238,7 +310,7 @@ class Service:
             self._spool,
             self._pool,
             self._attempts,
-            self._statuses.mark,
+            self._changed,
             may_begin=self._may_begin,
             unavailable=self._unavailable,
             timeout_seconds=self._config.task_timeout_hours * 3600,
@@ -270,8 +342,16 @@ class Service:
             watcher.start()
 
     def _stop_watching(self) -> None:
+        # All at once: each may be in the middle of something slow.
+        ends = [threading.Thread(target=w.stop, daemon=True) for w in self._watchers]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
         for watcher in self._watchers:
-            watcher.stop()
+            seen = watcher.health()
+            if seen.mount is not None:
+                self._mounts[seen.name] = seen.mount
         for inspector in self._inspectors:
             inspector.close()
         self._watchers, self._inspectors = [], []
@@ -308,7 +388,7 @@ class Service:
 
     def _accepted(self, task: Task) -> None:
         """Take note of a task that an inbox has claimed; in the inbox's thread."""
-        self._statuses.mark(task.task_id)
+        self._changed(task.task_id)
         if task.status is Status.FAILED:
             queue_log().error("failed", **reject_text(task))
             return
@@ -331,8 +411,9 @@ class Service:
                 Every("rescan", config.rescan_s, self._rescan),
                 Every("disk watch", _DISK_SECONDS, self._disks.check),
                 Every("sweep", _SWEEP_SECONDS, self._sweep),
+                Every("webhooks", _WEBHOOK_SECONDS, self._webhooks.rescan),
                 Daily("retention", config.cleanup_hour, self._remove_old),
-                Every("missed retention", _SWEEP_SECONDS, self._catch_up),
+                Every("missed retention", _CATCH_UP_SECONDS, self._catch_up),
             ]
         )
         self._schedule.start()
@@ -352,6 +433,7 @@ class Service:
         outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
         for folder in outboxes | {config.place(config.outbox)}:
             outbox.sweep(folder, is_wanted, time.time())
+        idempotency.sweep(self._state / "idempotency", time.time())
 
     def _catch_up(self) -> None:
         """Remove what is old where the machine is never on at `cleanup_hour`."""
@@ -367,8 +449,17 @@ class Service:
 
     # --- What the service says of itself ---
 
+    def _tell_damaged(self) -> None:
+        """Name each record that was set aside, whoever met it, once in the log."""
+        for path in self._spool.damaged():
+            if path.name not in self._told_damaged:
+                self._told_damaged.add(path.name)
+                reason = self._spool.why_damaged(path)
+                server_log().error("record damaged", path=str(path), reason=reason)
+
     def _write_health(self) -> None:
         try:
+            self._tell_damaged()
             health.write(self._state, self._health())
         except OSError as error:
             self._once.tell("health cannot be written", True, reason=error.strerror)
@@ -395,6 +486,7 @@ class Service:
             },
             free_gb=self._disks.free_gb,
             problems=tuple(self._problems(inboxes)),
+            url=self._web.url if self._web is not None and self._web.is_ready else None,
         )
 
     def _status(self) -> health.ServiceStatus:
@@ -408,11 +500,14 @@ class Service:
 
     def _problems(self, inboxes: list[InboxHealth]) -> Iterator[str]:
         for seen in inboxes:
-            if seen.reason is not None:
+            if not seen.is_well:
                 yield f"inbox {seen.name}: {seen.reason}"
         yield from self._disks.problems
+        yield from self._webhooks.problems
         if self._pool.trouble is not None:
             yield f"workers: {self._pool.trouble}"
+        if self._web is not None and self._web.trouble is not None:
+            yield f"requests: {self._web.trouble}"
 
 
 class _Disks:

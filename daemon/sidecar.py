@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from daemon.atomic import sync_folder
 from daemon.errors import ConfigError
-from daemon.held_folder import held_folder
+from daemon.held_folder import held_folder, told_as
 from daemon.names import (
     is_left_alone,
     is_sidecar,
@@ -23,6 +23,7 @@ from daemon.names import (
     sidecar_names,
     stem,
 )
+from daemon.small_file import NotReadable, read_small_file
 from daemon.task import Failure
 from daemon.yaml_file import text_mapping
 from pipeline.errors import InvalidParameters
@@ -32,8 +33,6 @@ MAX_BYTES = 64 << 10
 _CODE = "invalid_sidecar"
 _ADVICE = "Correct the sidecar, then retry the task (`media-cleaner retry`)."
 _LONGEST_REASON = 500
-# The file itself is the reason; anything else is the disk's or the network's.
-_NOT_READABLE = (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOENT)
 
 
 class SidecarError(Exception):
@@ -110,7 +109,10 @@ def adopt_dropped(inbox: Path, subfolder: str, video: str, task_folder: Path) ->
     """
     present = find_sidecar(task_folder, video)
     try:
-        with held_folder(inbox, *PurePath(subfolder).parts) as folder:
+        with (
+            held_folder(inbox, *PurePath(subfolder).parts) as folder,
+            told_as(folder, inbox / subfolder),
+        ):
             dropped = _dropped_again(folder, video)
             if dropped is None:
                 return present
@@ -125,23 +127,10 @@ def adopt_dropped(inbox: Path, subfolder: str, video: str, task_folder: Path) ->
 
 def _content(path: Path) -> bytes:
     try:
-        # A FIFO would block, a link could lead anywhere.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno not in _NOT_READABLE:
-            raise
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        return read_small_file(path, MAX_BYTES)
+    except (NotReadable, FileNotFoundError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{path.name} cannot be read: {reason}.") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigError(f"{path.name} is not a file.")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path.name} is larger than {MAX_BYTES} bytes.")
-    return content
 
 
 def _dropped_again(folder: Path, video: str) -> str | None:

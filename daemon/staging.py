@@ -11,11 +11,13 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
+from daemon.held_folder import held_folder
 from daemon.jobs import Job
 from daemon.outbox import staging_name
+from daemon.removal import remove_file
 from pipeline.errors import Cancelled, OutputFailed
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -36,6 +38,16 @@ def part_of(job: Job) -> Path:
     return job.outbox_folder / staging_name(job.task_id, job.token)
 
 
+def remove_part(job: Job) -> None:
+    """
+    Remove what lies under the hidden name, if anything does.
+
+    Raises:
+        OSError: it cannot be removed, or the outbox is not there.
+    """
+    remove_file(job.outbox, PurePath(job.subfolder, staging_name(job.task_id, job.token)))
+
+
 def needs_copy(job: Job) -> bool:
     """
     Say whether no rename leads from the job's folder to its outbox.
@@ -46,10 +58,10 @@ def needs_copy(job: Job) -> bool:
     Raises:
         OutputFailed: nothing can be written in the outbox; told now and not after hours of work.
     """
-    probe, part = job.folder / "probe", part_of(job)
-    with _told_to_user(job):
+    probe = job.folder / "probe"
+    with _told_to_user(job), _held_part(job) as part:
         try:
-            part.touch()
+            part.touch(exist_ok=False)
             os.rename(part, probe)
         except OSError as error:
             if error.errno != errno.EXDEV:
@@ -80,11 +92,10 @@ def copy_beside_place(
         OutputFailed: it cannot be written.
         Cancelled: `cancelled` said so.
     """
-    part = part_of(job)
-    with _told_to_user(job):
+    with _told_to_user(job), _held_part(job) as part:
         _copy(made, part, moved, cancelled)
     made.unlink()
-    return part
+    return part_of(job)
 
 
 @contextlib.contextmanager
@@ -120,6 +131,13 @@ def is_caused_by(error: BaseException, numbers: tuple[int, ...]) -> bool:
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+@contextlib.contextmanager
+def _held_part(job: Job) -> Iterator[Path]:
+    """Hold the result's folder, and yield the path of the hidden name in it."""
+    with held_folder(job.outbox, *PurePath(job.subfolder).parts) as folder:
+        yield folder / part_of(job).name
 
 
 @contextlib.contextmanager

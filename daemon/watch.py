@@ -62,11 +62,17 @@ _WRITES_PAUSE_S = 0.005
 
 
 class WatchUnavailable(Exception):
-    """There can be no events; the reason is for people."""
+    """
+    There can be no events; the reason is for people.
 
-    def __init__(self, reason: str) -> None:
+    Attributes:
+        is_expected: it lies in the file system's nature, and nobody need do anything.
+    """
+
+    def __init__(self, reason: str, is_expected: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.is_expected = is_expected
 
 
 @dataclass(frozen=True)
@@ -229,7 +235,8 @@ def _refuse_remote(root: Path) -> None:
     except OSError as error:
         raise WatchUnavailable(_reason(error)) from error
     if mount is not None and mounts.is_remote(mount.file_system):
-        raise WatchUnavailable(f"{mount.file_system} tells nothing of what others write")
+        reason = f"{mount.file_system} tells nothing of what others write"
+        raise WatchUnavailable(reason, is_expected=True)
 
 
 def _reason(error: OSError) -> str:

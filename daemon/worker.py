@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 from daemon import staging
 from daemon.child import child_arguments, child_connection, messages
 from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
+from daemon.originals import held_original
 from daemon.task import Failure, Progress
-from pipeline.errors import Cancelled, OutOfMemory, PipelineError
+from pipeline.errors import Cancelled, OutOfMemory, PipelineError, UnreadableMedia
 from pipeline.limits import limit_address_space, limit_threads
 
 if TYPE_CHECKING:
@@ -189,11 +190,14 @@ def _finished(job: Job, meter: _Meter, cancelled: Callable[[], bool]) -> Finishe
     from pipeline.protect import planned_suffix, protect_into
 
     needs_copy = staging.needs_copy(job)
-    with staging.told_as_disk_full(job.original.name, job.folder.parent):
-        suffix = planned_suffix(job.original, job.parameters, job.settings)
+    with (
+        _held_original(job) as original,
+        staging.told_as_disk_full(job.original.name, job.folder.parent),
+    ):
+        suffix = planned_suffix(original, job.parameters, job.settings)
         made = _made_as(job, suffix)
         report = protect_into(
-            job.original,
+            original,
             made,
             job.parameters,
             job.settings,
@@ -205,6 +209,17 @@ def _finished(job: Job, meter: _Meter, cancelled: Callable[[], bool]) -> Finishe
     if needs_copy:
         made = staging.copy_beside_place(job, made, meter.copy_moved, cancelled)
     return Finished(job.token, made, suffix, report.as_dict())
+
+
+@contextlib.contextmanager
+def _held_original(job: Job) -> Iterator[Path]:
+    with contextlib.ExitStack() as held:
+        try:
+            original = held.enter_context(held_original(job.original))
+        except OSError as error:
+            reason = f"{error.strerror} ({error.filename})"
+            raise UnreadableMedia(f"{job.original.name} cannot be read: {reason}.") from error
+        yield original
 
 
 def _made_as(job: Job, suffix: str) -> Path:
@@ -245,8 +260,9 @@ def _out_of_memory(job: Job) -> Failed:
 def _discard(job: Job) -> None:
     """Remove what was written; whatever cannot be removed goes with the attempt's folder."""
     with contextlib.suppress(OSError):
-        for path in (*job.folder.glob("result*"), staging.part_of(job)):
+        for path in job.folder.glob("result*"):
             path.unlink(missing_ok=True)
+        staging.remove_part(job)
 
 
 def _give_way() -> None:

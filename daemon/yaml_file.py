@@ -85,8 +85,10 @@ def _parsed(name: str, text: str, loader: type[yaml.SafeLoader]) -> Any:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{name}{where}: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        # What the parser does not foresee: a date such as 2024-99-99 (ValueError), `!!map [a, b]`
+        # (TypeError), a character beyond the last one (OverflowError). A stranger finds others.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"{name} is not YAML: {reason}.") from error
 
 

@@ -16,6 +16,9 @@ from typing import BinaryIO, Literal
 # The kind of bytes that are no chunk.
 UNPARSED = ""
 _MOST_CHUNKS = 200_000
+# How many are looked at to tell whether a file is whole: OpenDML's `RIFF`s have a gigabyte each,
+# and a handful of lists before `movi`.
+_MOST_JUDGED = 500
 _DEEPEST = 8
 # A program that writes into a pipe cannot come back to state a size.
 _UNSTATED = (0, 0xFFFFFFFF)
@@ -84,7 +87,7 @@ class RiffLength:
 def stated_riff_length(file: BinaryIO, actual: int) -> RiffLength:
     """Tell from the lists of a file of `actual` bytes whether it is whole."""
     offset = 0
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MOST_JUDGED):
         file.seek(offset)
         head = file.read(12)
         if head[:4] != b"RIFF":
@@ -144,7 +147,7 @@ def _chunk_at(file: BinaryIO, parents: tuple[str, ...], offset: int, end: int) -
 def _has_hole(file: BinaryIO, start: int, end: int) -> bool:
     """Whether there are zeros where one of the first lists and chunks should begin."""
     offset = start
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MOST_JUDGED):
         file.seek(offset)
         head = file.read(8)
         if offset + 8 > end or len(head) < 8:

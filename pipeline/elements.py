@@ -9,6 +9,7 @@ Source: RFC 8794 (EBML), RFC 9559 (Matroska).
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 # The name of bytes that are no element.
 UNPARSED = ""
 _MOST_ELEMENTS = 2_000_000
+# How many are looked at to tell whether a file is whole: one header, one segment, some entries.
+_MOST_JUDGED = 1000
 _DEEPEST = 16
 
 _TOP = {0x1A45DFA3: "EBML", 0x18538067: "Segment"}
@@ -286,7 +289,9 @@ def stated_matroska_length(file: BinaryIO, actual: int) -> MatroskaLength:
     """
     segment: Element | None = None
     offset = 0
-    while segment is None or offset < actual:
+    for _ in range(_MOST_JUDGED):
+        if segment is not None and offset >= actual:
+            break
         element = _element_at(file, (), offset, actual)
         if element is None or (segment is not None and element.name not in _TOP.values()):
             break  # junk after the end, or no segment yet
@@ -297,6 +302,8 @@ def stated_matroska_length(file: BinaryIO, actual: int) -> MatroskaLength:
         offset = element.end
         if offset > actual:
             return MatroskaLength(offset, True)
+    else:
+        return MatroskaLength(None, False)
     if segment is None:
         return MatroskaLength(None, True)
     return MatroskaLength(offset, not _keeps_promises(file, segment, actual))
@@ -377,7 +384,7 @@ def _keeps_promises(file: BinaryIO, segment: Element, actual: int) -> bool:
         return True
     children = _Walk(file).level(("SeekHead",), seek_head.payload_offset, seek_head.end)
     wanted = b""
-    for child in children:
+    for child in itertools.islice(children, _MOST_JUDGED):
         if child.name == "SeekID":
             wanted = element_payload(file, child, 4)
         elif child.name == "SeekPosition" and child.payload_size <= 8:

@@ -141,6 +141,10 @@ class Parameters(BaseModel):
         Raises:
             InvalidParameters: naming the first wrong field, its value and what is allowed.
         """
+        for name in values:  # before pydantic, which does not say which name is no text
+            if name not in _ALLOWED:
+                known = ", ".join(_ALLOWED)
+                raise InvalidParameters(f"Unknown parameter {name!r}; known are {known}.", name)
         base = (defaults or cls()).model_dump()
         optional = cls.model_fields.keys() - {"audio_level"}
         given = {k: v for k, v in values.items() if v is not None or k not in optional}
@@ -157,9 +161,6 @@ def allowed_values(field: str) -> str:
 
 def _invalid(error: ValidationError, values: Mapping[str, Any]) -> InvalidParameters:
     field = str(error.errors()[0]["loc"][0])
-    if field not in _ALLOWED:
-        known = ", ".join(_ALLOWED)
-        return InvalidParameters(f"Unknown parameter {field!r}; known are {known}.", field)
     shown = repr(values.get(field))
     shown = shown if len(shown) <= 100 else shown[:97] + "..."
     return InvalidParameters(f"{field} is {shown}; allowed is {_ALLOWED[field]}.", field)

@@ -24,6 +24,7 @@ QUICK = {
     "rescan_s": 0.5,
     "workers": 1,
     "min_free_gb": 0.001,
+    "port": 0,
     "preset": "ultrafast",
 }
 
@@ -75,6 +76,13 @@ class ServiceHouse:
     def send(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+
+    @property
+    def url(self) -> str:
+        """Where requests are answered; waits until they are."""
+        url = wait_until(lambda: self.health().get("url"), "requests are answered")
+        assert isinstance(url, str)
+        return url
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask the service to end; return its exit code."""

@@ -20,6 +20,6 @@ def run(arguments: argparse.Namespace) -> None:
         queue.refresh(task.task_id)
         values = queue.view(task, queue.positions([task]))
     if arguments.json:
-        say_json({"task": values})
+        say_json(values)
     else:
         say([f"cancelled: {name_of(task)}"])

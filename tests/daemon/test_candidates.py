@@ -533,3 +533,73 @@ def test_the_effort_grows_with_the_files_and_not_faster(inbox: Inbox) -> None:
 
     seconds(100)
     assert seconds(1000) < 30 * seconds(100)
+
+
+# --- Looking that takes long ---
+
+
+class SlowLooks:
+    """Candidates that need so many seconds to look into a file."""
+
+    def __init__(self, root: Path, seconds: float) -> None:
+        self.root = root
+        self.clock = 0.0
+        self.looked_into: list[str] = []
+        self._seconds = seconds
+        self.candidates = Candidates("main", root, RULES, self._answer, lambda: self.clock)
+
+    def move_in(self, *paths: str) -> None:
+        for path in paths:
+            (self.root / path).write_text(path)
+            self.candidates.heard(path, Event.MOVED_IN, 0, 0)
+
+    def _answer(self, path: Path) -> bool:
+        self.clock += self._seconds
+        self.looked_into.append(path.name)
+        return False
+
+
+def test_files_are_looked_into_for_half_a_second_at_a_stretch(tmp_path: Path) -> None:
+    """Between two stretches something is taken."""
+    slow = SlowLooks(tmp_path, seconds=0.2)
+    slow.move_in(*(f"{number}.mp4" for number in range(10)))
+    slow.candidates.look(2, most=100)
+    assert len(slow.looked_into) == 3
+    assert slow.candidates.next_look() == 0
+    assert slow.candidates.take_ready(2) is not None
+
+
+def test_one_that_takes_longer_is_looked_into_all_the_same(tmp_path: Path) -> None:
+    slow = SlowLooks(tmp_path, seconds=5)
+    slow.move_in("a.mp4", "b.mp4")
+    slow.candidates.look(2, most=100)
+    slow.candidates.look(2, most=100)
+    assert len(slow.looked_into) == 2
+
+
+def test_a_file_of_many_names_is_looked_into_once(tmp_path: Path) -> None:
+    slow = SlowLooks(tmp_path, seconds=0)
+    slow.move_in("a.mp4")
+    for number in range(20):
+        os.link(tmp_path / "a.mp4", tmp_path / f"{number}.mp4")
+        slow.candidates.heard(f"{number}.mp4", Event.MOVED_IN, 0, 0)
+    slow.candidates.look(2, most=100)
+    assert len(slow.looked_into) == 1
+    (tmp_path / "a.mp4").write_text("another content")
+    slow.candidates.heard("a.mp4", Event.MOVED_IN, 2, 2)
+    slow.candidates.look(4, most=100)
+    assert len(slow.looked_into) == 2
+
+
+def test_only_so_many_answers_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates_module, "_MOST_ANSWERS", 3)
+    slow = SlowLooks(tmp_path, seconds=0)
+    slow.move_in("a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4")
+    slow.candidates.look(2, most=100)
+    for name in "ae":
+        os.link(tmp_path / f"{name}.mp4", tmp_path / f"{name}.mov")
+        slow.candidates.heard(f"{name}.mov", Event.MOVED_IN, 2, 2)
+    slow.candidates.look(4, most=100)
+    assert slow.looked_into[5:] == ["a.mov"]

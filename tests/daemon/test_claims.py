@@ -18,6 +18,7 @@ import pytest
 from spools import leftovers
 
 from daemon import claim_moves, claims
+from daemon.claim_file import Claim
 from daemon.claims import OWN_FOLDER, Claims, Found
 from daemon.spool import Spool
 from daemon.spool_errors import QueueFull
@@ -448,7 +449,7 @@ def test_a_link_in_the_place_of_our_own_folders_is_refused(
     outside = tmp_path / "outside"
     outside.mkdir()
     link = house.own.joinpath(*below)
-    link.parent.mkdir(exist_ok=True)
+    link.parent.mkdir(mode=0o750, exist_ok=True)
     link.symlink_to(outside)
     with pytest.raises(NotADirectoryError, match="is a link or no folder") as caught:
         house.claims.claim(house.drop())
@@ -464,15 +465,41 @@ def test_a_link_in_the_place_of_our_own_folders_is_refused(
 def test_a_claim_that_cannot_be_closed_is_accepted_all_the_same(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(path: Path) -> None:
-        raise OSError(errno.EIO, "I/O error")
+    real = os.unlink
+
+    def broken(path: Path, **given: Any) -> None:
+        if Path(path).suffix == ".json":
+            raise OSError(errno.EIO, "I/O error")
+        real(path, **given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(claims, "remove", broken)
+        patch.setattr(os, "unlink", broken)
         task = taken(house, house.drop())
+    assert house.under_way() == [f"{task.task_id}.json"]
     assert house.spool.pending().tasks == (task,)
     assert house.claims.recover() == []
     assert house.under_way() == []
+
+
+@pytest.mark.parametrize("below", ["", "claiming", "originals"])
+def test_a_folder_of_ours_that_a_stranger_made_is_refused(house: House, below: str) -> None:
+    """Who may write to the inbox may make one in advance, or move ours away and build another."""
+    (house.own / below).mkdir(parents=True)
+    house.own.chmod(0o777)
+    with pytest.raises(PermissionError, match="may be written to by others") as caught:
+        house.claims.claim(house.drop())
+    assert caught.value.filename == str(house.own)
+    assert house.visible() == ["clip.mp4"]
+    with pytest.raises(PermissionError, match="chmod go-w"):
+        house.claims.recover()
+    house.own.chmod(0o750)
+    assert taken(house, house.drop()).status is Status.PENDING
+
+
+def test_a_sidecar_that_nobody_foresaw_makes_a_task_that_has_failed(house: House) -> None:
+    task = taken(house, house.drop(sidecar="!!map [a, b]"))
+    assert (task.status, task.error_code) == (Status.FAILED, "invalid_sidecar")
+    assert "clip.mp4.yaml" in str(task.error_message)
 
 
 # --- Two at once ---
@@ -514,6 +541,7 @@ def half_done(
     found = house.drop(subfolder="alice", sidecar=sidecar)
     home = house.home(task_id)
     home.mkdir(parents=True)
+    house.own.chmod(0o750)  # whatever the tests' umask is
     (house.own / "claiming").mkdir(exist_ok=True)
     if video_moved:
         (house.inbox / "alice/clip.mp4").rename(home / "clip.mp4")
@@ -526,6 +554,32 @@ def half_done(
     }
     (house.own / "claiming" / f"{task_id}.json").write_text(json.dumps(values))
     return task_id
+
+
+def test_one_claim_that_cannot_be_finished_never_keeps_the_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = half_done(house), half_done(house)
+    real = claims.read_claim
+
+    def read(path: Path) -> Claim:
+        if path.stem == first:
+            raise KeyError("nobody foresaw this")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "read_claim", read)
+        assert [task.task_id for task in house.claims.recover()] == [second]
+    assert house.under_way() == [f"{first}.json"]
+    assert [task.task_id for task in house.claims.recover()] == [first]
+
+
+def test_what_is_no_claim_does_not_keep_the_others(house: House) -> None:
+    task_id = half_done(house)
+    (house.own / "claiming/.x.json.01234567.tmp").mkdir()
+    (house.own / "claiming/folder.json").mkdir()
+    (house.own / "claiming/folder.json/x").touch()
+    assert [task.task_id for task in house.claims.recover()] == [task_id]
 
 
 def test_where_there_is_nothing_nothing_is_recovered_or_made(house: House) -> None:

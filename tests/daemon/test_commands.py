@@ -290,7 +290,7 @@ def test_cancel_and_retry_change_the_task_and_its_status_file(
     assert task_id in shell("cancel", task_id)
     assert spool.get(task_id).status is Status.CANCELLED
     assert json.loads(file.read_text())["status"] == "cancelled"
-    assert shell.json("retry", task_id)["task"]["status"] == "pending"
+    assert shell.json("retry", task_id)["status"] == "pending"
     assert json.loads(file.read_text())["status"] == "pending"
 
 

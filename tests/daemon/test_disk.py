@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,10 +79,39 @@ def test_asking_does_not_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return statvfs(2**40)
 
     monkeypatch.setattr(os, "statvfs", looked)
-    assert watch.has_room  # the first to ask looks
+    assert not watch.has_room  # nobody knows yet
+    assert watch.problems == ()
+    watch.check()
     for _ in range(100):
         assert watch.has_room
     assert len(looks) == 1
+
+
+def test_a_folder_that_does_not_answer_is_a_problem_and_nobody_else_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, begun, gate = [0.0], threading.Event(), threading.Event()
+    watch = DiskWatch({"outbox": tmp_path}, min_free_gb=0, clock=lambda: now[0])
+    watch.check()
+    look = os.statvfs
+
+    def hanging(path: Path) -> os.statvfs_result:
+        begun.set()
+        gate.wait(20)
+        return look(path)
+
+    monkeypatch.setattr(os, "statvfs", hanging)
+    looking = threading.Thread(target=watch.check)
+    looking.start()
+    assert begun.wait(5)
+    assert watch.has_room  # as it was, for a while
+    now[0] += 21
+    assert not watch.has_room
+    (problem,) = watch.problems
+    assert f"{tmp_path} has not answered for 21 s" in problem
+    gate.set()
+    looking.join(5)
+    assert watch.has_room
 
 
 def test_a_disk_that_fills_up_is_told_once(

@@ -7,19 +7,28 @@ Spool, attempts and folders are real; the pool is a script that says what worker
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import json
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from spools import REASON, REPORT
+from spools import REASON, REPORT, record
 
+from daemon import attempts as attempts_module
+from daemon import record_store
 from daemon.attempts import AttemptRules, Attempts, InboxPlace
 from daemon.dispatcher import Dispatcher
 from daemon.jobs import Done, Ended, Event, Job, Lost, Progressed, Refused
+from daemon.logs import configure_logs, reset_logs
 from daemon.spool import Spool
+from daemon.spool_errors import TaskBusy
 from daemon.task import Failure, Progress, Status, Submission, Task
 from pipeline.parameters import Parameters
 from pipeline.settings import Settings
@@ -78,8 +87,14 @@ class House:
             max_bytes=1000,
             inboxes={"main": InboxPlace(folder / "inbox", Parameters(epsilon=0.1))},
         )
-        self.attempts = Attempts(self.spool, rules, self.changed.append)
         self.now = 1000.0
+        self.attempts = Attempts(
+            self.spool,
+            rules,
+            self.changed.append,
+            clock=lambda: self.now,
+            sleep=lambda seconds: time.sleep(0.002),
+        )
         self.dispatcher = Dispatcher(
             self.spool,
             self.pool,  # type: ignore[arg-type]
@@ -110,25 +125,74 @@ class House:
         )
 
     def settle(self) -> None:
-        """Turn until nothing is under way beside the main thread."""
-        deadline = time.monotonic() + 10
+        """Turn until nothing is under way beside the main thread, and all that is due is done."""
         quiet = 0
         while quiet < 3:
+            quiet = 0 if self.step(2.0) else quiet + 1  # everything is due
+
+    def step(self, seconds: float) -> bool:
+        """Let time pass, and what that leads to come to its end; was there anything?"""
+        deadline = time.monotonic() + 10
+        self.now += seconds
+        self.dispatcher.turn(0)
+        was_busy = self.is_busy
+        while self.is_busy or self.looks:
             assert time.monotonic() < deadline
-            self.now += 2.0  # everything is due
-            self.dispatcher.turn(0)
-            pending = self.dispatcher._beginning or self.dispatcher._ending or self.pool.events
-            quiet = 0 if pending else quiet + 1
             time.sleep(0.001)
+            self.dispatcher.turn(0)
+        return was_busy
+
+    @property
+    def is_busy(self) -> bool:
+        dispatcher = self.dispatcher
+        return bool(self.pool.events or dispatcher._under_way or dispatcher._readings)
+
+    @property
+    def looks(self) -> list[object]:
+        return [r.look for r in self.dispatcher._running.values() if r.look is not None]
 
     def get(self, task: Task) -> Task:
         return self.spool.get(task.task_id)
 
-    def finish(self, job: Job) -> None:
+    def until(self, claim: Callable[[], object], forward: float = 0.3) -> None:
+        """Turn, while time passes, until `claim` is true; no turn may take its time."""
+        deadline = time.monotonic() + 10
+        while not claim():
+            began = time.monotonic()
+            assert began < deadline
+            self.now += forward
+            self.dispatcher.turn(0)
+            assert time.monotonic() - began < 2.0
+            time.sleep(0.002)
+
+    def say_moved(self, job: Job) -> None:
+        self.pool.say(Progressed(job, Progress(job.token, 40.0, 10, 25)))
+
+    def say_done(self, job: Job, report: dict[str, object] = REPORT) -> None:
         staged = job.folder / "result.mp4"
         staged.write_bytes(b"protected")
-        self.pool.say(Done(job, staged, ".mp4", REPORT))
+        self.pool.say(Done(job, staged, ".mp4", report))
+
+    def finish(self, job: Job) -> None:
+        self.say_done(job)
         self.settle()
+
+    @property
+    def results(self) -> list[Path]:
+        return list((self.folder / "outbox").rglob("*_protected*"))
+
+    @contextmanager
+    def held(self, *tasks: Task) -> Iterator[None]:
+        """Hold tasks as a command does that was stopped."""
+        locks = [self.folder / "state/locks" / f"{task.task_id}.lock" for task in tasks]
+        descriptors = [os.open(lock, os.O_CREAT | os.O_RDWR) for lock in locks]
+        for descriptor in descriptors:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     @property
     def left_in_temp(self) -> list[str]:
@@ -139,7 +203,14 @@ class House:
 def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path)
     yield house
-    house.dispatcher.close()
+    house.dispatcher.close(10)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Path]:
+    configure_logs(tmp_path / "logs")
+    yield tmp_path / "logs"
+    reset_logs()
 
 
 def test_a_finished_job_is_published_and_its_folder_goes(house: House) -> None:
@@ -241,7 +312,7 @@ def test_a_cancelled_task_is_stopped_and_publishes_nothing(house: House) -> None
     assert house.pool.stopped == [job.token]
     assert house.left_in_temp == []
     assert house.get(task).status is Status.CANCELLED
-    assert not list((house.folder / "outbox").rglob("*_protected*"))
+    assert house.results == []
 
 
 def test_a_result_that_comes_after_the_cancel_is_dropped(house: House) -> None:
@@ -254,12 +325,17 @@ def test_a_result_that_comes_after_the_cancel_is_dropped(house: House) -> None:
     house.pool.say(Done(job, staged, ".mp4", REPORT))
     house.settle()
     assert house.get(task).status is Status.CANCELLED
-    assert not list((house.folder / "outbox").rglob("*_protected*"))
+    assert house.results == []
     assert house.left_in_temp == []
 
 
 def test_an_attempt_that_takes_too_long_fails(house: House) -> None:
     task = house.drop()
+    house.settle()
+    house.now += 3601
+    house.settle()
+    assert house.get(task).status is Status.PROCESSING  # it has waited for a free worker
+    house.say_moved(house.pool.jobs[0])
     house.settle()
     house.now += 3601
     house.settle()
@@ -284,7 +360,7 @@ def test_progress_is_told(house: House) -> None:
     house.settle()
     job = house.pool.jobs[0]
     house.changed.clear()
-    house.pool.say(Progressed(job, Progress(job.token, 40.0, 10, 25)))
+    house.say_moved(job)
     house.settle()
     assert house.get(task).progress == 40.0
     assert task.task_id in house.changed
@@ -329,23 +405,51 @@ def test_an_outbox_that_cannot_be_made_spends_the_attempts_and_fails(house: Hous
     assert "outbox" in str(failed.error_message)
 
 
-def test_a_task_whose_end_could_not_be_written_is_put_back_later(
+# --- What the state refuses ---
+
+
+def failing(act: Callable[..., object], times: int, number: int) -> Callable[..., object]:
+    """Return `act` as it is when the disk refuses it so often, as write(2) does: without a name."""
+    left = [times]
+
+    def acted(*words: object) -> object:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(number, os.strerror(number))
+        return act(*words)
+
+    return acted
+
+
+def test_an_end_that_the_disk_refuses_is_written_as_soon_as_it_can_be(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*words: object) -> Task:
-        raise OSError(28, "No space left on device")
-
     task = house.drop()
     house.settle()
-    monkeypatch.setattr(house.spool, "fail", full)
-    house.pool.say(Refused(house.pool.jobs[0], REASON, False, None))
+    with monkeypatch.context() as full:
+        full.setattr(house.spool, "fail", failing(house.spool.fail, 10**9, errno.ENOSPC))
+        house.pool.say(Refused(house.pool.jobs[0], REASON, False, None))
+        for _ in range(30):
+            house.now += 3
+            house.dispatcher.turn(0)
+        assert house.get(task).status is Status.PROCESSING
     house.settle()
-    assert house.get(task).status is Status.PROCESSING  # it says so, but nobody is at it
-    house.may_begin = False
-    for _ in range(3):
-        house.now += 11
-        house.settle()
-    assert (house.get(task).status, house.get(task).interruptions) == (Status.PENDING, 1)
+    ended = house.get(task)
+    assert (ended.status, ended.error_message) == (Status.FAILED, REASON.message)
+    assert ended.interruptions == 0
+
+
+def test_a_result_is_not_thrown_away_because_the_disk_of_the_state_is_full(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = house.drop()
+    house.settle()
+    monkeypatch.setattr(record_store, "rewrite", failing(record_store.rewrite, 5, errno.ENOSPC))
+    house.finish(house.pool.jobs[0])
+    done = house.get(task)
+    assert (done.status, done.attempts) == (Status.COMPLETED, 1)
+    assert len(house.results) == 1
+    assert house.left_in_temp == []
 
 
 def test_a_result_that_is_there_is_never_made_twice(
@@ -354,19 +458,303 @@ def test_a_result_that_is_there_is_never_made_twice(
     """The disk refuses between the publishing and the record's last rename."""
     task = house.drop()
     house.settle()
+    refused = failing(house.spool._published, 3, errno.EIO)
 
-    def refused(*words: object) -> Task:
-        raise OSError(5, "Input/output error")
+    def taken_away_at_once(*words: object) -> object:
+        for result in house.results:
+            result.unlink()
+        return refused(*words)
 
-    monkeypatch.setattr(house.spool, "_published", refused)
+    monkeypatch.setattr(house.spool, "_published", taken_away_at_once)
     house.finish(house.pool.jobs[0])
-    monkeypatch.undo()
+    done = house.get(task)
+    assert (done.status, done.attempts) == (Status.COMPLETED, 1)
+    assert house.results == []
+
+
+def test_a_task_in_processing_that_nobody_works_on_is_put_back(house: House) -> None:
+    house.may_begin = False
+    task = house.drop()
+    house.settle()
+    house.spool.claim(task.task_id)
     for _ in range(3):
         house.now += 11
         house.settle()
-    done = house.get(task)
-    assert done.status is Status.COMPLETED
-    assert len(list((house.folder / "outbox").rglob("*_protected*"))) == 1
+    assert (house.get(task).status, house.get(task).interruptions) == (Status.PENDING, 1)
+
+
+def test_a_claim_that_is_refused_at_its_last_step_costs_an_attempt_and_says_so(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = house.spool.claim
+
+    def refused(task_id: str) -> Task:
+        claim(task_id)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(house.spool, "claim", refused)
+    task = house.drop()
+    house.until(lambda: house.get(task).status is Status.FAILED, forward=5)
+    failed = house.get(task)
+    assert (failed.error_code, failed.attempts) == ("internal_error", 2)
+    assert "the state refused" in str(failed.error_message)
+
+
+def test_when_the_state_refuses_every_claim_few_are_tried(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def refused(task_id: str) -> Task:
+        tried.append(task_id)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(house.spool, "claim", refused)
+        tasks = [house.drop(f"{n}.mov") for n in range(20)]
+        for _ in range(20):
+            house.step(0.5)
+    assert len(set(tried)) == len(tried) <= 12  # none twice within its rest
+    house.until(lambda: len(house.pool.jobs) == 2)
+    assert all(house.get(task).attempts <= 1 for task in tasks)
+
+
+@pytest.mark.parametrize(
+    ("act", "place"), [("publish", "outbox/alice"), ("make_folder", "temp")], ids=str
+)
+def test_the_disk_that_is_full_is_the_one_that_is_named(
+    house: House, monkeypatch: pytest.MonkeyPatch, act: str, place: str
+) -> None:
+    monkeypatch.setattr(attempts_module, act, failing(print, 1, errno.ENOSPC))
+    task = house.drop()
+    house.settle()
+    for job in list(house.pool.jobs):
+        house.finish(job)
+    failed = house.get(task)
+    assert (failed.status, failed.error_code) == (Status.FAILED, "disk_full")
+    assert f"for {house.folder / place}; make room" in str(failed.error_message)
+
+
+# --- What nobody foresaw ---
+
+
+@pytest.mark.parametrize(
+    "report",
+    [{"psnr_db": float("nan")}, {"removed": ["x" * 1000] * 1100}],
+    ids=["not a number", "too long for a record"],
+)
+def test_a_report_that_no_record_can_hold_fails_the_task_once(
+    house: House, logs: Path, report: dict[str, object]
+) -> None:
+    task = house.drop()
+    house.settle()
+    house.say_done(house.pool.jobs[0], report)
+    for _ in range(5):
+        house.now += 11
+        house.settle()
+    failed = house.get(task)
+    assert (failed.status, failed.error_code, failed.attempts) == (
+        Status.FAILED,
+        "internal_error",
+        1,
+    )
+    assert house.results == []
+    assert house.left_in_temp == []
+    (line,) = errors_of(task, logs)
+    assert "Traceback" in line["details"]
+
+
+def test_what_nobody_foresaw_before_the_work_fails_the_task_once(
+    house: House, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unforeseen(task: Task) -> Path:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(attempts_module, "make_results_folder", unforeseen)
+    task = house.drop()
+    house.settle()
+    failed = house.get(task)
+    assert (failed.status, failed.error_code) == (Status.FAILED, "internal_error")
+    (line,) = errors_of(task, logs)
+    assert "ZeroDivisionError" in line["details"]
+
+
+def test_the_details_of_an_attempt_that_is_tried_again_are_logged(house: House, logs: Path) -> None:
+    house.drop()
+    house.settle()
+    house.pool.say(Refused(house.pool.jobs[0], REASON, True, "Traceback of the worker"))
+    house.settle()
+    assert "Traceback of the worker" in (logs / "queue.log").read_text()
+
+
+def errors_of(task: Task, logs: Path) -> list[dict[str, str]]:
+    lines = [
+        json.loads(line) for log in logs.glob("*.log") for line in log.read_text().splitlines()
+    ]
+    return [
+        line for line in lines if line["level"] == "ERROR" and line.get("task_id") == task.task_id
+    ]
+
+
+# --- Tasks that keep nobody else from their turn ---
+
+
+def test_tasks_that_somebody_holds_do_not_keep_the_next_one_waiting(tmp_path: Path) -> None:
+    house = House(tmp_path, workers=4)
+    held = [house.drop(f"{n}.mov", f"u{n}") for n in range(4)]
+    with house.held(*held):
+        house.until(lambda: len(house.dispatcher._beginnings) == 4)
+        good = house.drop("good.mov", "z")
+        house.until(lambda: house.get(good).status is Status.PROCESSING)
+        end = house.now + 5
+        house.until(lambda: house.now > end)
+        begun = [beginning.task_id for beginning in house.dispatcher._beginnings]
+        assert sorted(begun) == [task.task_id for task in held]  # none twice
+    house.until(lambda: len(house.pool.jobs) == 5)  # and are done when they can be had
+    house.dispatcher.close(10)
+
+
+def test_a_damaged_record_that_somebody_holds_stops_no_turn(house: House) -> None:
+    bad = house.drop("bad.mov")
+    record(house.folder / "state", bad.task_id).write_text("{")
+    with house.held(bad):
+        house.until(lambda: house.dispatcher._readings)
+        good = house.drop("good.mov")
+        house.until(lambda: house.get(good).status is Status.PROCESSING)
+        assert house.dispatcher._readings  # it is still at it
+        assert bad.task_id in house.dispatcher.queue
+
+
+def test_a_record_that_the_disk_cannot_read_stops_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = house.drop("bad.mov"), house.drop("good.mov")
+    read = record_store.read_record
+
+    def refused(path: Path, task_id: str, status: Status) -> Task:
+        if task_id == bad.task_id:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path, task_id, status)
+
+    with monkeypatch.context() as sick:
+        sick.setattr(record_store, "read_record", refused)
+        house.settle()
+        assert [job.task_id for job in house.pool.jobs] == [good.task_id]
+        assert house.dispatcher.queue == (bad.task_id,)
+    house.until(lambda: len(house.pool.jobs) == 2)
+
+
+def test_an_outbox_that_hangs_keeps_only_its_own_inbox_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, workers=6)
+    gate = threading.Event()
+    make = attempts_module.make_results_folder
+
+    def made(task: Task) -> Path:
+        if task.inbox == "main":
+            gate.wait(20)
+        return make(task)
+
+    monkeypatch.setattr(attempts_module, "make_results_folder", made)
+    for number in range(40):
+        house.drop(f"{number}.mov", f"u{number}")
+    end = house.now + 30
+    house.until(lambda: house.now > end)
+    assert 16 <= len(house.dispatcher._beginnings) < 16 + 6
+    good = house.drop("good.mov", inbox="studio")
+    house.until(lambda: house.get(good).status is Status.PROCESSING)
+    gate.set()
+    house.settle()
+    house.dispatcher.close(10)
+
+
+def test_a_running_task_that_cannot_be_looked_at_runs_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(task_id: str, token: str) -> bool:
+        raise TaskBusy(task_id)
+
+    task = house.drop()
+    house.settle()
+    with monkeypatch.context() as held:
+        held.setattr(house.spool, "may_publish", busy)
+        house.settle()
+        assert house.pool.stopped == []
+    house.spool.cancel(task.task_id)
+    house.settle()
+    assert len(house.pool.stopped) == 1
+
+
+def test_an_end_is_not_lost_when_there_is_no_thread_for_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    task = house.drop()
+    house.settle()
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", none_left)
+        house.say_done(house.pool.jobs[0])
+        for _ in range(5):
+            house.now += 2
+            house.dispatcher.turn(0)
+    house.settle()
+    assert (house.get(task).status, house.get(task).attempts) == (Status.COMPLETED, 1)
+
+
+def test_no_progress_is_written_of_a_task_that_was_cancelled(house: House) -> None:
+    task = house.drop()
+    house.settle()
+    (job,) = house.pool.jobs
+    house.spool.cancel(task.task_id)
+    house.say_moved(job)
+    house.settle()
+    assert os.listdir(house.folder / "state/progress") == []
+
+
+# --- The end of the service ---
+
+
+def test_the_end_does_not_wait_for_a_task_that_somebody_holds(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*words: object) -> Task:
+        raise TaskBusy(task.task_id)
+
+    task = house.drop()
+    house.settle()
+    house.may_begin = False
+    monkeypatch.setattr(house.spool, "requeue", busy)
+    house.attempts.is_stopping = True
+    house.dispatcher.put_back_all()
+    house.until(lambda: house.dispatcher.is_idle)
+    assert house.dispatcher._under_way == []
+    monkeypatch.undo()
+    end = house.now + 40
+    house.until(lambda: house.now > end, forward=2)
+    assert house.get(task).status is Status.PROCESSING  # the next start finds it
+    assert house.spool.recover(lambda task: False).tasks[0].status is Status.PENDING
+
+
+def test_the_end_does_not_wait_for_an_outbox_that_hangs(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(attempts_module, "publish", lambda *words: gate.wait(20))
+    house.drop()
+    house.settle()
+    house.say_done(house.pool.jobs[0])
+    end = house.now + 60
+    house.until(lambda: house.now > end)
+    assert not house.dispatcher.is_idle  # as long as nobody wants the end, it has its time
+    house.attempts.is_stopping = True
+    house.until(lambda: house.dispatcher.is_idle)
+    began = time.monotonic()
+    house.dispatcher.close(0.1)
+    assert time.monotonic() - began < 1
+    gate.set()
 
 
 # --- A sidecar at a retry ---

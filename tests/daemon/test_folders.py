@@ -76,3 +76,10 @@ def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets/r18.pth").write_bytes(b"x")
     assert found(tmp_path, text) == ""
+
+
+def test_a_secret_that_no_receiver_could_use_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("webhook: {secret: 'not base64 at all!'}")
+    (problem,) = problems(load_config(path))
+    assert "webhook.secret" in problem

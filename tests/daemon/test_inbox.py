@@ -439,7 +439,7 @@ def test_without_events_files_are_found_by_scans(
     monkeypatch.setattr(inbox_module, "Watch", unwatchable)
     house.start_and_look(rescan_s=3600)
     assert (house.health.watching, house.health.reason) == ("polling", "the table is full")
-    assert house.health.is_available
+    assert (house.health.is_available, house.health.is_well) == (True, False)
     (house.root / "a.mp4").touch()
     house.wait_for("a.mp4")
     assert len(told(caplog, "inbox is polled")) == 1
@@ -459,10 +459,19 @@ def test_events_are_tried_again_and_come_back(
     assert len(told(caplog, "inbox is polled")) == 2  # and that it is over
 
 
+def test_a_quiet_inbox_is_not_taken_for_a_hung_one(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "_HUNG_AFTER_S", 0.1)
+    house.start_and_look(rescan_s=3600)
+    time.sleep(0.5)
+    assert house.health.is_available
+
+
 def test_a_share_is_polled(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module.mounts, "is_remote", lambda file_system: True)
     house.start_and_look()
-    assert house.health.watching == "polling"
+    assert (house.health.watching, house.health.is_well) == ("polling", True)
     (house.root / "a.mp4").touch()
     house.wait_for("a.mp4")
 

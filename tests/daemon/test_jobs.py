@@ -16,7 +16,8 @@ JOB = Job(
     token="t",
     original=Path("/inbox/ol\udce9.mp4"),
     folder=Path("/temp/0190.t"),
-    outbox_folder=Path("/outbox"),
+    outbox=Path("/outbox"),
+    subfolder="alice",
     parameters=Parameters(epsilon=0.2, audio_level=AudioLevel.STRONG),
     settings=Settings(weights=MappingProxyType({"a": Path("/a.pt")}), limits=Limits(max_fps=60)),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from spools import REASON, REPORT, Clock
 
 from daemon import outbox
+from daemon.held_folder import held_new_folder
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
 from daemon.task import Status, Submission, Task
@@ -149,9 +151,82 @@ def test_no_link_leads_out_of_the_outbox(spool: Spool, box: Path, tmp_path: Path
     box.mkdir()
     (box / "alice").symlink_to(elsewhere)
     task = submitted(spool, box)
-    with pytest.raises(OSError, match="a link is not followed"):
+    with pytest.raises(OSError, match="is a link or no folder"):
         StatusFiles(spool, "ru").refresh(task.task_id)
     assert os.listdir(elsewhere) == []
+
+
+@pytest.fixture
+def swapped(spool: Spool, box: Path, tmp_path: Path) -> Path:
+    """A folder that has taken the place of `alice` in the outbox, by a link."""
+    outbox.make_results_folder(submitted(spool, box))
+    (box / "alice").rename(box / "old")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (box / "alice").symlink_to(elsewhere)
+    return elsewhere
+
+
+def test_no_result_is_published_through_a_link(
+    spool: Spool, box: Path, tmp_path: Path, swapped: Path
+) -> None:
+    """Strangers have put it there while the video was worked on."""
+    task = submitted(spool, box)
+    (tmp_path / "staged").write_bytes(b"new")
+    with pytest.raises(NotADirectoryError, match="is a link or no folder") as caught:
+        outbox.publish(task, tmp_path / "staged", "alice/result.mp4")
+    assert caught.value.filename == str(box / "alice")
+    assert os.listdir(swapped) == []
+    assert (tmp_path / "staged").exists()
+
+
+def test_neither_results_nor_status_files_are_looked_for_through_a_link(
+    spool: Spool, box: Path, swapped: Path
+) -> None:
+    task = submitted(spool, box)
+    name = outbox.result_name(task, ".mp4")
+    claimed = spool.claim(task.task_id)
+    done = spool.complete(task.task_id, claimed.token or "", name, REPORT, lambda: None)
+    for path in (outbox.result_path(done), outbox.status_path(done)):
+        assert path is not None
+        path.write_bytes(b"precious")
+    assert not outbox.has_result(done)
+    with pytest.raises(NotADirectoryError):
+        outbox.remove_status(done)
+    assert len(os.listdir(swapped)) == 2
+    (box / "alice").unlink()
+    swapped.rename(box / "alice")
+    assert outbox.has_result(done)
+    assert outbox.remove_status(done) == len(b"precious")
+    assert outbox.remove_status(done) == 0
+
+
+def test_a_link_is_no_result(spool: Spool, box: Path, tmp_path: Path) -> None:
+    task = submitted(spool, box)
+    name = outbox.result_name(task, ".mp4")
+    claimed = spool.claim(task.task_id)
+    done = spool.complete(task.task_id, claimed.token or "", name, REPORT, lambda: None)
+    outbox.make_results_folder(done)
+    assert not outbox.has_result(done)
+    (tmp_path / "elsewhere").write_bytes(b"x")
+    (box / name).symlink_to(tmp_path / "elsewhere")
+    assert not outbox.has_result(done)
+
+
+def test_a_result_that_was_copied_beside_its_place_is_published(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box)
+    staged = outbox.make_results_folder(task) / ".x.part"
+    staged.write_bytes(b"new")
+    outbox.publish(task, staged, "alice/result.mp4")
+    assert os.listdir(box / "alice") == ["result.mp4"]
+
+
+def test_an_error_of_publishing_names_the_real_path(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box)
+    outbox.make_results_folder(task)
+    with pytest.raises(FileNotFoundError) as caught:
+        outbox.publish(task, box / "none", "alice/result.mp4")
+    assert caught.value.filename2 == str(box / "alice/result.mp4")
 
 
 def test_a_result_never_replaces_anything(spool: Spool, box: Path, tmp_path: Path) -> None:
@@ -194,3 +269,32 @@ def test_only_our_left_overs_are_swept(spool: Spool, box: Path) -> None:
         os.utime(path, (0, 0))
     outbox.sweep(box, lambda task_id, token: task_id == running.task_id, fresh.stat().st_mtime)
     assert set(folder.iterdir()) == {parts[running.task_id], fresh, *others}
+
+
+def test_nothing_is_swept_through_a_link(spool: Spool, box: Path, swapped: Path) -> None:
+    task = submitted(spool, box)
+    left = swapped / outbox.staging_name(task.task_id, "a" * 32)
+    left.touch()
+    outbox.sweep(box, lambda task_id, token: False, 0)
+    assert left.exists()
+
+
+def test_folders_are_swept_as_deep_as_people_go(
+    spool: Spool, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    name = outbox.staging_name(submitted(spool, box).task_id, "a" * 32)
+    box.mkdir()
+    (box / Path(*["d"] * 50)).mkdir(parents=True)
+    (box / Path(*["d"] * 50) / name).touch()
+    names = ["d"] * 1100  # more than there may be calls within calls, or files that are open
+    with held_new_folder(box, *names) as folder:
+        (folder / name).touch()
+        outbox.sweep(box, lambda task_id, token: False, 0)
+        assert os.listdir(folder) == [name]
+    assert os.listdir(box / Path(*["d"] * 50)) == ["d"]
+    subprocess.run(["rm", "-r", box], check=True)  # which pytest could not
+
+
+def test_an_outbox_that_is_away_has_nothing_to_sweep(box: Path) -> None:
+    outbox.sweep(box, lambda task_id, token: False, 0)

@@ -284,10 +284,10 @@ def test_a_share_that_is_away_is_no_trouble_for_others(house: House) -> None:
 
 def test_a_record_goes_with_all_but_a_dropped_original(house: House) -> None:
     dropped, upload, failed = house.completed(), house.completed(None), house.failed(None)
-    only_records = replace(NEVER, records_days=90)
-    assert house.after(only_records, 89) == ()
+    rules = replace(NEVER, results_days=90, failed_days=90, records_days=90)
+    assert house.after(rules, 89) == ()
     assert len(records(house.state)) == 3
-    cleaned = house.retention(only_records)
+    cleaned = house.retention(rules)
     house.clock.forward(days=1)
     result = cleaned.run(house.clock.now)
     assert result.deleted_tasks == 3
@@ -295,6 +295,19 @@ def test_a_record_goes_with_all_but_a_dropped_original(house: House) -> None:
     assert records(house.state) == {}
     assert list(house.outbox.rglob("*.*")) == []
     assert [has_original(task) for task in (dropped, upload, failed)] == [True, False, False]
+
+
+@pytest.mark.parametrize("kept", ["results_days", "failed_days"])
+def test_a_record_stays_as_long_as_a_file_that_is_to_be_kept(house: House, kept: str) -> None:
+    done, failed = house.completed(None), house.failed(None)
+    rules = Rules(results_days=7, failed_days=7, originals_days=None, records_days=90)
+    house.after(replace(rules, **{kept: None}), 1000)
+    stays, goes = (done, failed) if kept == "results_days" else (failed, done)
+    assert list(records(house.state)) == [stays.task_id]
+    assert has_original(stays)
+    assert not has_original(goes)
+    assert house.has_result(done) == (kept == "results_days")
+    assert status_path(stays).exists()
 
 
 def test_cleanup_removes_what_ended_so_long_ago(house: House) -> None:

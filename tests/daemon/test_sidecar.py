@@ -120,6 +120,7 @@ def test_a_value_is_what_stands_there_as_in_a_form(
         ("epsilon: 0x" + "f" * 60_000, ["epsilon is '0xfff"]),
         ("epsilon: " + "1:" * 30_000 + "1.0", ["epsilon is '1:1:"]),
         ("? " + "k" * 60_000 + "\n: 1", ["Unknown parameter 'kkk"]),
+        ('? ">\\ud800!!seq - "', ["Unknown parameter '>\\ud800!!seq - '"]),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed_and_what_to_do(
@@ -164,6 +165,9 @@ def test_a_wrong_value_is_named_with_what_is_allowed_and_what_to_do(
         (b"? " * 30_000, "deeply"),
         (b"#" + b"x" * MAX_BYTES, "larger than 65536 bytes"),
         (b"--- {}\n--- {}\n", "line 2"),
+        (b"!!map [a, b]", "not YAML"),
+        (b"a: !!map [x]", "not YAML"),
+        (b'notes: "\\UFFFFFFFF"', "not YAML"),
     ],
 )
 def test_what_is_no_sidecar_is_refused_with_its_reason(

@@ -18,6 +18,7 @@ from daemon.staging import (
     is_caused_by,
     needs_copy,
     part_of,
+    remove_part,
     told_as_disk_full,
 )
 from pipeline.errors import Cancelled, OutputFailed
@@ -36,7 +37,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def job(tmp_path: Path, outbox_folder: Path) -> Job:
+def job(tmp_path: Path, outbox: Path, subfolder: str = "") -> Job:
     folder = tmp_path / "id.token"
     folder.mkdir()
     return Job(
@@ -44,7 +45,8 @@ def job(tmp_path: Path, outbox_folder: Path) -> Job:
         token="token",
         original=tmp_path / "holiday.mov",
         folder=folder,
-        outbox_folder=outbox_folder,
+        outbox=outbox,
+        subfolder=subfolder,
         parameters=Parameters(),
         settings=Settings(),
     )
@@ -93,6 +95,30 @@ def test_an_outbox_that_cannot_be_written_is_told_before_the_work(tmp_path: Path
     with pytest.raises(OutputFailed, match=r"holiday\.mov.*gone.*No such file") as raised:
         needs_copy(job(tmp_path, tmp_path / "gone"))
     assert raised.value.retryable
+
+
+def test_nothing_is_written_through_a_link_in_the_outbox(tmp_path: Path, elsewhere: Path) -> None:
+    """Strangers may put one there while the video is worked on."""
+    (tmp_path / "precious").mkdir()
+    (elsewhere / "alice").symlink_to(tmp_path / "precious")
+    work = job(tmp_path, elsewhere, "alice")
+    with pytest.raises(OutputFailed, match="is a link or no folder"):
+        needs_copy(work)
+    with pytest.raises(OutputFailed, match="is a link or no folder"):
+        copy_beside_place(work, made(work), ignore, lambda: False)
+    assert os.listdir(tmp_path / "precious") == []
+    (tmp_path / "precious" / part_of(work).name).touch()
+    with pytest.raises(NotADirectoryError):
+        remove_part(work)
+    assert os.listdir(tmp_path / "precious") == [part_of(work).name]
+
+
+def test_what_lies_under_the_hidden_name_is_removed(tmp_path: Path, elsewhere: Path) -> None:
+    work = job(tmp_path, elsewhere)
+    part_of(work).touch()
+    remove_part(work)
+    remove_part(work)
+    assert os.listdir(elsewhere) == []
 
 
 def test_a_copy_has_every_byte_and_the_hidden_name(tmp_path: Path, elsewhere: Path) -> None:

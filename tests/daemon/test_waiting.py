@@ -52,7 +52,21 @@ def test_records_are_asked_for_oldest_first_and_a_few_at_a_time(tasks: list[Task
     ids = [task.task_id for task in tasks]
     waiting.listed(reversed(ids))
     waiting.add(tasks[0])
-    assert waiting.unread(2) == ids[1:3]
+    assert waiting.unread(2, now=0.0) == ids[1:3]
+
+
+def test_what_rests_is_not_asked_for_until_its_time(tasks: list[Task]) -> None:
+    waiting = Waiting()
+    ids = [task.task_id for task in tasks]
+    waiting.rest(ids[0], until=30.0)  # before it is listed
+    waiting.listed(ids[:3])
+    waiting.rest(ids[1], until=10.0)
+    assert waiting.unread(9, now=9.0) == ids[2:3]
+    assert waiting.unread(9, now=10.0) == ids[1:3]
+    assert waiting.ids == ids[:3]
+    waiting.listed(ids[1:3])
+    waiting.listed(ids[:3])  # come again, it is as new
+    assert waiting.unread(9, now=10.0) == ids[:3]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ar"), st.integers(0, 5)), max_size=40))

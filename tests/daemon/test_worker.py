@@ -47,7 +47,8 @@ def make_job(tmp_path: Path, clip: Path) -> Callable[..., Job]:
         given: dict[str, Any] = {
             "original": clip,
             "folder": folder,
-            "outbox_folder": outbox,
+            "outbox": outbox,
+            "subfolder": "",
             "parameters": Parameters(),
             "settings": Settings(threads=1),
         }
@@ -100,7 +101,7 @@ class TestAJob:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
             if os.stat(name).st_dev == tmp_path.stat().st_dev:
                 pytest.skip("/dev/shm is no file system of its own")
-            job = make_job(outbox_folder=Path(name))
+            job = make_job(outbox=Path(name))
             end = do(job)
             assert isinstance(end, Finished)
             assert end.staged == Path(name, ".id.t1.part")
@@ -112,6 +113,39 @@ class TestAJob:
         assert isinstance(end, Finished)
         assert end.suffix == ".mp4"
         assert end.report["mode"] == "strip"
+
+    def test_of_a_link_that_somebody_put_there_is_refused(
+        self, make_job: Callable[..., Job], tmp_path: Path, clip: Path
+    ) -> None:
+        """Else whoever may write to the inbox could have any file read."""
+        home = tmp_path / "inbox/.media-cleaner/originals/day/id"
+        home.parent.mkdir(parents=True)
+        home.symlink_to(clip.parent)
+        link = tmp_path / "link.mp4"
+        link.symlink_to(clip)
+        for original, words in ((home / clip.name, "link or no folder"), (link, "link or no file")):
+            end = do(make_job(original.stem, original=original))
+            assert isinstance(end, Failed)
+            assert end.failure.code == "unreadable_media"
+            assert original.name in end.failure.message
+            assert words in end.failure.message
+            assert not end.is_retryable
+
+    def test_that_is_moved_away_meanwhile_is_finished(
+        self, make_job: Callable[..., Job], tmp_path: Path, clip: Path
+    ) -> None:
+        home = tmp_path / "inbox/.media-cleaner/originals/day/id"
+        home.mkdir(parents=True)
+        home.parents[2].chmod(0o750)
+        os.link(clip, home / clip.name)
+        own = home.parents[2]
+
+        def show(progress: Progress) -> None:
+            if own.exists():
+                own.rename(own.with_name("moved"))
+
+        end = perform(make_job(original=home / clip.name), show, lambda: False)
+        assert isinstance(end, Finished)
 
     def test_of_a_file_that_is_no_video_is_refused(
         self, make_job: Callable[..., Job], tmp_path: Path
@@ -144,7 +178,7 @@ class TestAJob:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
             if os.stat(name).st_dev == tmp_path.stat().st_dev:
                 pytest.skip("/dev/shm is no file system of its own")
-            job = make_job(outbox_folder=Path(name))
+            job = make_job(outbox=Path(name))
             assert do(job, lambda: bool(os.listdir(name))) == Stopped("t1")
             assert files(job) == []
 
@@ -172,7 +206,7 @@ class TestAJob:
     def test_whose_outbox_is_gone_fails_before_the_work(
         self, make_job: Callable[..., Job], tmp_path: Path
     ) -> None:
-        job = make_job(outbox_folder=tmp_path / "gone")
+        job = make_job(outbox=tmp_path / "gone")
         end = do(job)
         assert isinstance(end, Failed)
         assert end.failure.code == "output_failed"
@@ -363,7 +397,7 @@ class TestTheProcess:
         assert child.recv() == Ready()
         child.send(make_job())
         assert isinstance(child.recv(), Moved)
-        child.hang_up()
+        child.connection.close()
         begun = time.monotonic()
         assert child.wait(5)
         assert time.monotonic() - begun < 1

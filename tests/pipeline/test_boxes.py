@@ -308,3 +308,39 @@ def test_masters_nested_without_end_are_walked_to_a_bound() -> None:
 
 def _master(payload: bytes) -> bytes:
     return b"\x67\xc8\x01" + len(payload).to_bytes(7) + payload
+
+
+_IN_PIECES = {
+    "mp4": _box(b"ftyp", b"isom\0\0\0\0") + _box(b"free") * 200_000,
+    "RIFF after RIFF": b"RIFF\x04\0\0\0AVI " * 5000 + b"RIFF\xff\0\0\0AVI ",
+    "RIFF": b"RIFF" + (4 + 8 * 5000).to_bytes(4, "little") + b"AVI " + b"JUNK\0\0\0\0" * 5000,
+    "elements": b"\x1a\x45\xdf\xa3\x80" + b"\xec\x80" * 5000,
+    "segments": b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\x80" * 5000,
+}
+
+
+@pytest.mark.parametrize("name", _IN_PIECES)
+def test_a_file_in_absurdly_many_pieces_is_given_up_and_not_called_truncated(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who makes one cannot have the watcher of a folder busy with it."""
+    reads = 0
+    real = Path.open
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            nonlocal reads
+            reads += 1
+            return super().read(size)
+
+    path = _written(tmp_path, _IN_PIECES[name])
+    monkeypatch.setattr(Path, "open", lambda path, mode: Counted(real(path, mode).read()))
+    assert not completeness(path).is_truncated
+    assert reads < (150_000 if name == "mp4" else 2000)
+
+
+def test_a_file_of_twelve_hours_in_fragments_of_a_second_is_judged(tmp_path: Path) -> None:
+    data = _box(b"ftyp", b"isom\0\0\0\0") + _box(b"moov")
+    data += (_box(b"moof") + _box(b"mdat", b"x")) * (12 * 3600)
+    assert not _is_truncated(tmp_path, data)
+    assert _is_truncated(tmp_path, data[:-1])

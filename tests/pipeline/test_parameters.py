@@ -106,3 +106,8 @@ def test_forms_and_sidecars_give_the_same(epsilon: float, strength: float, every
 def test_an_unknown_name_is_refused_also_without_a_value() -> None:
     with pytest.raises(InvalidParameters, match="epsilo"):
         Parameters.parse({"epsilo": None})
+
+
+def test_an_unknown_name_that_is_no_text_is_refused_too() -> None:
+    with pytest.raises(InvalidParameters, match=r"Unknown parameter '\\ud800'"):
+        Parameters.parse({"\ud800": "x"})

@@ -1,0 +1,613 @@
+"""
+That the service's parts are joined as they must be: each of these would work alone.
+
+Folders, inboxes and the spool are real; workers, the look into files and requests are scripts,
+so no process is started. `test_service.py` has the real ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+import yaml
+from services import wait_until
+from spools import REASON, REPORT
+
+from daemon import attempts
+from daemon import health as health_module
+from daemon import service as service_module
+from daemon.config import load_config
+from daemon.health import Health, InboxHealth, ServiceStatus, Workers
+from daemon.jobs import Bounds, Done, Ended, Event, Job, Lost, Progressed
+from daemon.logs import reset_logs
+from daemon.service import Overrides, Service
+from daemon.spool import Spool
+from daemon.spool_errors import TaskBusy
+from daemon.task import Progress, Status, Submission, Task
+
+QUICK = {
+    "settle_s": 0.2,
+    "sidecar_grace_s": 0.05,
+    "rescan_s": 0.2,
+    "workers": 2,
+    "min_free_gb": 1,
+}
+TWO_INBOXES = [
+    {"name": "main", "inbox": "inbox"},
+    {"name": "studio", "inbox": "in2", "outbox": "out2"},
+]
+SECOND_HOURS = 1 / 3600
+
+
+_NOW = datetime.now().astimezone()
+STOPPED = Health(1, _NOW, _NOW, ServiceStatus.STOPPED, Workers(0, 0, 0))
+
+
+class ScriptedPool:
+    """Takes jobs, and says of them what the test wants."""
+
+    def __init__(self, size: int, bounds: Bounds, *, stall_s: float) -> None:
+        self.size, self.bounds, self.stall_s = size, bounds, stall_s
+        self.trouble: str | None = None
+        self.jobs: list[Job] = []
+        self.stopped: list[str] = []
+        self._events: list[Event] = []
+        self._wake = threading.Event()
+
+    @property
+    def idle(self) -> int:
+        return max(self.size - len(self.jobs), 0)
+
+    @property
+    def ready(self) -> int:
+        return self.size
+
+    @property
+    def busy(self) -> int:
+        return len(self.jobs)
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def close(self) -> None:
+        """Nor to end."""
+
+    def begin(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def stop(self, token: str) -> None:
+        self.stopped.append(token)
+        for job in [job for job in self.jobs if job.token == token]:
+            self.say(Ended(job))
+
+    def say(self, event: Event) -> None:
+        if not isinstance(event, Progressed):
+            self.jobs.remove(event.job)
+        self._events.append(event)
+        self.wake()
+
+    def poll(self, timeout: float) -> list[Event]:
+        self._wake.wait(min(timeout, 0.05))
+        self._wake.clear()
+        said, self._events = self._events, []
+        return said
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def resize(self, size: int) -> None:
+        self.size = size
+
+    def use_bounds(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+
+
+class ScriptedSignals:
+    """As `ServiceSignals`, which only the main thread can have."""
+
+    def __init__(self) -> None:
+        self.ends = 0
+        self.wants_reload = False
+
+    def __enter__(self) -> ScriptedSignals:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        """There is nothing to take back."""
+
+    def take_reload(self) -> bool:
+        wants, self.wants_reload = self.wants_reload, False
+        return wants
+
+
+class NoWeb:
+    """Answers nothing."""
+
+    url, is_ready, trouble = "http://localhost:0", True, None
+
+    def __init__(self, *words: object, **named: object) -> None:
+        self.reloads = 0
+
+    def start(self) -> None:
+        """Nothing is started."""
+
+    look = close = start
+
+    def reload(self) -> None:
+        self.reloads += 1
+
+
+class House:
+    """A service in a thread, and the folders around it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.signals = ScriptedSignals()
+        self.truncated: set[str] = set()
+        self.full: set[str] = set()  # names of folders
+        self.inbox, self.state = folder / "inbox", folder / "state"
+        self.service: Service | None = None
+        monkeypatch.setattr(service_module, "Pool", ScriptedPool)
+        monkeypatch.setattr(service_module, "WebProcess", NoWeb)
+        monkeypatch.setattr(service_module, "ServiceSignals", lambda: self.signals)
+        monkeypatch.setattr(service_module, "Inspector", lambda: _Inspector(self.truncated))
+        monkeypatch.setattr(service_module, "_DISK_SECONDS", 0.1)
+        monkeypatch.setattr(health_module, "WRITE_SECONDS", 0.05)
+        monkeypatch.setattr(os, "statvfs", self._statvfs)
+        self.configure()
+
+    def configure(self, **settings: Any) -> None:
+        self.config = self.folder / "config.yaml"
+        self.config.write_text(yaml.safe_dump({**QUICK, **settings}))
+
+    @contextmanager
+    def running(self) -> Iterator[ScriptedPool]:
+        """Have the service run while the context lasts."""
+        self.service = Service(lambda: load_config(self.config), Overrides(), self.config)
+        self.thread = threading.Thread(target=self.service.run, daemon=True)
+        self.thread.start()
+        wait_until(lambda: self.health().status is ServiceStatus.RUNNING, "ready", 10)
+        pool = self.service._pool
+        assert isinstance(pool, ScriptedPool)
+        try:
+            yield pool
+        finally:
+            self.signals.ends = 2
+            self.thread.join(20)
+            assert not self.thread.is_alive()
+
+    def reload(self, **settings: Any) -> None:
+        """Have the service take over another configuration."""
+        self.configure(**settings)
+        self.signals.wants_reload = True
+        taken = '"configuration taken over"'
+        log = self.folder / "logs/server.log"
+        before = log.read_text().count(taken)
+        wait_until(lambda: log.read_text().count(taken) > before, "taken over", 10)
+
+    def health(self) -> Health:
+        return health_module.read(self.state) or STOPPED
+
+    def problem(self, word: str) -> str:
+        """Wait until the service tells of a problem."""
+        return wait_until(
+            lambda: next((p for p in self.health().problems if word in p), ""), word, 10
+        )
+
+    # --- Files and tasks ---
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.state)
+
+    def drop(self, name: str, inbox: str = "inbox", size: int = 10) -> Path:
+        path = self.folder / inbox / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * size)
+        return path
+
+    def submit(self, name: str, inbox: str | None = "main", outbox: str = "outbox") -> Task:
+        """Put a task into the queue that no inbox has to claim."""
+        task_id = self.spool.new_id()
+        original = self.inbox / ".media-cleaner/originals/day" / task_id / name
+        original.parent.mkdir(parents=True, mode=0o750)
+        original.write_bytes(b"x" * 10)
+        return self.spool.submit(
+            Submission(
+                task_id=task_id,
+                input_video=name,
+                original=str(original),
+                outbox=str(self.folder / outbox),
+                inbox=inbox,
+            ),
+            100,
+        )
+
+    def task(self, name: str) -> Task | None:
+        return next((t for t in self.spool.list().tasks if t.input_video == name), None)
+
+    def wait_for(self, name: str, status: Status, patience: float = 10) -> Task:
+        def seen() -> Task | None:
+            task = self.task(name)
+            return task if task is not None and task.status is status else None
+
+        task = wait_until(seen, f"{name} {status}", patience)
+        assert isinstance(task, Task)
+        return task
+
+    def _statvfs(self, path: Path | str) -> os.statvfs_result:
+        blocks = 0 if Path(path).name in self.full else 1 << 30
+        return os.statvfs_result((4096, 4096, 1 << 31, blocks, blocks, 0, 0, 0, 0, 255))
+
+
+class _Inspector:
+    def __init__(self, truncated: set[str]) -> None:
+        self._truncated = truncated
+
+    def is_truncated(self, path: Path) -> bool:
+        return path.name in self._truncated
+
+    def close(self) -> None:
+        """There is no process to end."""
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    yield House(tmp_path, monkeypatch)
+    reset_logs()
+
+
+def job_of(pool: ScriptedPool, name: str) -> Job:
+    """Wait until a video is being worked on."""
+    job = wait_until(
+        lambda: next((job for job in list(pool.jobs) if job.original.name == name), None),
+        f"{name} is begun",
+        10,
+    )
+    assert isinstance(job, Job)
+    return job
+
+
+def stays(claim: Callable[[], object], seconds: float = 0.5) -> None:
+    """What is so now is still so after the service has had time to change it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert claim()
+        time.sleep(0.02)
+
+
+def is_begun(pool: ScriptedPool, name: str) -> bool:
+    return name in [job.original.name for job in list(pool.jobs)]
+
+
+def test_a_drop_is_claimed_protected_and_told_of(house: House) -> None:
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        staged = job.folder / "result.mp4"
+        staged.write_bytes(b"protected")
+        pool.say(Done(job, staged, ".mp4", REPORT))
+        house.wait_for("clip.mp4", Status.COMPLETED)
+    (status,) = (house.folder / "outbox").glob("*.status.json")
+    assert '"status": "completed"' in status.read_text()
+
+
+def test_what_the_inspector_calls_truncated_is_left_in_the_inbox(house: House) -> None:
+    house.truncated.add("half.mp4")
+    with house.running() as pool:
+        half = house.drop("half.mp4")
+        house.drop("whole.mp4")
+        job_of(pool, "whole.mp4")
+        stays(half.exists)
+
+
+# --- Disks ---
+
+
+@pytest.mark.parametrize("folder", ["temp", "state"])
+def test_without_room_for_the_service_itself_nothing_is_claimed_or_begun(
+    house: House, folder: str
+) -> None:
+    house.full.add(folder)
+    house.submit("waits.mp4")
+    with house.running() as pool:
+        dropped = house.drop("clip.mp4")
+        assert folder in house.problem("min_free_gb")
+        stays(lambda: dropped.exists() and not pool.jobs)
+        house.full.clear()
+        job_of(pool, "clip.mp4")
+        job_of(pool, "waits.mp4")
+
+
+def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> None:
+    house.configure(inboxes=TWO_INBOXES)
+    house.full.add("out2")
+    house.submit("waits.mp4", "studio", "out2")
+    with house.running() as pool:
+        dropped = house.drop("studio.mp4", "in2")
+        house.drop("clip.mp4")
+        job_of(pool, "clip.mp4")
+        stays(lambda: dropped.exists() and not is_begun(pool, "waits.mp4"))
+        house.full.clear()
+        job_of(pool, "waits.mp4")
+
+
+def test_without_room_in_the_outbox_uploads_wait(house: House) -> None:
+    house.configure(inboxes=TWO_INBOXES[1:])
+    house.full.add("outbox")
+    house.submit("upload.mp4", None)
+    with house.running() as pool:
+        house.drop("clip.mp4", "in2")
+        job_of(pool, "clip.mp4")
+        stays(lambda: not is_begun(pool, "upload.mp4"))
+        house.full.clear()
+        job_of(pool, "upload.mp4")
+
+
+# --- Bounds that the configuration sets ---
+
+
+def test_max_attempts_is_heeded(house: House) -> None:
+    house.configure(max_attempts=1)
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        pool.say(Lost(job_of(pool, "clip.mp4"), REASON))
+        assert house.wait_for("clip.mp4", Status.FAILED).attempts == 1
+
+
+def test_task_timeout_hours_is_heeded(house: House) -> None:
+    house.configure(task_timeout_hours=SECOND_HOURS / 2)
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        pool.say(Progressed(job, Progress(job.token, 1.0, 1, 100)))
+        assert house.wait_for("clip.mp4", Status.FAILED).error_code == "timed_out"
+
+
+def test_max_video_size_gb_is_heeded_at_the_claim_and_at_the_beginning(house: House) -> None:
+    house.configure(max_video_size_gb=1e-9)  # one byte
+    house.submit("waits.mp4")
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        for name in ("clip.mp4", "waits.mp4"):
+            assert house.wait_for(name, Status.FAILED).error_code == "limit_exceeded"
+        assert pool.jobs == []
+
+
+def test_max_pending_is_heeded(house: House) -> None:
+    house.configure(max_pending=1)
+    with house.running() as pool:
+        pool.size = 0
+        house.drop("first.mp4")
+        house.wait_for("first.mp4", Status.PENDING)
+        second = house.drop("second.mp4")
+        stays(second.exists)
+
+
+# --- Pause, drain, the end ---
+
+
+def test_paused_nothing_is_claimed_or_begun_and_what_runs_goes_on(house: House) -> None:
+    with house.running() as pool:
+        house.drop("runs.mp4")
+        job = job_of(pool, "runs.mp4")
+        house.spool.control.pause()
+        wait_until(lambda: house.health().status is ServiceStatus.PAUSED, "paused", 5)
+        house.submit("waits.mp4")
+        dropped = house.drop("clip.mp4")
+        stays(lambda: dropped.exists() and pool.jobs == [job])
+        house.spool.control.resume()
+        job_of(pool, "waits.mp4")
+
+
+def test_a_drain_puts_back_what_does_not_end_in_time_and_begins_nothing(house: House) -> None:
+    house.configure(drain_s=0.3)
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job_of(pool, "clip.mp4")
+        house.spool.control.drain()
+        task = house.wait_for("clip.mp4", Status.PENDING)
+        assert (task.attempts, task.interruptions) == (0, 1)
+        assert house.health().status is ServiceStatus.DRAINING
+        stays(lambda: not pool.jobs)
+        house.spool.control.resume()
+        job_of(pool, "clip.mp4")
+
+
+def test_the_first_signal_gives_what_runs_its_time_and_the_second_does_not(house: House) -> None:
+    house.configure(drain_s=60)
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        house.signals.ends = 1
+        wait_until(lambda: house.health().status is ServiceStatus.STOPPING, "stopping", 5)
+        stays(lambda: pool.jobs == [job])
+        house.signals.ends = 2
+        house.thread.join(10)
+        assert not house.thread.is_alive()
+        assert pool.stopped == [job.token]
+    assert house.wait_for("clip.mp4", Status.PENDING).attempts == 0
+    assert house.health().status is ServiceStatus.STOPPED
+
+
+# --- A new configuration ---
+
+
+def test_a_reload_takes_over_the_workers_and_their_bounds(house: House) -> None:
+    with house.running() as pool:
+        house.reload(workers=5, stall_s=7, limits={"worker_memory_gb": 3.5}, device="cpu")
+        assert (pool.size, pool.stall_s) == (5, 7)
+        assert pool.bounds == Bounds(3.5, "cpu")
+        assert house.service is not None
+        assert isinstance(house.service._web, NoWeb)
+        assert house.service._web.reloads == 1
+
+
+def test_a_reload_takes_over_the_rules_of_attempts(house: House) -> None:
+    with house.running() as pool:
+        house.reload(crf=33, max_attempts=1, temp="temp2", workers=2)
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        assert (job.settings.crf, job.folder.parent.name) == (33, "temp2")
+        pool.say(Lost(job, REASON))
+        house.wait_for("clip.mp4", Status.FAILED)
+
+
+def test_a_reload_takes_over_the_timeout_also_for_what_runs(house: House) -> None:
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        pool.say(Progressed(job, Progress(job.token, 1.0, 1, 100)))
+        house.reload(task_timeout_hours=SECOND_HOURS / 2)
+        assert house.wait_for("clip.mp4", Status.FAILED).error_code == "timed_out"
+
+
+def test_a_reload_takes_over_retention(house: House) -> None:
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        staged = job.folder / "result.mp4"
+        staged.write_bytes(b"protected")
+        pool.say(Done(job, staged, ".mp4", REPORT))
+        task = house.wait_for("clip.mp4", Status.COMPLETED)
+        result = Path(task.outbox, str(task.output_video))
+        assert house.service is not None
+        house.service._remove_old()
+        assert result.exists()
+        house.reload(retention={"results_days": 0})
+        house.service._remove_old()
+        assert not result.exists()
+
+
+def test_a_reload_takes_over_the_inboxes_and_what_is_claimed(house: House) -> None:
+    with house.running() as pool:
+        house.drop("clip.webm2")
+        house.reload(inboxes=TWO_INBOXES, extensions=[".webm2"], defaults={"epsilon": 0.07})
+        job_of(pool, "clip.webm2")
+        house.drop("studio.webm2", "in2")
+        job = job_of(pool, "studio.webm2")
+        assert job.parameters.epsilon == 0.07
+        assert set(house.health().inboxes) == {"main", "studio"}
+
+
+def test_a_reload_takes_over_the_bound_of_the_disks_and_the_language(house: House) -> None:
+    with house.running() as pool:
+        house.reload(min_free_gb=1 << 20, language="en")
+        assert "min_free_gb (1.04858e+06)" in house.problem("min_free_gb")
+        dropped = house.drop("clip.mp4")
+        stays(lambda: dropped.exists() and not pool.jobs)
+        house.reload(language="en")
+        job_of(pool, "clip.mp4")
+        (status,) = wait_until(
+            lambda: list((house.folder / "outbox").glob("*.status.json")), "written", 5
+        )
+        assert "Processing" in status.read_text()
+
+
+def test_a_wrong_configuration_is_not_taken_over(house: House) -> None:
+    with house.running() as pool:
+        house.configure(workers=7, crf="best")
+        house.signals.wants_reload = True
+        log = house.folder / "logs/server.log"
+        wait_until(lambda: "configuration not taken over" in log.read_text(), "told", 5)
+        assert pool.size == 2
+        house.drop("clip.mp4")
+        job_of(pool, "clip.mp4")
+
+
+# --- What it says of itself, and what it does by the clock ---
+
+
+def test_an_inbox_whose_share_was_mounted_when_it_was_last_seen_is_away(house: House) -> None:
+    """The folder is there, but what was mounted on it is not."""
+    house.state.mkdir()
+    house.inbox.mkdir()
+    last = InboxHealth(
+        str(house.inbox), is_available=True, watching="polling", mount=str(house.inbox)
+    )
+    health_module.write(house.state, dataclasses.replace(STOPPED, inboxes={"main": last}))
+    dropped = house.drop("clip.mp4")
+    with house.running():
+        house.problem("inbox main")
+        stays(dropped.exists)
+        assert not house.health().inboxes["main"].is_available
+    assert house.health().inboxes["main"].mount == str(house.inbox)  # for the next start
+
+
+def test_an_inbox_that_goes_away_is_told_and_its_tasks_wait(house: House) -> None:
+    house.configure(inboxes=TWO_INBOXES)
+    with house.running() as pool:
+        wait_until(lambda: house.health().inboxes["studio"].is_available, "there", 10)
+        pool.size = 0
+        house.submit("waits.mp4", "studio", "out2")
+        (house.folder / "in2").rename(house.folder / "away")
+        (house.folder / "in2").write_text("no folder")
+        house.problem("inbox studio")
+        pool.size = 2
+        house.drop("clip.mp4")
+        job_of(pool, "clip.mp4")
+        stays(lambda: not is_begun(pool, "waits.mp4"))
+
+
+def test_trouble_with_the_workers_is_told(house: House) -> None:
+    with house.running() as pool:
+        pool.trouble = "a worker process ended with exit code 1"
+        assert "exit code 1" in house.problem("workers")
+
+
+@pytest.mark.xfail(reason="the service does not ask for it yet")
+def test_trouble_with_status_files_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        service_module.StatusWriter, "trouble", property(lambda writer: "an outbox refuses")
+    )
+    with house.running():
+        assert "an outbox refuses" in house.problem("status files")
+
+
+def test_a_damaged_record_is_named_in_the_log(house: House) -> None:
+    task = house.submit("clip.mp4")
+    (record,) = (house.state / "pending").rglob(f"{task.task_id}.json")
+    record.write_text("{")
+    with house.running():
+        log = house.folder / "logs/server.log"
+        wait_until(lambda: "record damaged" in log.read_text(), "told", 5)
+
+
+def test_what_is_done_by_the_clock(house: House) -> None:
+    with house.running():
+        assert house.service is not None
+        assert house.service._schedule is not None
+        names = {job.name for job in house.service._schedule._scheduler.get_jobs()}
+    assert {"rescan", "sweep", "retention", "missed retention"} <= names
+    assert any("disk" in name for name in names)
+
+
+@pytest.mark.xfail(reason="the service does not tell its attempts yet that it ends")
+def test_the_end_does_not_wait_for_a_task_that_somebody_holds(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_INSIST_SECONDS", 0.2)
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        assert house.service is not None
+
+        def busy(*words: object) -> Task:
+            raise TaskBusy(job.task_id)
+
+        monkeypatch.setattr(house.service._spool, "requeue", busy)
+        house.signals.ends = 2
+        house.thread.join(10)
+        assert not house.thread.is_alive()

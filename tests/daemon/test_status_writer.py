@@ -1,0 +1,222 @@
+"""Status files: what is marked is written, and one outbox that refuses holds up no other."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from services import wait_until
+
+from daemon import status_writer
+from daemon.logs import configure_logs, reset_logs
+from daemon.outbox import StatusFiles, status_path
+from daemon.spool import Spool
+from daemon.status_writer import StatusWriter
+from daemon.task import Submission, Task
+
+
+class House:
+    """A spool, a good outbox, and one in whose place a file lies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spool = Spool(folder / "state")
+        self.bad = folder / "bad"
+        self.bad.write_text("no folder")
+        self.now = 0.0
+        self.files = StatusFiles(self.spool, "en")
+        self.queue: list[str] = []
+
+    def submit(self, outbox: str) -> Task:
+        task = self.spool.submit(
+            Submission(
+                task_id=self.spool.new_id(),
+                input_video="clip.mov",
+                original="/inbox/clip.mov",
+                outbox=str(self.folder / outbox),
+            ),
+            100_000,
+        )
+        self.queue.append(task.task_id)
+        return task
+
+    def writer(self, files: StatusFiles | None = None) -> StatusWriter:
+        return StatusWriter(files or self.files, lambda: self.queue, lambda: self.now)
+
+    def place(self, task: Task) -> int | None:
+        try:
+            return json.loads(status_path(task).read_bytes())["queue_position"]
+        except FileNotFoundError:
+            return None
+
+
+class Files:
+    """Says of each task what the test wants, in the place of `StatusFiles`."""
+
+    def __init__(self, refresh: Callable[[str], None]) -> None:
+        self._refresh = refresh
+
+    def refresh(self, task_id: str, place: int | None) -> None:
+        self._refresh(task_id)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Path]:
+    configure_logs(tmp_path / "logs")
+    yield tmp_path / "logs"
+    reset_logs()
+
+
+@contextmanager
+def running(writer: StatusWriter) -> Iterator[StatusWriter]:
+    writer.start()
+    try:
+        yield writer
+    finally:
+        writer.stop()
+
+
+def test_what_is_marked_is_written(house: House) -> None:
+    task = house.submit("good")
+    with running(house.writer()) as writer:
+        writer.mark(task.task_id)
+        wait_until(lambda: house.place(task) == 1, "written", 5)
+
+
+def test_tasks_that_are_refused_do_not_hold_up_the_others(house: House) -> None:
+    bad = [house.submit("bad") for _ in range(6)]
+    good = house.submit("good")
+    writer = house.writer()
+    for task in (*bad, good):
+        writer.mark(task.task_id)
+    with running(writer):
+        wait_until(lambda: house.place(good) == 7, "written", 2)
+        for task in bad:
+            writer.mark(task.task_id)
+        later = house.submit("good")
+        writer.mark(later.task_id)
+        wait_until(lambda: house.place(later) == 8, "written", 2)
+
+
+def test_a_task_that_was_refused_is_tried_again_when_its_time_has_come(house: House) -> None:
+    task = house.submit("bad")
+    writer = house.writer()
+    writer.mark(task.task_id)
+    with running(writer):
+        wait_until(lambda: writer._refused, "refused", 5)
+        house.bad.unlink()
+        writer.mark(task.task_id)
+        wait_until(lambda: not writer._marked, "heeded", 5)
+        assert house.place(task) is None  # not at each of its changes
+        house.now += 6
+        writer.mark(house.submit("good").task_id)
+        wait_until(lambda: house.place(task) == 1, "written", 5)
+        assert writer.trouble is None
+
+
+def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> None:
+    task = house.submit("bad")
+    writer = house.writer()
+    writer.mark(task.task_id)
+    with running(writer):
+        wait_until(lambda: writer._refused, "refused", 5)
+        assert writer.trouble is None
+        house.now += 31
+        assert "1 tasks cannot be written" in str(writer.trouble)
+
+
+def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_it(
+    house: House,
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def hang(task_id: str) -> None:
+        begun.set()
+        gate.wait(20)
+
+    writer = house.writer(Files(hang))  # type: ignore[arg-type]
+    writer.start()
+    writer.mark("x")
+    assert begun.wait(5)
+    assert writer.trouble is None
+    house.now += 31
+    assert "has not answered for 31 s" in str(writer.trouble)
+    writer.stop(timeout=0.1)
+    gate.set()
+
+
+def test_at_the_end_everything_is_tried_once(house: House) -> None:
+    bad = [house.submit("bad") for _ in range(3)]
+    writer = house.writer()
+    for task in bad:
+        writer.mark(task.task_id)
+    writer.start()
+    wait_until(lambda: len(writer._refused) == 3, "refused", 5)
+    good = house.submit("good")
+    house.bad.unlink()
+    for task in (bad[0], good):
+        writer.mark(task.task_id)
+    writer.stop()
+    assert [house.place(task) for task in (*bad, good)] == [1, 2, 3, 4]
+
+
+def test_what_nobody_foresaw_about_a_task_holds_up_no_other(house: House, logs: Path) -> None:
+    written: list[str] = []
+
+    def refresh(task_id: str) -> None:
+        if task_id == "bad":
+            raise ZeroDivisionError
+        written.append(task_id)
+
+    writer = house.writer(Files(refresh))  # type: ignore[arg-type]
+    with running(writer):
+        writer.mark("bad")
+        writer.mark("good")
+        wait_until(lambda: "good" in written, "written", 5)
+    assert "ZeroDivisionError" in (logs / "server.log").read_text()
+
+
+def test_what_nobody_foresaw_in_the_thread_does_not_end_it(
+    house: House, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_writer, "_PAUSE_SECONDS", 0.01)
+    task = house.submit("good")
+    writer = house.writer()
+    names = house.queue
+    house.queue = None  # type: ignore[assignment]
+    with running(writer):
+        writer.mark(task.task_id)
+        wait_until(lambda: writer.trouble, "told", 5)
+        assert "TypeError" in str(writer.trouble)
+        house.queue = names
+        writer.mark(task.task_id)
+        wait_until(lambda: house.place(task) == 1, "written", 5)
+        wait_until(lambda: writer.trouble is None, "well again", 5)
+    assert "TypeError" in (logs / "server.log").read_text()
+
+
+def test_places_of_what_waits_are_brought_up_to_date_also_behind_refused_ones(
+    house: House,
+) -> None:
+    first = house.submit("good")
+    for _ in range(60):
+        house.submit("bad")
+    last = house.submit("good")
+    writer = house.writer()
+    for task_id in house.queue:
+        writer.mark(task_id)
+    with running(writer):
+        wait_until(lambda: house.place(last) == 62, "written", 10)
+        house.queue.remove(first.task_id)
+        house.now += 3
+        writer.mark(house.queue[0])
+        wait_until(lambda: house.place(last) == 61, "brought up to date", 5)
