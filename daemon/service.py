@@ -47,6 +47,7 @@ from daemon.webhooks import SECRET_NAME, WebhookRules, Webhooks
 
 _TURN_SECONDS = 0.25
 _DISK_SECONDS = 10.0
+_FIRST_LOOK_SECONDS = 2.0
 _SWEEP_SECONDS = 3600.0
 _WEBHOOK_SECONDS = 60.0
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -124,7 +125,7 @@ class Service:
             self._open_logs()  # by who holds the state, since one process rotates them
             _make_folders(self._config)
             self._web = self._made_web()  # before anything is begun: the port may be in use
-            self._disks.check()
+            self._disks.look()
             self._recover()
             self._pool.start()
             self._statuses.start()
@@ -192,7 +193,7 @@ class Service:
             self._once.tell("the queue cannot be read", False)
 
     def _begin_stop(self) -> None:
-        self._is_stopping = True
+        self._is_stopping = self._attempts.is_stopping = True
         server_log().info("stopping", running=len(self._dispatcher.running))
         self._write_health()
 
@@ -249,6 +250,7 @@ class Service:
         self._stop_watching()
         self._config = config
         self._disks = _Disks(config)
+        self._disks.look()
         self._files.language = config.language
         self._attempts.rules = self._rules()
         self._retention = self._made_retention()
@@ -409,7 +411,11 @@ class Service:
         self._schedule = Schedule(
             [
                 Every("rescan", config.rescan_s, self._rescan),
-                Every("disk watch", _DISK_SECONDS, self._disks.check),
+                # One each, since a share that hangs holds up whoever looks at it.
+                *(
+                    Every(f"disk watch {number}", _DISK_SECONDS, disk.check)
+                    for number, disk in enumerate(self._disks.all)
+                ),
                 Every("sweep", _SWEEP_SECONDS, self._sweep),
                 Every("webhooks", _WEBHOOK_SECONDS, self._webhooks.rescan),
                 Daily("retention", config.cleanup_hour, self._remove_old),
@@ -503,6 +509,8 @@ class Service:
             if not seen.is_well:
                 yield f"inbox {seen.name}: {seen.reason}"
         yield from self._disks.problems
+        if self._statuses.trouble is not None:
+            yield f"status files: {self._statuses.trouble}"
         yield from self._webhooks.problems
         if self._pool.trouble is not None:
             yield f"workers: {self._pool.trouble}"
@@ -526,22 +534,30 @@ class _Disks:
                 self.of[None] if inbox.outbox is None else DiskWatch(outbox, config.min_free_gb)
             )
 
-    def check(self) -> None:
-        """Look at every disk."""
-        for disk in {self.own, *self.of.values()}:
-            disk.check()
+    @property
+    def all(self) -> list[DiskWatch]:
+        """Each once."""
+        return list(dict.fromkeys([self.own, *self.of.values()]))
+
+    def look(self) -> None:
+        """Look at all for the first time; one that does not answer soon is not waited for."""
+        looks = [threading.Thread(target=disk.check, daemon=True) for disk in self.all]
+        for look in looks:
+            look.start()
+        deadline = time.monotonic() + _FIRST_LOOK_SECONDS
+        for look in looks:
+            look.join(max(0.0, deadline - time.monotonic()))
 
     @property
     def problems(self) -> Iterator[str]:
         """What is wrong, in sentences."""
-        for disk in dict.fromkeys([self.own, *self.of.values()]):
+        for disk in self.all:
             yield from disk.problems
 
     @property
     def free_gb(self) -> dict[str, float | None]:
         """What there was last, by what the folder is for."""
-        disks = (self.own, *self.of.values())
-        return {name: free for disk in disks for name, free in disk.free_gb.items()}
+        return {name: free for disk in self.all for name, free in disk.free_gb.items()}
 
 
 class _Drain:

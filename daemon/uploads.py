@@ -11,15 +11,13 @@ removes what a crash in between has left. Where the bytes come from is the web's
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePath
+from contextlib import AbstractContextManager
+from pathlib import Path
 
-from daemon.atomic import move_atomically, remove, sync_folder
+from daemon.atomic import remove, sync_folder
 from daemon.disk import free_gb
 from daemon.held_folder import held_new_folder, held_own_folder
 from daemon.inbox_place import find_place, make_place
@@ -31,102 +29,18 @@ from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask
 from daemon.task import Submission, Task
 from daemon.task_id import is_task_id
+from daemon.uploaded_file import PART, UploadedFile, is_held, locked_name, new_file
 from pipeline.parameters import Parameters
 
 _UPLOADS = "uploads"
-_PART = ".part"
 # As those of a claim: the operator's group may look after videos, the rest of the machine not.
 _FOLDER_MODE = 0o750
-_FILE_MODE = 0o640
-_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
-_LONGEST_NAME = 255  # bytes
-# Asking the file system costs little, but not nothing.
-_LOOK_BYTES = 64 << 20
-# What is younger may not have been locked yet by whoever made it.
-_QUIET_SECONDS = 60.0
-
-
-class TooLarge(Exception):
-    """The file has more bytes than are allowed."""
+# What is younger may be somebody's: locked a moment later, or on a share that knows no locks.
+_QUIET_SECONDS = 600.0
 
 
 class NoRoom(Exception):
     """There is less free space than there has to be; the message says where."""
-
-
-class UploadedFile:
-    """A file that is arriving. Nothing of it is left unless it is accepted."""
-
-    def __init__(
-        self, descriptor: int, part: Path | None, max_bytes: int, look: Callable[[], None]
-    ) -> None:
-        """
-        Args:
-            part: its name, where it has to have one.
-            look: called now and then while it grows, to raise what stands against that.
-        """
-        self.size = 0
-        self._descriptor = descriptor
-        self._part = part
-        self._max_bytes = max_bytes
-        self._look = look
-        self._look_at = _LOOK_BYTES
-
-    def write(self, data: bytes) -> None:
-        """
-        Add to the file.
-
-        Raises:
-            TooLarge: it would have more bytes than are allowed.
-            NoRoom: the disk fills up.
-            OSError: ENOSPC and the like.
-        """
-        self.size += len(data)
-        if self.size > self._max_bytes:
-            raise TooLarge
-        if self.size >= self._look_at:
-            self._look()
-            self._look_at = self.size + _LOOK_BYTES
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
-        """Yield a descriptor that can only be read from."""
-        descriptor = os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDONLY)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def flush(self) -> None:
-        """Bring all of it to the disk."""
-        os.fsync(self._descriptor)
-
-    def name(self, path: Path) -> None:
-        """
-        Give it a name; durable.
-
-        Raises:
-            FileExistsError: that is taken.
-        """
-        if self._part is not None:
-            move_atomically(self._part, path)
-            return
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            # Given a folder, Python follows the link to the file itself; else it links the link.
-            os.link(f"/proc/self/fd/{self._descriptor}", path.name, dst_dir_fd=folder)
-        finally:
-            os.close(folder)
-        sync_folder(path.parent)
-
-    def close(self) -> None:
-        """Let go of it."""
-        if self._part is not None:
-            self._part.unlink(missing_ok=True)
-        os.close(self._descriptor)
 
 
 class Uploads:
@@ -187,12 +101,8 @@ class Uploads:
     @contextlib.contextmanager
     def new_file(self) -> Iterator[UploadedFile]:
         """Yield a file to write to."""
-        with held_new_folder(self._inbox, OWN_FOLDER, _UPLOADS, mode=_FOLDER_MODE) as folder:
-            file = _new_file(folder, self.max_bytes, self.check_room)
-            try:
-                yield file
-            finally:
-                file.close()
+        with self._folder() as folder, new_file(folder, self.max_bytes, self.check_room) as file:
+            yield file
 
     def accept(self, file: UploadedFile, name: str, parameters: Parameters, task_id: str) -> Task:
         """
@@ -255,9 +165,7 @@ class Uploads:
     @contextlib.contextmanager
     def _marked(self, task_id: str) -> Iterator[None]:
         """Have a mark tell of the task's folder until both can do without."""
-        with held_new_folder(self._inbox, OWN_FOLDER, _UPLOADS, mode=_FOLDER_MODE) as folder:
-            mark = folder / task_id
-            descriptor = _locked_new(mark)
+        with self._folder() as folder, locked_name(folder / task_id) as mark:
             try:
                 sync_folder(folder)
                 yield
@@ -265,7 +173,9 @@ class Uploads:
                 # Where neither is so, or nobody can tell, `sweep` will look again.
                 if _is_known(self._spool, task_id) or not self._has_home(task_id):
                     mark.unlink()
-                os.close(descriptor)
+
+    def _folder(self) -> AbstractContextManager[Path]:
+        return held_new_folder(self._inbox, OWN_FOLDER, _UPLOADS, mode=_FOLDER_MODE)
 
     def _has_home(self, task_id: str) -> bool:
         return os.path.lexists(self._inbox / own_place(task_id))
@@ -277,21 +187,6 @@ class Uploads:
         except OSError as error:
             server_log().warning("status file not written", task_id=task.task_id, reason=str(error))
             return task
-
-
-def safe_name(name: str) -> str:
-    """
-    Return a client's name of a file as one that can stand in a folder.
-
-    Its last part, without control characters, and short enough with its ending whole.
-    """
-    last = name.replace("\\", "/").rpartition("/")[2]
-    clean = "".join("_" if ord(c) < 32 or 127 <= ord(c) < 160 else c for c in last)
-    path = PurePath(clean)
-    room = _LONGEST_NAME - len(path.suffix.encode())
-    if len(clean.encode()) <= _LONGEST_NAME or room < 1:
-        return clean.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
-    return path.stem.encode()[:room].decode("utf-8", "ignore") + path.suffix
 
 
 def sweep(inbox: Path, spool: Spool, now: float) -> int:
@@ -315,7 +210,7 @@ def sweep(inbox: Path, spool: Spool, now: float) -> int:
 
 def _swept(inbox: Path, spool: Spool, path: Path, now: float) -> bool:
     task_id = path.name
-    if not (is_task_id(task_id) or task_id.endswith(_PART)) or not _is_left_over(path, now):
+    if not (is_task_id(task_id) or task_id.endswith(PART)) or not _is_left_over(path, now):
         return False
     if is_task_id(task_id):
         is_known = _is_known(spool, task_id)
@@ -336,34 +231,10 @@ def _is_left_over(path: Path, now: float) -> bool:
         return False  # ended just now; or something that is not ours
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or now - status.st_mtime < _QUIET_SECONDS:
-            return False
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        is_old = stat.S_ISREG(status.st_mode) and now - status.st_mtime >= _QUIET_SECONDS
+        return is_old and not is_held(descriptor)
     finally:
         os.close(descriptor)
-    return True
-
-
-def _new_file(folder: Path, max_bytes: int, look: Callable[[], None]) -> UploadedFile:
-    try:
-        return UploadedFile(_unnamed(folder), None, max_bytes, look)
-    except OSError as error:
-        if error.errno not in _NO_UNNAMED:
-            raise
-    part = folder / f"{secrets.token_hex(16)}{_PART}"
-    return UploadedFile(_locked_new(part), part, max_bytes, look)
-
-
-def _unnamed(folder: Path) -> int:
-    return os.open(folder, os.O_TMPFILE | os.O_RDWR, _FILE_MODE)
-
-
-def _locked_new(path: Path) -> int:
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _FILE_MODE)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
 
 
 def _is_known(spool: Spool, task_id: str) -> bool | None:

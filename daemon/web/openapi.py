@@ -26,7 +26,7 @@ blueprint = Blueprint("openapi", __name__)
 _VERSION = "1"
 _JSON = "application/json"
 _KEY = "key"
-_TASK_IDS = "^0[0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+_TASK_IDS = "^[0-9a-d][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _ABOUT = """\
 Protects videos against being learnt from and recognised by neural networks.
 

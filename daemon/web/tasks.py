@@ -12,13 +12,14 @@ from daemon.logs import queue_log, server_log
 from daemon.retention import cleanup as remove_ended
 from daemon.spool import Page
 from daemon.task import Status, Task
+from daemon.task_id import is_task_id
 from daemon.task_view import view
 from daemon.web.answers import success
 from daemon.web.auth import caller, require_admin
 from daemon.web.context import context
 from daemon.web.errors import invalid
 from daemon.web.languages import language, text
-from daemon.web.own_tasks import is_possible, own_task
+from daemon.web.own_tasks import own_task
 from pipeline.parameters import Parameters
 
 blueprint = Blueprint("tasks", __name__)
@@ -154,7 +155,7 @@ def _limit() -> int:
 
 def _before() -> str | None:
     value = request.args.get("before")
-    if value is not None and not is_possible(value):
+    if value is not None and not is_task_id(value):
         raise invalid("before", value, text("tasks.before"))
     return value
 

@@ -32,7 +32,8 @@ from daemon.prober import Prober
 from daemon.spool_errors import QueueFull, UnknownTask
 from daemon.task import Task
 from daemon.task_view import view
-from daemon.uploads import NoRoom, TooLarge, UploadedFile, Uploads, safe_name
+from daemon.uploaded_file import TooLarge, UploadedFile, safe_name
+from daemon.uploads import NoRoom, Uploads
 from daemon.web.answers import success
 from daemon.web.auth import Caller, caller
 from daemon.web.context import Context, context

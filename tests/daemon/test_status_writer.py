@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,7 +151,9 @@ def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_i
     assert writer.trouble is None
     house.now += 31
     assert "has not answered for 31 s" in str(writer.trouble)
+    ended = time.monotonic()
     writer.stop(timeout=0.1)
+    assert time.monotonic() - ended < 2
     gate.set()
 
 
@@ -208,15 +211,15 @@ def test_places_of_what_waits_are_brought_up_to_date_also_behind_refused_ones(
     house: House,
 ) -> None:
     first = house.submit("good")
-    for _ in range(60):
+    for _ in range(150):
         house.submit("bad")
     last = house.submit("good")
     writer = house.writer()
     for task_id in house.queue:
         writer.mark(task_id)
     with running(writer):
-        wait_until(lambda: house.place(last) == 62, "written", 10)
+        wait_until(lambda: house.place(last) == 152, "written", 10)
         house.queue.remove(first.task_id)
         house.now += 3
         writer.mark(house.queue[0])
-        wait_until(lambda: house.place(last) == 61, "brought up to date", 5)
+        wait_until(lambda: house.place(last) == 151, "brought up to date", 5)

@@ -12,6 +12,7 @@ import pytest
 from kills import killed_before
 from spools import records
 
+from daemon import uploaded_file
 from daemon import uploads as module
 from daemon.inbox_place import InboxUnavailable
 from daemon.outbox import StatusFiles
@@ -19,7 +20,8 @@ from daemon.spool import Spool
 from daemon.spool_errors import QueueFull
 from daemon.task import Status
 from daemon.task_id import creation_day
-from daemon.uploads import NoRoom, TooLarge, Uploads, safe_name, sweep
+from daemon.uploaded_file import TooLarge, safe_name
+from daemon.uploads import NoRoom, Uploads, sweep
 from pipeline.parameters import Parameters
 
 VIDEO = b"not looked at here " * 100
@@ -73,7 +75,7 @@ def unnamed_files_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder: Path) -> int:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), str(folder))
 
-    monkeypatch.setattr(module, "_unnamed", refuse)
+    monkeypatch.setattr(uploaded_file, "_unnamed", refuse)
 
 
 @pytest.fixture(params=["unnamed", "named"])
@@ -172,7 +174,7 @@ def test_what_cannot_be_removed_at_once_is_swept_later(
         with pytest.raises(QueueFull):
             house.accept(max_pending=0)
     assert len(house.own_folders()) == 1
-    assert sweep(house.inbox, house.spool, time.time() + 61) == 1
+    assert sweep(house.inbox, house.spool, time.time() + 601) == 1
     assert house.own_files() == house.own_folders() == []
 
 
@@ -205,7 +207,7 @@ def test_a_file_with_more_bytes_than_allowed_is_given_up_as_soon_as_it_has_them(
 def test_room_is_looked_for_before_and_now_and_then_while_a_file_arrives(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOOK_BYTES", 1000)
+    monkeypatch.setattr(uploaded_file, "_LOOK_BYTES", 1000)
     free = [10.0]
     monkeypatch.setattr(module, "free_gb", lambda folder: free[0])
     uploads = house.uploads(min_free_gb=5)
@@ -282,7 +284,7 @@ def test_killed_before_any_step_an_upload_is_a_task_with_its_file_or_leaves_noth
         house = House(tmp_path / str(step))
         house.uploads()
         was_killed = killed_before(step, house.accept)
-        sweep(house.inbox, house.spool, time.time() + 61)
+        sweep(house.inbox, house.spool, time.time() + 601)
         found = records(house.state)
         files = house.own_files()
         assert [Path(house.spool.get(task_id).original) for task_id in found] == files
@@ -306,8 +308,25 @@ def test_a_sweep_leaves_alone_what_is_young_or_held(
     left = house.inbox / ".media-cleaner" / "uploads" / f"{'0' * 32}.part"
     left.write_bytes(VIDEO)
     assert sweep(house.inbox, house.spool, time.time()) == 0
-    assert sweep(house.inbox, house.spool, time.time() + 61) == 1
+    assert sweep(house.inbox, house.spool, time.time() + 601) == 1
     assert house.own_files() == []
+
+
+def test_a_share_without_locks_takes_uploads_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    unnamed_files_are_unknown(monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr(uploaded_file.fcntl, "flock", refuse)
+        with house.uploads().new_file() as file:
+            file.write(VIDEO)
+            assert sweep(house.inbox, house.spool, time.time() + 599) == 0
+            assert len(house.own_files()) == 1
+            assert sweep(house.inbox, house.spool, time.time() + 601) == 1
+    assert Path(house.spool.get(house.accept()).original).is_file()
 
 
 def test_a_sweep_touches_nothing_but_what_uploads_left(house: House, tmp_path: Path) -> None:
@@ -320,7 +339,7 @@ def test_a_sweep_touches_nothing_but_what_uploads_left(house: House, tmp_path: P
     (uploads / "notes.txt").write_text("somebody's")
     (uploads / house.spool.new_id()).symlink_to(tmp_path)
     (uploads / task_id).write_bytes(b"")  # killed after the task was there
-    assert sweep(house.inbox, house.spool, time.time() + 61) == 1
+    assert sweep(house.inbox, house.spool, time.time() + 601) == 1
     assert Path(house.spool.get(task_id).original).is_file()
     assert (folder / "dropped.mp4").is_file()
     assert len(list(uploads.iterdir())) == 2

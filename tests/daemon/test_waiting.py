@@ -64,9 +64,10 @@ def test_what_rests_is_not_asked_for_until_its_time(tasks: list[Task]) -> None:
     assert waiting.unread(9, now=9.0) == ids[2:3]
     assert waiting.unread(9, now=10.0) == ids[1:3]
     assert waiting.ids == ids[:3]
+    waiting.rest(ids[3], until=99.0)
     waiting.listed(ids[1:3])
-    waiting.listed(ids[:3])  # come again, it is as new
-    assert waiting.unread(9, now=10.0) == ids[:3]
+    waiting.listed(ids[:4])  # what comes again is as new, and what was not listed is forgotten
+    assert waiting.unread(9, now=10.0) == ids[:4]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ar"), st.integers(0, 5)), max_size=40))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 
 from services import wait_until
@@ -38,10 +37,11 @@ def test_one_that_ends_is_no_longer_watched() -> None:
 
 
 def test_its_thread_ends_with_the_last_and_comes_back_with_the_next() -> None:
-    def is_running() -> bool:
-        return any(thread.name == "patience" for thread in threading.enumerate())
-
     patience = Patience(0.1)
+
+    def is_running() -> bool:
+        return patience._thread is not None and patience._thread.is_alive()
+
     for _ in range(2):
         with patience.watched(None) as visit:
             assert is_running()

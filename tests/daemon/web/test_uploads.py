@@ -17,7 +17,7 @@ from urllib3 import encode_multipart_formdata
 from web_servers import configure
 from werkzeug.test import TestResponse, create_environ
 
-from daemon import keys, uploads
+from daemon import keys, uploaded_file, uploads
 from daemon.asked_process import NoProcess
 from daemon.config import load_config
 from daemon.prober import Prober
@@ -293,7 +293,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(uploads.os, "write", refuse)
+        patched.setattr(uploaded_file.os, "write", refuse)
         answer = house.send()
     assert refused(answer)[:2] == (507, "insufficient_storage")
     assert house.nothing_is_left()
