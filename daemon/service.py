@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from daemon import health, idempotency, keys, outbox
+from daemon import health, idempotency, keys, outbox, uploads
 from daemon.atomic import make_folder
 from daemon.attempts import AttemptRules, Attempts, InboxPlace, reject_text
 from daemon.claims import Claims
@@ -440,6 +440,10 @@ class Service:
         for folder in outboxes | {config.place(config.outbox)}:
             outbox.sweep(folder, is_wanted, time.time())
         idempotency.sweep(self._state / "idempotency", time.time())
+        try:
+            uploads.sweep(config.place(config.inboxes[0].inbox), self._spool, time.time())
+        except OSError as error:  # the inbox is away; its own health tells of it
+            server_log().debug("uploads not swept", reason=str(error))
 
     def _catch_up(self) -> None:
         """Remove what is old where the machine is never on at `cleanup_hour`."""

@@ -62,6 +62,7 @@ def test_packages_are_empty_so_that_importing_one_module_imports_no_other(packag
     [
         "import daemon.__main__, daemon.config, daemon.folders",
         "import daemon.service, daemon.inspector_process",
+        "import daemon.web, daemon.prober",
         "from daemon.__main__ import parser; parser(['protect', 'verify', 'check-config'])",
     ],
 )

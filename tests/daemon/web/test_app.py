@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 from services import ROOT
+from spools import submission
 from web_servers import gunicorn
 
 from daemon.errors import ConfigError
 from daemon.logs import reset_logs
+from daemon.spool import Spool
 from daemon.web import create_app
 
 HEAVY = ("torch", "av", "cv2", "scipy", "numpy")
@@ -56,11 +59,14 @@ def test_importing_the_app_imports_nothing_heavy() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_it_runs_under_gunicorn_in_several_processes(tmp_path: Path) -> None:
-    """Each of them knows at once of what another has done."""
-    import requests
-
+def test_under_gunicorn_each_process_knows_at_once_what_another_has_done(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "state")
     with gunicorn(tmp_path, workers=2) as house:
         for _ in range(20):
-            answer = requests.get(f"{house.url}/tasks", timeout=10)
-            assert answer.json() == {"status": "success", "count": 0, "tasks": []}
+            task = spool.submit(submission(spool), max_pending=100)
+            listed = requests.get(f"{house.url}/tasks?limit=1", timeout=10).json()["tasks"]
+            assert [values["task_id"] for values in listed] == [task.task_id]
+            cancelled = requests.post(f"{house.url}/cancel/{task.task_id}", timeout=10)
+            assert cancelled.status_code == 200
+            queue = requests.get(f"{house.url}/stats", timeout=10).json()["queue"]
+            assert (queue["pending"], queue["cancelled"]) == (0, queue["total"])
