@@ -7,6 +7,13 @@ runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import signal
+
+# Before the other imports, which take their time: until `main` heeds it, Ctrl-C ends the
+# process as it ends other programs, without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import importlib
 import os
@@ -19,7 +26,7 @@ from typing import NoReturn
 
 from daemon.console import AnswerLost, complain, keep_details, say
 from daemon.errors import CannotListen, ConfigError, Interrupted, UsageError
-from daemon.signals import raise_on_signals
+from daemon.signals import end_on_signals, raise_on_signals
 from daemon.spool_errors import SpoolError
 from pipeline.errors import InvalidParameters, PipelineError
 
@@ -48,6 +55,7 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 def run() -> NoReturn:
     """Carry out this process's command line and end the process."""
     code = main()
+    end_on_signals()  # nothing is left to be tidied up
     if threading.active_count() > 1:
         # A stage that was left behind inside FFmpeg: Python's own end would pull its
         # memory from under it.

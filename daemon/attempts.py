@@ -38,6 +38,7 @@ from daemon.task import Failure, Status, Task
 from pipeline.parameters import Parameters
 from pipeline.settings import Settings
 
+_OUTPUT_FAILED = "output_failed"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # What cannot be written to the state is tried again after so long, and for good: it is the
 # last small write after hours of work. Only when the service ends it is given up after a while;
@@ -109,8 +110,15 @@ class Attempts:
         changed: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        is_outbox_away: Callable[[Task], bool] = lambda task: False,
     ) -> None:
-        """`changed` is told of each task that has changed."""
+        """
+        Args:
+            changed: is told of each task that has changed.
+            is_outbox_away: is the folder of a task's results away or read-only just now? Then
+                the task waits for it, and no attempt is spent.
+        """
+        self._is_outbox_away = is_outbox_away
         self.rules = rules
         self.is_stopping = False
         self._spool = spool
@@ -131,6 +139,9 @@ class Attempts:
         if task is None:
             return None
         self._changed(task_id)
+        if self._is_outbox_away(task):
+            self._settle(task, self._spool.requeue)
+            return None
         try:
             attempt = self._made_ready(task)
         except SidecarError as error:
@@ -167,6 +178,9 @@ class Attempts:
                     publish(task, staged, name)
                 is_published = True
 
+        if self._is_outbox_away(task):  # or the result would vanish behind what is mounted there
+            self.put_back(attempt)
+            return
         try:
             self._insisted(
                 lambda: self._spool.complete(task.task_id, _token(task), name, report, publish_once)
@@ -190,6 +204,9 @@ class Attempts:
         self, attempt: Attempt, failure: Failure, is_retryable: bool, details: str | None
     ) -> None:
         """End an attempt that its worker gave up for a reason; `details` are for the log."""
+        if failure.code == _OUTPUT_FAILED and self._is_outbox_away(attempt.task):
+            self.put_back(attempt)
+            return
         if is_retryable:
             self._spend(attempt.task, failure, details)
         else:
@@ -330,9 +347,11 @@ class Attempts:
         if error.errno in _NO_SPACE:
             message = f"{task.input_video}: no space is left for {where}; make room, then retry."
             self._fail(task, Failure("disk_full", message))
+        elif self._is_outbox_away(task):
+            self._settle(task, self._spool.requeue)
         else:
             reason = f"{where} cannot be used: {error.strerror or error}"
-            self._spend(task, Failure("output_failed", f"{task.input_video}: {reason}."))
+            self._spend(task, Failure(_OUTPUT_FAILED, f"{task.input_video}: {reason}."))
 
     def _fail(self, task: Task, failure: Failure, details: str | None = None) -> None:
         self._settle(task, lambda name, token: self._spool.fail(name, token, failure), details)
@@ -415,9 +434,6 @@ def failure_facts(task: Task) -> dict[str, Any]:
         "code": task.error_code,
         "reason": task.error_message,
     }
-
-
-reject_text = failure_facts  # as `service` still calls it
 
 
 def _token(task: Task) -> str:

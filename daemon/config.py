@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from daemon.errors import ConfigError
+from daemon.names import is_left_alone, is_sidecar
 from daemon.yaml_file import read_mapping
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
@@ -64,6 +65,8 @@ _Path = Annotated[Path, BeforeValidator(_path)]
 def _extension(value: object) -> object:
     if not isinstance(value, str) or not _EXTENSION.fullmatch(value):
         raise ValueError("not a file name's ending")
+    if is_sidecar(f"x{value}") or is_left_alone(f"x{value.lower()}"):
+        raise ValueError("is that of a sidecar or of an unfinished transfer")
     return value.lower()
 
 
@@ -155,7 +158,13 @@ class Config(_Section):
     temp: _Path = Path("temp")
     logs: _Path = Path("logs")
     state: _Path = Path("state")
-    extensions: tuple[_Extension, ...] = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+    extensions: Annotated[tuple[_Extension, ...], Field(min_length=1)] = (
+        ".mp4",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+    )
     settle_s: _span(0, _DAY_S) = 5.0  # type: ignore[valid-type]
     sidecar_grace_s: _span(0, _DAY_S) = 2.0  # type: ignore[valid-type]
     incomplete_wait_s: _span(0, 30 * _DAY_S) = 600.0  # type: ignore[valid-type]
@@ -338,7 +347,8 @@ _ALLOWED = {
     "temp": "a folder's path",
     "logs": "a folder's path",
     "state": "a folder's path",
-    "extensions": "a list of file names' endings, such as .mp4",
+    "extensions": "a list of file names' endings, such as .mp4, none of a sidecar (.yaml) or of an"
+    " unfinished transfer (.part)",
     "settle_s": "a number of seconds from 0 to 86400",
     "sidecar_grace_s": "a number of seconds from 0 to 86400",
     "incomplete_wait_s": "a number of seconds from 0 to 2592000",

@@ -10,12 +10,15 @@ A GB is 2^30 bytes here as in all of the configuration; free is what this user m
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.inbox_place import is_share_away
 from daemon.logs import Once, server_log
+from daemon.mounts import mount_of
 
 _GB = 1 << 30
 # A file system may be out of files with bytes to spare. One without such a limit tells of none.
@@ -48,7 +51,9 @@ class DiskWatch:
         folders: Mapping[str, Path],
         min_free_gb: float,
         clock: Callable[[], float] = time.monotonic,
+        known_mounts: Mapping[str, str] | None = None,
     ) -> None:
+        """`known_mounts` is what `mounts` was in the last run."""
         self._folders = dict(folders)
         self._min_free_gb = min_free_gb
         self._clock = clock
@@ -56,6 +61,19 @@ class DiskWatch:
         self._found: tuple[str, ...] | None = None
         self._free: dict[str, float | None] = {}
         self._looking: _Look | None = None
+        self._mounts = dict(known_mounts or {})
+        self._is_away = False
+        self._lock = threading.Lock()
+
+    @property
+    def is_away(self) -> bool:
+        """Could some folder not be used at all when it was looked at last, full or not?"""
+        return self._is_away
+
+    @property
+    def mounts(self) -> Mapping[str, str]:
+        """Where each folder's file system was mounted when it was there, by the folder."""
+        return self._mounts
 
     @property
     def has_room(self) -> bool:
@@ -80,22 +98,50 @@ class DiskWatch:
         return self._free
 
     def check(self) -> tuple[str, ...]:
-        """Look at every folder; return what is wrong now. For one thread at a time."""
+        """Look at every folder; return what is wrong now."""
+        with self._lock:
+            return self._checked()
+
+    def _checked(self) -> tuple[str, ...]:
         free: dict[str, float | None] = {}
         problems: list[str] = []
+        is_away = False
         for name, path in self._folders.items():
             self._looking = _Look(name, path, self._clock())
-            free[name], problem = self._look(name, path)
+            problem = self._why_away(path)
+            if problem is not None:
+                is_away, free[name] = True, None
+                problem = f"{name}: {problem}"
+            else:
+                free[name], problem = self._look(name, path)
             # Without the number, or each look at a disk that fills up would be told of.
             self._once.tell("no room for new work", problem is not None, of=name, folder=str(path))
             problems += [problem] if problem else []
+        self._is_away = is_away
         self._free, self._found, self._looking = free, tuple(problems), None
         return self._found
+
+    def _why_away(self, path: Path) -> str | None:
+        """Return why nothing can be written to a folder, however much room there is."""
+        try:
+            known = self._mounts.get(str(path))
+            if known is not None and is_share_away(path, known):
+                return f"nothing is mounted on {known} any more, where {path} was; mount it."
+            if not os.access(path, os.W_OK | os.X_OK):
+                is_read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+                reason = "is read-only" if is_read_only else "may not be written by this user"
+                return f"{path} {reason}; mend that."
+            mount = mount_of(path)
+        except OSError as error:
+            return f"{path} cannot be used ({error.strerror}); bring it back."
+        if mount is not None:
+            self._mounts[str(path)] = mount.point
+        return None
 
     def _look(self, name: str, path: Path) -> tuple[float | None, str | None]:
         try:
             found = os.statvfs(path)
-        except OSError as error:
+        except OSError as error:  # gone in this moment
             return None, f"{name}: {path} cannot be used ({error.strerror}); bring it back."
         free = _free(found)
         if free < self._min_free_gb:

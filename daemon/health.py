@@ -70,6 +70,7 @@ class Health:
     Attributes:
         inboxes: by name.
         free_gb: by what a folder is for; None where it cannot be told.
+        mounts: where the file systems of outboxes, temp and state are mounted, by folder.
         problems: sentences that say what is wrong and what to do.
         url: where the service's page is, None while nobody answers there.
     """
@@ -83,6 +84,7 @@ class Health:
     free_gb: Mapping[str, float | None] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     url: str | None = None
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -203,6 +205,7 @@ def _parsed(values: Mapping[str, Any]) -> Health:
         free_gb=dict(values["free_gb"]),
         problems=tuple(str(problem) for problem in values["problems"]),
         url=values.get("url"),
+        mounts=dict(values.get("mounts", {})),
     )
 
 

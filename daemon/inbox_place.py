@@ -88,6 +88,18 @@ def make_place(root: Path, known_mount: str | None) -> None:
         raise InboxUnavailable(f"{root}: {error.strerror}") from error
 
 
+def is_share_away(folder: Path, known_mount: str) -> bool:
+    """
+    Is the mount that a folder lay in gone, so that another file system shows in its place?
+
+    Raises:
+        OSError: the folder is not there, or cannot be reached.
+    """
+    mount = mount_of(folder)
+    real = os.path.realpath(folder)
+    return mount is not None and _is_between(mount.point, known_mount, real)
+
+
 def _share_is_away(root: Path, known_mount: str) -> InboxUnavailable:
     return InboxUnavailable(f"nothing is mounted on {known_mount} any more, where {root} was")
 

@@ -44,7 +44,8 @@ _LITTER = frozenset(
         "desktop.ini",
     }
 )
-_SIDECAR_ENDINGS = (".yaml", ".yml")
+# In capitals too, as some systems write all of a name when they write the video's so.
+_SIDECAR_ENDINGS = (".yaml", ".yml", ".YAML", ".YML")
 
 
 def is_left_alone(name: str) -> bool:

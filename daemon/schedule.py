@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfoNotFoundError
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from tzlocal import get_localzone
 
 from daemon.logs import server_log
 
@@ -44,7 +47,7 @@ class Schedule:
         # As many threads as jobs, so that one that hangs in a share holds up no other.
         executor = ThreadPoolExecutor(max(1, len(listed)))
         self._scheduler = BackgroundScheduler(
-            executors={"default": executor}, job_defaults=_DEFAULTS
+            executors={"default": executor}, job_defaults=_DEFAULTS, timezone=_local_zone()
         )
         for job in listed:
             self._scheduler.add_job(_guarded(job), id=job.name, name=job.name, **_trigger(job))
@@ -59,6 +62,14 @@ class Schedule:
     def stop(self) -> None:
         """Begin nothing more. What runs comes to its end by itself, and is not waited for."""
         self._scheduler.shutdown(wait=False)
+
+
+def _local_zone() -> tzinfo:
+    """Return the machine's time zone; one that is no name, such as `MSK-3`, as its offset."""
+    try:
+        return get_localzone()
+    except (ZoneInfoNotFoundError, ValueError):
+        return datetime.now().astimezone().tzinfo or UTC
 
 
 _DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}

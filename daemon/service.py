@@ -13,14 +13,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from daemon import health, idempotency, keys, outbox, uploads
 from daemon.atomic import make_folder
-from daemon.attempts import AttemptRules, Attempts, InboxPlace, reject_text
+from daemon.attempts import AttemptRules, Attempts, InboxPlace, failure_facts
 from daemon.claims import Claims
 from daemon.config import Config, Inbox
 from daemon.disk import DiskWatch
@@ -91,9 +91,11 @@ class Service:
         self._spool = Spool(self._state)
         self._files = outbox.StatusFiles(self._spool, self._config.language)
         self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
-        self._disks = _Disks(self._config)
+        self._disks = _Disks(self._config, _known_disk_mounts(health.read(self._state)))
         self._pool = self._made_pool()
-        self._attempts = Attempts(self._spool, self._rules(), self._changed)
+        self._attempts = Attempts(
+            self._spool, self._rules(), self._changed, is_outbox_away=self._is_outbox_away
+        )
         self._dispatcher = self._made_dispatcher()
         self._retention = self._made_retention()
         self._retention_due = time.monotonic() + _FIRST_RETENTION_SECONDS
@@ -113,7 +115,7 @@ class Service:
         self._once = Once(server_log())
         self._told_damaged: set[str] = set()
 
-    def run(self) -> None:
+    def run(self, signals: ServiceSignals) -> None:
         """
         Work until a signal asks for the end.
 
@@ -121,9 +123,9 @@ class Service:
             ServiceRunning: another service holds the state.
             CannotListen, UsageError: there is no way to the address that it should listen on.
         """
-        with self._spool.lock_service(), ServiceSignals() as signals:
-            self._open_logs()  # by who holds the state, since one process rotates them
+        with self._spool.lock_service():
             _make_folders(self._config)
+            self._open_logs()  # by who holds the state, since one process rotates them
             self._web = self._made_web()  # before anything is begun: the port may be in use
             self._disks.look()
             self._recover()
@@ -146,7 +148,6 @@ class Service:
 
     def _open_logs(self) -> None:
         folder = self._config.place(self._config.logs)
-        make_folder(folder)
         level = logging.DEBUG if self._overrides.is_debug else logging.INFO
         configure_logs(folder, level, sys.stderr)
 
@@ -158,7 +159,7 @@ class Service:
         for task in recovery.tasks:
             queue_log().info("recovered", task_id=task.task_id, status=task.status.value)
             if task.status is Status.FAILED:
-                queue_log().error("failed", **reject_text(task))
+                queue_log().error("failed", **failure_facts(task))
             self._changed(task.task_id)
         for task_id in self._spool.ended_ids_since(since):
             # Whoever ended it may have been killed before the status file could say so.
@@ -242,14 +243,14 @@ class Service:
             config = self._kept_until_restart(self._load())
             _check(config)
             _make_folders(config)
-        except (ConfigError, OSError) as error:
-            for problem in error.problems if isinstance(error, ConfigError) else (str(error),):
+        except ConfigError as error:
+            for problem in error.problems:
                 server_log().error("configuration not taken over", reason=problem)
             return
         self._stop_schedule()
         self._stop_watching()
         self._config = config
-        self._disks = _Disks(config)
+        self._disks = _Disks(config, self._disks.mounts)
         self._disks.look()
         self._files.language = config.language
         self._attempts.rules = self._rules()
@@ -328,6 +329,11 @@ class Service:
         is_held = self._is_stopping or self._spool.control.is_draining
         return not is_held and self._disks.own.has_room and self._disks.of[inbox].has_room
 
+    def _is_outbox_away(self, task: Task) -> bool:
+        disk = self._disks.of.get(task.inbox, self._disks.of[None])
+        disk.check()
+        return disk.is_away
+
     def _unavailable(self) -> frozenset[str | None]:
         seen = [watcher.health() for watcher in self._watchers]
         full = {name for name, disk in self._disks.of.items() if not disk.has_room}
@@ -392,7 +398,7 @@ class Service:
         """Take note of a task that an inbox has claimed; in the inbox's thread."""
         self._changed(task.task_id)
         if task.status is Status.FAILED:
-            queue_log().error("failed", **reject_text(task))
+            queue_log().error("failed", **failure_facts(task))
             return
         queue_log().info(
             "accepted",
@@ -495,6 +501,7 @@ class Service:
                 for seen in inboxes
             },
             free_gb=self._disks.free_gb,
+            mounts=self._disks.mounts,
             problems=tuple(self._problems(inboxes)),
             url=self._web.url if self._web is not None and self._web.is_ready else None,
         )
@@ -525,18 +532,19 @@ class Service:
 class _Disks:
     """Room for the service itself, and for the results of each inbox and of uploads (None)."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, known_mounts: Mapping[str, str]) -> None:
+        def watch(places: Mapping[str, Path]) -> DiskWatch:
+            return DiskWatch(places, config.min_free_gb, known_mounts=known_mounts)
+
         places = {"temp": config.place(config.temp), "state": config.place(config.state)}
-        self.own = DiskWatch(places, config.min_free_gb)
+        self.own = watch(places)
         self.of: dict[str | None, DiskWatch] = {
-            None: DiskWatch({"outbox": config.place(config.outbox)}, config.min_free_gb)
+            None: watch({"outbox": config.place(config.outbox)})
         }
         for inbox in config.inboxes:
             # An outbox of its own that is away holds up its own inbox only.
             outbox = {f"outbox of {inbox.name}": config.outbox_of(inbox)}
-            self.of[inbox.name] = (
-                self.of[None] if inbox.outbox is None else DiskWatch(outbox, config.min_free_gb)
-            )
+            self.of[inbox.name] = self.of[None] if inbox.outbox is None else watch(outbox)
 
     @property
     def all(self) -> list[DiskWatch]:
@@ -557,6 +565,11 @@ class _Disks:
         """What is wrong, in sentences."""
         for disk in self.all:
             yield from disk.problems
+
+    @property
+    def mounts(self) -> dict[str, str]:
+        """Where each folder's file system was mounted, by the folder."""
+        return {path: point for disk in self.all for path, point in disk.mounts.items()}
 
     @property
     def free_gb(self) -> dict[str, float | None]:
@@ -592,10 +605,22 @@ def _check(config: Config) -> None:
 
 
 def _make_folders(config: Config) -> None:
+    """
+    Make the folders of a configuration where they are missing.
+
+    Raises:
+        ConfigError: one cannot be made.
+    """
     for key, folder in config.folders.items():
         # An inbox is made by its watcher, which knows whether its share is mounted.
-        if not key.endswith(".inbox"):
+        if key.endswith(".inbox"):
+            continue
+        try:
             make_folder(folder)
+        except OSError as error:
+            raise ConfigError(
+                f"{key}: {folder} cannot be made: {error.strerror}; name another."
+            ) from error
 
 
 def _max_bytes(config: Config) -> int:
@@ -604,6 +629,10 @@ def _max_bytes(config: Config) -> int:
 
 def _bounds(config: Config) -> Bounds:
     return Bounds(memory_gb=config.limits.worker_memory_gb, device=config.device)
+
+
+def _known_disk_mounts(last: health.Health | None) -> Mapping[str, str]:
+    return last.mounts if last else {}
 
 
 def _known_mounts(last: health.Health | None) -> dict[str, str]:

@@ -23,6 +23,12 @@ def raise_on_signals() -> None:
         signal.signal(number, _raise)
 
 
+def end_on_signals() -> None:
+    """From now on a signal to end ends the process, as it does where nobody heeds it."""
+    for number in _heeded():
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Interruption:
     """A context within which a signal to end is only noted."""
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import av
 import cv2
 
+from pipeline.boxes import completeness
 from pipeline.conversion import blank_frame, to_working_format
 from pipeline.errors import (
     InvalidParameters,
@@ -493,7 +494,8 @@ def _strip(
         cancelled=cancelled,
     )
     notes = [f"Not kept: {', '.join(result.dropped)}."] if result.dropped else []
-    if result.ended_early:
+    is_truncated = completeness(original).is_truncated
+    if result.ended_early or is_truncated:
         notes.append("The original breaks off; what could be read of it is kept.")
     checked = _audited(partial, frozenset(result.streams), original.name, cancelled)
     notes += _packet_notes(checked)
@@ -506,6 +508,7 @@ def _strip(
         frames=result.frames,
         metadata_removed=inventory(original, cancelled),
         audit=checked.findings,
+        is_truncated=is_truncated,
         notes=tuple(notes),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from daemon.config import MOST_WORKERS, default_config, find_config, load_config
 from daemon.errors import UsageError
+from daemon.signals import ServiceSignals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.port is not None and not 0 <= arguments.port <= 65535:
         raise UsageError(f"--port is {arguments.port}; allowed is a number from 0 to 65535.")
 
+    # Heeded from here on: an end that is asked for during the start comes right after it.
+    with ServiceSignals() as signals:
+        _serve(arguments, signals)
+
+
+def _serve(arguments: argparse.Namespace, signals: ServiceSignals) -> None:
     from daemon.service import Overrides, Service
 
     # The same file at each reload: one that an editor has just taken away is an error then,
@@ -56,4 +63,4 @@ def run(arguments: argparse.Namespace) -> None:
             is_debug=arguments.debug,
         ),
         path,
-    ).run()
+    ).run(signals)

@@ -292,8 +292,10 @@ def test_a_signal_before_the_work_leaves_nothing(folder: Path) -> None:
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err.count(b"\n") == 1
+    # By the program or, before it has got so far, by the signal itself: 130 to a shell.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert b"Traceback" not in err
+    assert err.count(b"\n") <= 1
     assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "config.yaml"]
 
 

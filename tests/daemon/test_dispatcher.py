@@ -515,7 +515,7 @@ def test_when_the_state_refuses_every_claim_few_are_tried(
         for _ in range(20):
             house.step(0.5)
     assert len(set(tried)) == len(tried) <= 12  # none twice within its rest
-    house.until(lambda: len(house.pool.jobs) == 2)
+    house.until(lambda: len(house.pool.jobs) >= 2)
     assert all(house.get(task).attempts <= 1 for task in tasks)
 
 

@@ -84,8 +84,12 @@ def test_sidecars_the_best_name_first() -> None:
     assert names.sidecar_names("my.clip.MP4") == (
         "my.clip.MP4.yaml",
         "my.clip.MP4.yml",
+        "my.clip.MP4.YAML",
+        "my.clip.MP4.YML",
         "my.clip.yaml",
         "my.clip.yml",
+        "my.clip.YAML",
+        "my.clip.YML",
     )
 
 

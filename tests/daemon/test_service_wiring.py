@@ -23,17 +23,17 @@ import yaml
 from services import wait_until
 from spools import REASON, REPORT
 
-from daemon import attempts
+from daemon import attempts, dispatcher
 from daemon import health as health_module
 from daemon import service as service_module
 from daemon.config import load_config
 from daemon.health import Health, InboxHealth, ServiceStatus, Workers
-from daemon.jobs import Bounds, Done, Ended, Event, Job, Lost, Progressed
+from daemon.jobs import Bounds, Done, Ended, Event, Job, Lost, Progressed, Refused
 from daemon.logs import reset_logs
 from daemon.service import Overrides, Service
 from daemon.spool import Spool
 from daemon.spool_errors import TaskBusy
-from daemon.task import Progress, Status, Submission, Task
+from daemon.task import Failure, Progress, Status, Submission, Task
 
 QUICK = {
     "settle_s": 0.2,
@@ -161,9 +161,9 @@ class House:
         self.service: Service | None = None
         monkeypatch.setattr(service_module, "Pool", ScriptedPool)
         monkeypatch.setattr(service_module, "WebProcess", NoWeb)
-        monkeypatch.setattr(service_module, "ServiceSignals", lambda: self.signals)
         monkeypatch.setattr(service_module, "Inspector", lambda: _Inspector(self.truncated))
         monkeypatch.setattr(service_module, "_DISK_SECONDS", 0.1)
+        monkeypatch.setattr(dispatcher, "_LIST_SECONDS", 0.1)
         monkeypatch.setattr(health_module, "WRITE_SECONDS", 0.05)
         monkeypatch.setattr(os, "statvfs", self._statvfs)
         self.configure()
@@ -176,7 +176,9 @@ class House:
     def running(self) -> Iterator[ScriptedPool]:
         """Have the service run while the context lasts."""
         self.service = Service(lambda: load_config(self.config), Overrides(), self.config)
-        self.thread = threading.Thread(target=self.service.run, daemon=True)
+        self.thread = threading.Thread(
+            target=self.service.run, args=[self.signals], daemon=True
+        )
         self.thread.start()
         wait_until(lambda: self.health().status is ServiceStatus.RUNNING, "ready", 10)
         pool = self.service._pool
@@ -342,6 +344,24 @@ def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> No
         stays(lambda: dropped.exists() and not is_begun(pool, "waits.mp4"))
         house.full.clear()
         job_of(pool, "waits.mp4")
+
+
+def test_tasks_wait_for_an_outbox_that_is_read_only_and_lose_no_attempt(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = os.access, str(house.folder / "outbox")
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                os, "access", lambda path, mode: str(path) != refused and real(path, mode)
+            )
+            failure = Failure("output_failed", "the outbox is read-only")
+            pool.say(Refused(job, failure, True, None))
+            house.problem("outbox")
+            stays(lambda: (t := house.task("clip.mp4")) is not None and t.attempts == 0)
+        job_of(pool, "clip.mp4")
 
 
 def test_without_room_in_the_outbox_uploads_wait(house: House) -> None:

@@ -501,6 +501,24 @@ class TestStrip:
         output = protect(cut, tmp_path / "out.mkv", strip, FAST).output
         assert packets(output, "video") == packets(cut, "video")
 
+    def test_another_container_is_refused_by_its_name(self, tmp_path: Path) -> None:
+        whole = make_video(tmp_path / "whole.mp4", Video(frames=5))
+        strip = Parameters.parse({"mode": "strip"})
+        with pytest.raises(InvalidParameters, match="strip keeps the container"):
+            protect(whole, tmp_path / "out.mkv", strip, FAST)
+        assert os.listdir(tmp_path) == ["whole.mp4"]
+
+    def test_a_file_that_is_cut_short_is_told(self, tmp_path: Path) -> None:
+        whole = make_video(
+            tmp_path / "whole.mp4", Video(frames=50, muxer={"movflags": "faststart"})
+        )
+        cut = tmp_path / "cut.mp4"
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+        strip = Parameters.parse({"mode": "strip"})
+        report = protect(cut, tmp_path / "out.mp4", strip, FAST).report
+        assert report.is_truncated
+        assert any("breaks off" in note for note in report.notes)
+
     @pytest.mark.parametrize("tag", ["hvc1", "hev1"])
     def test_the_codecs_tag_stays(self, tmp_path: Path, tag: str) -> None:
         options = {"x265-params": "log-level=none"}
