@@ -24,12 +24,11 @@ from werkzeug.http import parse_range_header
 from werkzeug.utils import send_file
 
 from daemon.held_folder import held_folder
-from daemon.spool_errors import RecordDamaged, UnknownTask
 from daemon.task import Status, Task
-from daemon.web.auth import may_see
 from daemon.web.context import context
-from daemon.web.errors import BUSY_SECONDS, ApiError, unknown_task
+from daemon.web.errors import BUSY_SECONDS, ApiError
 from daemon.web.languages import text
+from daemon.web.own_tasks import own_task
 
 blueprint = Blueprint("downloads", __name__)
 
@@ -50,7 +49,7 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 @blueprint.get("/download/<task_id>")
 def download(task_id: str) -> Response:
     """Send the result of a task."""
-    task = _task(task_id)
+    task = own_task(task_id)
     if task.status is not Status.COMPLETED or task.output_video is None:
         status = text(f"status.{task.status.value}")
         not_finished = "downloads.not_finished"
@@ -79,20 +78,6 @@ class _Result:
         """As HTTP names it."""
         suffix = self.place.suffix.lower()
         return _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or _OTHER_TYPE
-
-
-def _task(task_id: str) -> Task:
-    """
-    Raises:
-        ApiError: there is no such task, or not for this caller.
-    """
-    try:
-        task = context().spool.get(task_id)
-    except (UnknownTask, RecordDamaged) as error:
-        raise unknown_task(task_id) from error
-    if not may_see(task):
-        raise unknown_task(task_id)
-    return task
 
 
 @contextlib.contextmanager

@@ -506,7 +506,7 @@ class TestStrip:
         strip = Parameters.parse({"mode": "strip"})
         with pytest.raises(InvalidParameters, match="strip keeps the container"):
             protect(whole, tmp_path / "out.mkv", strip, FAST)
-        assert os.listdir(tmp_path) == ["whole.mp4"]
+        assert [path.name for path in tmp_path.iterdir()] == ["whole.mp4"]
 
     def test_a_file_that_is_cut_short_is_told(self, tmp_path: Path) -> None:
         whole = make_video(
