@@ -86,6 +86,7 @@ class AttemptRules:
         settings: of the work, with the threads that one worker may use.
         max_bytes: of a video, which a retry may find lowered or raised.
         inboxes: by name.
+        allow_private: may a webhook lead to this machine or a private network?
     """
 
     temp: Path
@@ -93,6 +94,7 @@ class AttemptRules:
     max_attempts: int
     max_bytes: int
     inboxes: Mapping[str, InboxPlace]
+    allow_private: bool = False
 
 
 class Attempts:
@@ -307,7 +309,9 @@ class Attempts:
             name = adopt_dropped(place.root, task.subfolder, task.input_video, folder)
             if name is None:
                 return task
-            parameters = read_sidecar(folder / name, task.subfolder, place.defaults)
+            parameters = read_sidecar(
+                folder / name, task.subfolder, place.defaults, self.rules.allow_private
+            )
         sidecar = str(original.parent / name)
         return self._insisted(
             lambda: self._spool.set_parameters(task.task_id, _token(task), parameters, sidecar)

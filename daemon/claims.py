@@ -78,7 +78,10 @@ class Claims:
         spool: Spool,
         max_pending: int,
         max_bytes: int,
+        allow_private: bool = False,
     ) -> None:
+        """`allow_private`: may a sidecar's webhook lead to this machine or a private network?"""
+        self._allow_private = allow_private
         self._name = name
         self._root = root
         self._outbox = outbox
@@ -186,7 +189,9 @@ class Claims:
         if claim.sidecar is not None:
             try:
                 path = moves.home / claim.sidecar
-                parameters = read_sidecar(path, claim.subfolder, self._defaults)
+                parameters = read_sidecar(
+                    path, claim.subfolder, self._defaults, self._allow_private
+                )
             except SidecarError as error:
                 failure = error.failure
         size = os.lstat(moves.home / claim.video).st_size

@@ -294,6 +294,7 @@ class Service:
                 i.name: InboxPlace(config.place(i.inbox), config.defaults_of(i))
                 for i in config.inboxes
             },
+            allow_private=config.webhook.allow_private,
         )
 
     def _webhook_rules(self) -> WebhookRules:
@@ -375,6 +376,7 @@ class Service:
             self._spool,
             config.max_pending,
             _max_bytes(config),
+            config.webhook.allow_private,
         )
         rules = InboxRules(
             settle_s=config.settle_s,

@@ -25,6 +25,7 @@ from daemon.names import (
 )
 from daemon.small_file import NotReadable, read_small_file
 from daemon.task import Failure
+from daemon.webhook_url import check_literal
 from daemon.yaml_file import text_mapping
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
@@ -56,12 +57,15 @@ class SidecarError(Exception):
         return Failure(self.code, self.message)
 
 
-def read_sidecar(path: Path, subfolder: str, defaults: Parameters) -> Parameters:
+def read_sidecar(
+    path: Path, subfolder: str, defaults: Parameters, allow_private: bool = False
+) -> Parameters:
     """
     Return what a sidecar asks for, the rest as `parameters_without_sidecar` has it.
 
     Args:
         subfolder: of the inbox, in which the video lay.
+        allow_private: may its webhook lead to this machine or a private network?
 
     Raises:
         SidecarError: its content is wrong, or it is not a file that can be read.
@@ -69,7 +73,10 @@ def read_sidecar(path: Path, subfolder: str, defaults: Parameters) -> Parameters
     """
     try:
         values = text_mapping(path.name, _content(path))
-        return Parameters.parse(values, parameters_without_sidecar(subfolder, defaults))
+        parameters = Parameters.parse(values, parameters_without_sidecar(subfolder, defaults))
+        if parameters.webhook_url is not None:
+            check_literal(parameters.webhook_url, allow_private)
+        return parameters
     except ConfigError as error:
         raise SidecarError(_CODE, error.message) from error
     except InvalidParameters as error:

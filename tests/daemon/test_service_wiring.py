@@ -176,9 +176,7 @@ class House:
     def running(self) -> Iterator[ScriptedPool]:
         """Have the service run while the context lasts."""
         self.service = Service(lambda: load_config(self.config), Overrides(), self.config)
-        self.thread = threading.Thread(
-            target=self.service.run, args=[self.signals], daemon=True
-        )
+        self.thread = threading.Thread(target=self.service.run, args=[self.signals], daemon=True)
         self.thread.start()
         wait_until(lambda: self.health().status is ServiceStatus.RUNNING, "ready", 10)
         pool = self.service._pool

@@ -360,3 +360,11 @@ def test_nothing_is_taken_through_a_link_in_a_folders_place(
 def test_where_the_inbox_is_away_the_present_one_stays(tmp_path: Path, home: Path) -> None:
     written(home, "epsilon: 9", "clip.mp4.yaml")
     assert adopt_dropped(tmp_path / "none", "alice", "clip.mp4", home) == "clip.mp4.yaml"
+
+
+def test_a_webhook_on_a_private_network_is_refused_unless_that_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4.yaml"
+    path.write_text("webhook_url: http://127.0.0.1:9/\n")
+    with pytest.raises(SidecarError, match="webhook_url"):
+        read_sidecar(path, "", DEFAULTS)
+    assert read_sidecar(path, "", DEFAULTS, allow_private=True).webhook_url is not None
