@@ -23,7 +23,7 @@ from daemon.atomic import make_folder
 from daemon.attempts import AttemptRules, Attempts, InboxPlace, failure_facts
 from daemon.claims import Claims
 from daemon.config import Config, Inbox
-from daemon.disk import DiskWatch
+from daemon.disks import Disks
 from daemon.dispatcher import Dispatcher
 from daemon.errors import ConfigError
 from daemon.folders import problems
@@ -47,7 +47,6 @@ from daemon.webhooks import SECRET_NAME, WebhookRules, Webhooks
 
 _TURN_SECONDS = 0.25
 _DISK_SECONDS = 10.0
-_FIRST_LOOK_SECONDS = 2.0
 _SWEEP_SECONDS = 3600.0
 _WEBHOOK_SECONDS = 60.0
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -91,7 +90,7 @@ class Service:
         self._spool = Spool(self._state)
         self._files = outbox.StatusFiles(self._spool, self._config.language)
         self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
-        self._disks = _Disks(self._config, _known_disk_mounts(health.read(self._state)))
+        self._disks = Disks(self._config, _known_disk_mounts(health.read(self._state)))
         self._pool = self._made_pool()
         self._attempts = Attempts(
             self._spool, self._rules(), self._changed, is_outbox_away=self._is_outbox_away
@@ -250,7 +249,7 @@ class Service:
         self._stop_schedule()
         self._stop_watching()
         self._config = config
-        self._disks = _Disks(config, self._disks.mounts)
+        self._disks = Disks(config, self._disks.mounts)
         self._disks.look()
         self._files.language = config.language
         self._attempts.rules = self._rules()
@@ -529,54 +528,6 @@ class Service:
             yield f"workers: {self._pool.trouble}"
         if self._web is not None and self._web.trouble is not None:
             yield f"requests: {self._web.trouble}"
-
-
-class _Disks:
-    """Room for the service itself, and for the results of each inbox and of uploads (None)."""
-
-    def __init__(self, config: Config, known_mounts: Mapping[str, str]) -> None:
-        def watch(places: Mapping[str, Path]) -> DiskWatch:
-            return DiskWatch(places, config.min_free_gb, known_mounts=known_mounts)
-
-        places = {"temp": config.place(config.temp), "state": config.place(config.state)}
-        self.own = watch(places)
-        self.of: dict[str | None, DiskWatch] = {
-            None: watch({"outbox": config.place(config.outbox)})
-        }
-        for inbox in config.inboxes:
-            # An outbox of its own that is away holds up its own inbox only.
-            outbox = {f"outbox of {inbox.name}": config.outbox_of(inbox)}
-            self.of[inbox.name] = self.of[None] if inbox.outbox is None else watch(outbox)
-
-    @property
-    def all(self) -> list[DiskWatch]:
-        """Each once."""
-        return list(dict.fromkeys([self.own, *self.of.values()]))
-
-    def look(self) -> None:
-        """Look at all for the first time; one that does not answer soon is not waited for."""
-        looks = [threading.Thread(target=disk.check, daemon=True) for disk in self.all]
-        for look in looks:
-            look.start()
-        deadline = time.monotonic() + _FIRST_LOOK_SECONDS
-        for look in looks:
-            look.join(max(0.0, deadline - time.monotonic()))
-
-    @property
-    def problems(self) -> Iterator[str]:
-        """What is wrong, in sentences."""
-        for disk in self.all:
-            yield from disk.problems
-
-    @property
-    def mounts(self) -> dict[str, str]:
-        """Where each folder's file system was mounted, by the folder."""
-        return {path: point for disk in self.all for path, point in disk.mounts.items()}
-
-    @property
-    def free_gb(self) -> dict[str, float | None]:
-        """What there was last, by what the folder is for."""
-        return {name: free for disk in self.all for name, free in disk.free_gb.items()}
 
 
 class _Drain:
