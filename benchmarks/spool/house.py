@@ -99,9 +99,9 @@ class House:
             if "video" in line
         }
 
-    def count(self, status: str) -> int:
-        """Return how many records a status has, by names alone."""
-        return sum(1 for _ in (self.state / status).rglob("*-*.json"))
+    def count(self, *statuses: str) -> int:
+        """Return how many records these statuses have, by names alone."""
+        return sum(1 for status in statuses for _ in (self.state / status).rglob("*-*.json"))
 
     def _start(self) -> None:
         console = (self.folder / "console.txt").open("ab")
