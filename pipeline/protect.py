@@ -101,6 +101,10 @@ def protect(
         raise InvalidParameters(f"{output} is the original, which is never altered; name another.")
     if output is not None and parameters.mode is Mode.PROTECT:
         check_suffix(output.suffix)
+    elif output is not None and output.suffix.lower() != original.suffix.lower():
+        raise InvalidParameters(
+            f"{output.name}: strip keeps the container; let the name end in {original.suffix}."
+        )
     suffix = output.suffix if output else planned_suffix(original, parameters, settings)
     output = output or original.with_name(protected_name(original, suffix))
     partial = output.with_name(f".{secrets.token_hex(8)}.part{suffix}")

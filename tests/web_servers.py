@@ -63,11 +63,8 @@ class WebHouse:
 
     def open_uploads(self) -> int:
         """Return how many files without a name the web processes write to."""
-        return sum(
-            "(deleted)" in os.readlink(link) and str(self.inbox) in os.readlink(link)
-            for pid in self.workers()
-            for link in _links(pid)
-        )
+        targets = [target for pid in self.workers() for target in _open_files(pid)]
+        return sum("(deleted)" in target and str(self.inbox) in target for target in targets)
 
 
 def configure(folder: Path, **settings: Any) -> Path:
@@ -142,7 +139,10 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _links(pid: int) -> list[Path]:
-    with contextlib.suppress(OSError):
-        return [p for p in Path(f"/proc/{pid}/fd").iterdir() if p.is_symlink()]
-    return []
+def _open_files(pid: int) -> list[str]:
+    found: list[str] = []
+    with contextlib.suppress(OSError):  # the process is gone
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.append(os.readlink(link))
+    return found
