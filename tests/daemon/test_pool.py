@@ -501,18 +501,22 @@ class TestReplacing:
         clock = Clock()
         pool = make_pool(1, clock=clock)  # of several, each may be noticed by itself
         working = (tmp_path / "stand_in.py").read_text()
-        (tmp_path / "stand_in.py").write_text("raise SystemExit(1)")
+        starts = tmp_path / "starts"
+        starts.touch()
+        (tmp_path / "stand_in.py").write_text(
+            f"open({str(starts)!r}, 'a').write('x')\nraise SystemExit(1)"
+        )
         for pid in pids(pool):
             os.kill(pid, signal.SIGKILL)
         poll_until(pool, lambda: not pids(pool))
-        for pause in (1, 2, 4):
+        for number, pause in enumerate((1, 2, 4), 1):
             clock.now += pause - 0.01
             pool.poll(0)
             assert pids(pool) == []
             clock.now += 0.01
-            pool.poll(0)
-            assert len(pids(pool)) == 1
-            poll_until(pool, lambda: not pids(pool))
+            poll_until(
+                pool, lambda number=number: starts.stat().st_size == number and not pids(pool)
+            )
             assert pool.trouble == ("a worker process ended with exit code 1, before it was ready")
         assert capfd.readouterr().err.count("ended with exit code 1, before it was ready") == 1
         (tmp_path / "stand_in.py").write_text(working)
