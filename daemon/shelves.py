@@ -11,7 +11,8 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +34,12 @@ _RANK = {
 # The way that tasks go, so that one going it meanwhile is met again rather than missed; and
 # the first two once more for those that were put back or retried.
 _SCAN = (*Status, Status.PENDING, Status.PROCESSING)
+# A listing looks again at the folders that changed while it looked, until none did: what one look
+# missed because it went the other way, another finds. In a storm of changes it is content by then.
+MOST_LOOKS = 12
+# Two changes within one tick of the clock that the kernel writes mtimes by, 10 ms at most, leave
+# one mtime: that soon after a change a folder is listed again in any case.
+TICK_NS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,15 @@ class Place:
     task_id: str
     status: Status
     path: Path
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a folder held; `mark` is its mtime in ns, None where there is no such folder."""
+
+    mark: int | None
+    is_sure: bool
+    names: frozenset[str]
 
 
 class Shelves:
@@ -71,7 +87,7 @@ class Shelves:
 
     def newest(self, statuses: Iterable[Status], before: str | None = None) -> Iterator[Place]:
         """Yield the places of tasks, newest first, below `before`; reads a day when it comes."""
-        wanted = [status for status in _SCAN if status in set(statuses)]
+        wanted = [status for status in Status if status in set(statuses)]
         last_day = creation_day(before) if before else "9999"
         for day in sorted(self._days(wanted), reverse=True):
             if day <= last_day:
@@ -204,18 +220,21 @@ class Shelves:
                     days.add(creation_day(task_id))
         return days
 
-    def _of_day(self, day: str, statuses: Iterable[Status]) -> list[Place]:
+    def _of_day(self, day: str, statuses: Sequence[Status]) -> list[Place]:
         places: dict[str, Place] = {}
-        for status in statuses:
-            for task_id, path in self._paths(status, day).items():
-                place = Place(task_id, status, path)
-                known = places.get(task_id, place)
-                places[task_id] = min(known, place, key=lambda p: _RANK[p.status])
+        seen: dict[Path, _Look] = {}
+        for _ in range(MOST_LOOKS):
+            is_calm = bool(seen)
+            for status in statuses:
+                for folder in (self._folders[status], self._folders[status] / day):
+                    known = seen.get(folder)
+                    seen[folder] = _look_at(folder, known)
+                    if seen[folder] is not known:
+                        is_calm = False
+                        _note(places, status, folder, day, seen[folder].names)
+            if is_calm:
+                break
         return [places[task_id] for task_id in sorted(places, reverse=True)]
-
-    def _paths(self, status: Status, day: str) -> dict[str, Path]:
-        found = self._found(status, day)
-        return {task_id: folder / (task_id + _SUFFIX) for folder, task_id in found}
 
     def _found(self, status: Status, day: str) -> Iterator[tuple[Path, str]]:
         """Yield the records of a day: the folder and the task."""
@@ -232,6 +251,37 @@ class Shelves:
     def _all_folders(self) -> Iterator[Path]:
         for status, folder in self._folders.items():
             yield from (folder, *self._day_folders(status))
+
+
+def _look_at(folder: Path, last: _Look | None) -> _Look:
+    """List a folder; the last look is returned where it holds nothing else by now."""
+    mark = _mark(folder)
+    if last is not None and last.is_sure and last.mark == mark:
+        return last
+    now = time.time_ns()
+    look = _Look(mark, mark is None or now - mark > TICK_NS, frozenset(_names(folder)))
+    if last is not None and (last.mark, last.names) == (mark, look.names):
+        return last
+    return look
+
+
+def _note(
+    places: dict[str, Place], status: Status, folder: Path, day: str, names: Iterable[str]
+) -> None:
+    """Add the records of a day that a folder holds."""
+    for name in names:
+        task_id = _task_id(name)
+        if task_id and creation_day(task_id) == day:
+            place = Place(task_id, status, folder / name)
+            known = places.get(task_id, place)
+            places[task_id] = min(known, place, key=lambda p: _RANK[p.status])
+
+
+def _mark(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _names(folder: Path) -> list[str]:

@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from daemon.shelves import MOST_LOOKS
 from daemon.spool import Page, Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
 from daemon.task import Status, Task
 from daemon.task_id import creation_day
 from daemon.web.shelf_memory import ShelfMemory
 
-# The way that tasks go, so that one that goes it meanwhile is met again rather than missed; and
-# the first two once more for those that were put back or retried.
-_LOOKS = (*Status, Status.PENDING, Status.PROCESSING)
 # Tasks that are remembered as they were read, some 5 KB each.
 _MOST_KEPT = 2000
 # To read an owner takes 40 µs, and all others wait meanwhile; half of the time is theirs.
@@ -97,7 +95,7 @@ class Index:
     def counts(self, user_id: str | None = None) -> Mapping[Status, int]:
         """Return how many tasks each status has, or one user's."""
         with self._lock:
-            for status in _LOOKS:
+            for status in Status:
                 self._shelves[status].look_at_all()
             return {status: _count(shelf, user_id) for status, shelf in self._shelves.items()}
 
@@ -144,22 +142,29 @@ class Index:
 
     def _days(self, wanted: frozenset[Status]) -> list[str]:
         with self._lock:
-            for status in _LOOKS:
+            for status in Status:
                 self._shelves[status].look()
             return sorted({d for s in wanted for d in self._shelves[s].days}, reverse=True)
 
     def _runs(
         self, day: str, wanted: frozenset[Status], user_id: str | None, before: str | None
     ) -> list[Iterator[_Found]]:
+        runs: list[tuple[Status, str, Sequence[str]]] = []
+        seen: dict[Status, object] = {}
         with self._lock:
-            for status in _LOOKS:
-                if status in wanted:
-                    self._shelves[status].look_at(day)
-            return [
-                _downwards(task_ids, before, status, folder)
-                for status in wanted
-                for folder, task_ids in self._shelves[status].runs(day, user_id)
-            ]
+            for _ in range(MOST_LOOKS):
+                is_calm = bool(seen)
+                for status in Status:
+                    if status in wanted:
+                        shelf = self._shelves[status]
+                        version = shelf.look_at(day)
+                        if version != seen.get(status):
+                            is_calm = False
+                            seen[status] = version
+                            runs += [(status, *run) for run in shelf.runs(day, user_id)]
+                if is_calm:
+                    break
+        return [_downwards(task_ids, before, status, folder) for status, folder, task_ids in runs]
 
     def _read(self, found: _Found) -> Task:
         mark = _mark(found)

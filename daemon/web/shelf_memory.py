@@ -16,13 +16,11 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from daemon.shelves import TICK_NS
 from daemon.task_id import creation_day, is_task_id
 
 _SUFFIX = ".json"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
-# Two changes within one tick of the clock that the kernel writes mtimes by, 10 ms at most, leave
-# one mtime: that soon after a change a folder is listed again in any case.
-_TICK_NS = 50_000_000
 # To look whether the owners that are known still hold takes 3.5 µs for each; where there are more
 # of them it is not done with every change of the folder. A task changes hands only where its
 # sidecar was changed before a retry.
@@ -42,6 +40,8 @@ class FolderMemory:
         self.path = path
         self.others: frozenset[str] = frozenset()  # what is no record
         self._day = day
+        self.version = 0  # another one whenever something may have come or gone
+        self.version = 0  # another one as soon as something may have come or gone
         self._mark: _Mark | None = None
         self._is_sure = False
         self._task_ids: tuple[str, ...] = ()
@@ -54,17 +54,17 @@ class FolderMemory:
         """Bring what is known up to date."""
         try:
             found = os.stat(self.path)
-            mark = _mark(found)
+            mark: _Mark | None = _mark(found)
             if mark == self._mark and self._is_sure:
                 return
             now = time.time_ns()
             names = os.listdir(self.path)
+            self._is_sure = now - found.st_mtime_ns > TICK_NS
         except (FileNotFoundError, NotADirectoryError):
-            self._mark = None
-            self._take([])
-            return
-        self._mark, self._is_sure = mark, now - found.st_mtime_ns > _TICK_NS
-        self._take(names)
+            mark, names = None, []
+        if self._take(names) or mark != self._mark:
+            self.version += 1
+        self._mark = mark
 
     @property
     def task_ids(self) -> Sequence[str]:
@@ -94,7 +94,8 @@ class FolderMemory:
                 self._owners[task_id] = found
         return len(unknown)
 
-    def _take(self, names: Sequence[str]) -> None:
+    def _take(self, names: Sequence[str]) -> bool:
+        """Remember what is there; say whether other records are."""
         known = set(self._task_ids)
         stems = {name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX)}
         found = {stem for stem in stems if stem in known or self._may_hold(stem)}
@@ -105,6 +106,7 @@ class FolderMemory:
                 self._owners.pop(task_id, None)
             self._task_ids = tuple(sorted(found))
             self._by_owner = None
+        return found != known
 
     def _may_hold(self, task_id: str) -> bool:
         # In another day's folder the spool does not see it either.
@@ -152,10 +154,12 @@ class ShelfMemory:
         for day in days - self._days.keys():
             self._days[day] = FolderMemory(os.path.join(self._own.path, day), day)
 
-    def look_at(self, day: str) -> None:
-        """Bring what is known of one day up to date."""
-        if day in self._days:
-            self._days[day].look()
+    def look_at(self, day: str) -> object:
+        """Bring what is known of one day up to date; the answer is another if that changed."""
+        self.look()
+        for folder in self._of(day):
+            folder.look()
+        return [self._own.version, *((folder, folder.version) for folder in self._of(day))]
 
     def look_at_all(self) -> None:
         """Bring what is known of all days up to date."""

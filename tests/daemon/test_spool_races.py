@@ -60,11 +60,12 @@ def actor(state: Path, names: list[str], seed: int, turns: int) -> Done:
     def note(task_id: str, before: str, after: str) -> None:
         done.append((task_id, before, after))
 
-    for _ in range(turns):
+    for turn in range(turns):
         task_id = chance.choice(names)
         token = chance.choice(tokens[task_id] or ["none"])
         act = chance.choice(("claim", "claim", "cancel", "retry", "requeue", "spend", "fail"))
-        act = "complete" if chance.random() < 0.003 else act
+        if turn > 0.8 * turns and chance.random() < 0.01:  # the end of all that may happen
+            act = "complete"
         with contextlib.suppress(WrongStatus, StaleAttempt):
             if act == "claim":
                 tokens[task_id].append(spool.claim(task_id).token or "")
