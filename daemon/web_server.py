@@ -77,14 +77,14 @@ class _Server(BaseApplication):
         settings = {
             "bind": [f"fd://{number}" for number in self._listeners],
             "worker_class": PatientWorker,
-            "workers": config.web_workers,
+            # None at all, if it was changed to that, takes a restart of the service.
+            "workers": max(1, config.web_workers),
             "threads": _THREADS,
             "worker_connections": _CONNECTIONS,
             "keepalive": _KEEP_ALIVE_SECONDS,
             "timeout": _WEDGED_SECONDS,
             "graceful_timeout": GRACE_SECONDS,
             "worker_tmp_dir": str(_HEARTBEATS) if os.access(_HEARTBEATS, os.W_OK) else None,
-            "limit_request_line": 0,  # PatientWorker bounds the whole head
             "forwarded_allow_ips": ",".join(config.trusted_proxies),
             "forwarder_headers": "",
             "control_socket_disable": True,

@@ -102,9 +102,10 @@ def read_back(
         picture.stream.thread_type = "FRAME"
         picture.stream.thread_count = threads
         _go_through(container, name, picture, tracks, cancelled)
-    picture.check()
-    for track in tracks:
-        track.check(picture.start)
+        # Before it is closed: a stream's time base then lies in memory that is given back.
+        picture.check()
+        for track in tracks:
+            track.check(picture.start)
     measures = picture.measures
     return ReadBack(len(picture.ticks), summarise(measures) if measures else None)
 

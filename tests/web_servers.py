@@ -78,13 +78,22 @@ def configure(folder: Path, **settings: Any) -> Path:
 
 @contextlib.contextmanager
 def gunicorn(
-    folder: Path, workers: int = 1, threads: int = 16, app: str = APP, **settings: Any
+    folder: Path,
+    workers: int = 1,
+    threads: int = 16,
+    app: str = APP,
+    worker_class: str = "gthread",
+    **settings: Any,
 ) -> Iterator[WebHouse]:
     """Have gunicorn serve an app of a folder while the context lasts."""
     config = configure(folder, **settings)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
-        process = _started(folder, config, app, listener.fileno(), workers, threads)
+        words = [
+            *(app, "--bind", f"fd://{listener.fileno()}", "--worker-class", worker_class),
+            *("--workers", str(workers), "--threads", str(threads)),
+        ]
+        process = _started(folder, config, words, listener.fileno())
     house = WebHouse(folder, port, process)
     try:
         wait_until(lambda: house.answers() or process.poll() is not None, "an answer")
@@ -100,15 +109,14 @@ def gunicorn(
 
 
 def _started(
-    folder: Path, config: Path, app: str, listener: int, workers: int, threads: int
+    folder: Path, config: Path, words: list[str], listener: int
 ) -> subprocess.Popen[bytes]:
     with (folder / "gunicorn.txt").open("ab") as console:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "gunicorn", app, "--bind", f"fd://{listener}"),
-                *("--worker-class", "gthread", "--worker-tmp-dir", str(folder)),
-                *("--workers", str(workers), "--threads", str(threads)),
-                *("--graceful-timeout", "2"),
+                *(sys.executable, "-m", "gunicorn", *words),
+                *("--worker-tmp-dir", str(folder), "--graceful-timeout", "2"),
+                "--no-control-socket",
             ],
             cwd=ROOT,
             env={
@@ -125,9 +133,11 @@ def _started(
 
 def impatient_app() -> Any:
     """Return the app, for gunicorn, in a hurry."""
+    from daemon import web_connection
     from daemon.web import create_app, uploads
 
     uploads._PATIENCE_SECONDS = 0.5
+    web_connection._STALL_SECONDS = 1.0
     return create_app()
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from flask import Flask, Response
+from gunicorn.errors import AppImportError
 
 from daemon.atomic import make_folder
 from daemon.config import Config, current_config
+from daemon.errors import ConfigError
 from daemon.keys import FOLDER, Keys
 from daemon.logs import configure_logs
 from daemon.outbox import StatusFiles
@@ -20,6 +22,7 @@ from daemon.spool import Spool
 from daemon.web import (
     answers,
     auth,
+    bodies,
     downloads,
     errors,
     languages,
@@ -41,13 +44,20 @@ def create_app(config: Path | None = None) -> Flask:
         config: the file; else the one that $MEDIA_CLEANER_CONFIG names, else ./config.yaml.
 
     Raises:
-        ConfigError: the file is wrong, or not there.
+        AppImportError: the file is wrong or not there, or a folder cannot be made. It is what
+            gunicorn says in one line before it ends; anything else it shows as a traceback.
     """
-    settings = current_config(config)
-    logs = settings.place(settings.logs)
-    make_folder(logs)
-    configure_logs(logs, rotates=False)  # the service rotates them
-    return app_of(settings)
+    try:
+        settings = current_config(config)
+        logs = settings.place(settings.logs)
+        make_folder(logs)
+        configure_logs(logs, rotates=False)  # the service rotates them
+        return app_of(settings)
+    except ConfigError as error:
+        raise AppImportError(error.message) from error
+    except OSError as error:
+        reason = f"{error.filename} cannot be used: {error.strerror}; mend that or name another."
+        raise AppImportError(reason) from error
 
 
 def app_of(config: Config, spool: Spool | None = None) -> Flask:
@@ -69,6 +79,7 @@ def app_of(config: Config, spool: Spool | None = None) -> Flask:
             keys=Keys(state / FOLDER),
         ),
     )
+    bodies.install(app)
     answers.install(app)
     languages.install(app)
     errors.install(app)

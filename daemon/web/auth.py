@@ -98,8 +98,9 @@ class _Door:
         self._keys = known.keys
         self._is_required = known.config.auth.required
         self._trusted = networks_of(known.config.trusted_proxies)
-        # Each process counts for itself, and requests fall to them at random.
-        share = -(-_TRIES // known.config.web_workers)
+        # Each process counts for itself, and requests fall to them at random. How many there are
+        # in a unit of their own (0) nothing here tells.
+        share = -(-_TRIES // max(1, known.config.web_workers))
         self._tries = Tries(share, _TRIES_SECONDS, time.monotonic)
 
     def admit(self) -> None:

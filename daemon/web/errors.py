@@ -28,7 +28,8 @@ from daemon.spool_errors import (
     WrongStatus,
 )
 from daemon.texts import has_text
-from daemon.web.languages import text
+from daemon.web.languages import language, text
+from daemon.web.sentences import translated
 from daemon.webhook_url import UrlRefused
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters, allowed_values
@@ -42,7 +43,11 @@ _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After", "WWW-Authenticate")
 
 
 class ApiError(Exception):
-    """A request that is refused: `key` names the text, `facts` are what stands in it."""
+    """
+    A request that is refused: `key` names the text, `facts` are what stands in it.
+
+    A fact `reason` is a sentence in English, as whoever found something wrong has said it.
+    """
 
     def __init__(
         self,
@@ -110,6 +115,8 @@ def unknown_task(task_id: str) -> ApiError:
 
 def _refused(error: ApiError) -> Response:
     facts = error.facts if error.field is None else {"field": error.field, **error.facts}
+    if "reason" in facts:
+        facts = {**facts, "reason": translated(str(facts["reason"]), language())}
     return error_answer(
         error.status, error.code, text(error.key, **facts), error.field, error.headers
     )

@@ -162,6 +162,7 @@ _LIST = (
     Error("foreign_origin", 403, "auth.foreign_origin"),
     Error("unknown_task", 404, "spool.unknown_task", _TASK_FACTS),
     Error("upload_too_slow", 408, "uploads.too_slow"),
+    Error("request_timeout", 408, "http.408"),
     Error("wrong_status", 409, "spool.wrong_status", {**_TASK_FACTS, "status": "completed"}),
     Error("not_finished", 409, "downloads.not_finished", {**_TASK_FACTS, "status": "pending"}),
     Error("idempotency_conflict", 409, "uploads.other_content"),

@@ -8,7 +8,7 @@ has counted: so every web process tells the same, and all of them survive a rest
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ from daemon.health import Health
 from daemon.task_id import created_at
 from daemon.web.auth import caller, require_admin
 from daemon.web.context import Context, context
-from daemon.web.languages import text
+from daemon.web.languages import language, text
+from daemon.web.sentences import translated, translated_part
 
 blueprint = Blueprint("monitoring", __name__)
 
@@ -79,19 +80,30 @@ def _look(known: Context) -> _Seen:
 
 def _all_of(seen: _Seen) -> dict[str, Any]:
     told = {} if seen.service is None else seen.service.as_dict()
+    inboxes = told.get("inboxes", {})
     return {
-        "problems": list(seen.problems),
-        "warnings": list(seen.warnings),
+        "problems": _told(seen.problems),
+        "warnings": _told(seen.warnings),
         "workers": told.get("workers"),
-        "inboxes": told.get("inboxes", {}),
+        "inboxes": {name: _inbox(inbox) for name, inbox in inboxes.items()},
         "free_gb": told.get("free_gb", {}),
     }
+
+
+def _told(sentences: Iterable[str]) -> list[str]:
+    return [translated(sentence, language()) for sentence in sentences]
+
+
+def _inbox(told: Mapping[str, Any]) -> dict[str, Any]:
+    reason = told["reason"]
+    return {**told, "reason": None if reason is None else translated(reason, language())}
 
 
 def _outline(seen: _Seen) -> dict[str, Any]:
     """Return which parts are not well, without a word that could name a file or a user."""
     parts = dict.fromkeys(_part(problem) for problem in seen.problems)
-    return {"problems": [text("monitoring.part", part=part) for part in parts]}
+    named = (translated_part(part, language()) for part in parts)
+    return {"problems": [text("monitoring.part", part=part) for part in named]}
 
 
 def _part(problem: str) -> str:

@@ -243,6 +243,7 @@ def _of_service() -> _Json:
         _answer(schemas.CleanupAnswer, examples.CLEANED),
         *examples.CHANGING,
         "admin_only",
+        "request_timeout",
         "invalid_parameter",
         parameters=[_query("days", days | {"description": "0 is all that have ended."}, 7)],
     )

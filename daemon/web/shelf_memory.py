@@ -14,9 +14,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from daemon.shelves import TICK_NS
+from daemon.looks import TICK_NS
 from daemon.task_id import creation_day, is_task_id
 
 _SUFFIX = ".json"
@@ -26,10 +27,15 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # sidecar was changed before a retry.
 _FEW_OWNERS = 500
 _CHECK_SECONDS = 2.0
+# While more owners than that are unknown, to pick a user's tasks takes longer than to go through
+# some of all.
+_MOST_UNKNOWN = 500
 _MOST_BYTES = 1 << 20
-_RECORD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_HOW_TO_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _Mark = tuple[int, int]
 _NOWHERE: _Mark = (0, 0)
+# Whose a task is, and the marks of the file that said so.
+Owners = dict[str, tuple[_Mark, str | None]]
 
 
 class FolderMemory:
@@ -40,12 +46,12 @@ class FolderMemory:
         self.path = path
         self.others: frozenset[str] = frozenset()  # what is no record
         self._day = day
-        self.version = 0  # another one whenever something may have come or gone
         self.version = 0  # another one as soon as something may have come or gone
+        self.looks = 0  # how often it was listed
         self._mark: _Mark | None = None
         self._is_sure = False
         self._task_ids: tuple[str, ...] = ()
-        self._owners: dict[str, tuple[_Mark, str | None]] = {}
+        self._owners: Owners = {}
         self._are_checked = True
         self._check_due = 0.0
         self._by_owner: dict[str | None, list[str]] | None = None
@@ -59,6 +65,7 @@ class FolderMemory:
                 return
             now = time.time_ns()
             names = os.listdir(self.path)
+            self.looks += 1
             self._is_sure = now - found.st_mtime_ns > TICK_NS
         except (FileNotFoundError, NotADirectoryError):
             mark, names = None, []
@@ -72,27 +79,42 @@ class FolderMemory:
         return self._task_ids
 
     def of_user(self, user_id: str) -> Sequence[str]:
-        """Return those of one user, oldest first."""
+        """Return those of one user, oldest first; reads owners that are not known."""
+        self._forget_changed_owners()
+        unknown = self.unknown(self._task_ids)
+        if unknown:
+            self.learn(read_owners(self.path, unknown), self.looks)
         return self._owned().get(user_id, ())
 
     def maybe_of(self, user_id: str) -> Sequence[str]:
-        """Return those and, since they lie elsewhere by now, those that could not be asked."""
-        asked = self._owned()
-        if len(self._owners) == len(self._task_ids):
-            return asked.get(user_id, ())
-        moved = [task_id for task_id in self._task_ids if task_id not in self._owners]
-        return sorted([*asked.get(user_id, ()), *moved])
+        """Return at least those and all whose owner is not known, oldest first."""
+        self._forget_changed_owners()
+        if len(self._task_ids) - len(self._owners) > _MOST_UNKNOWN:
+            return self._task_ids
+        known, unknown = self._owned().get(user_id, ()), self.unknown(self._task_ids)
+        return sorted([*known, *unknown]) if unknown else known
 
-    def read_owners(self, most: int | None = None) -> int:
-        """Read owners that are not known yet, at most so many; return how many it were."""
+    def may_be_of(self, user_id: str, task_id: str) -> bool:
+        """May a task be that user's? Also where nobody can tell, since it lies elsewhere by now."""
+        return task_id not in self._owners or self._owners[task_id][1] == user_id
+
+    def holds(self, task_id: str) -> bool:
+        """Is there a record of this task?"""
+        place = bisect_left(self._task_ids, task_id)
+        return place < len(self._task_ids) and self._task_ids[place] == task_id
+
+    def unknown(self, among: Sequence[str]) -> list[str]:
+        """Return those of some tasks whose owners are not known yet."""
         if len(self._owners) == len(self._task_ids):
-            return 0
-        unknown = [task_id for task_id in self._task_ids if task_id not in self._owners][:most]
-        for task_id in unknown:
-            found = _owner(self._path(task_id))
-            if found is not None:
-                self._owners[task_id] = found
-        return len(unknown)
+            return []
+        return [task_id for task_id in among if task_id not in self._owners]
+
+    def learn(self, owners: Owners, since: int) -> None:
+        """Remember owners that were read from files; `since` is `looks` before that."""
+        self._owners |= {t: owner for t, owner in owners.items() if self.holds(t)}
+        self._by_owner = None
+        if since != self.looks:  # what was read may be older than what was seen meanwhile
+            self._are_checked = False
 
     def _take(self, names: Sequence[str]) -> bool:
         """Remember what is there; say whether other records are."""
@@ -100,7 +122,7 @@ class FolderMemory:
         stems = {name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX)}
         found = {stem for stem in stems if stem in known or self._may_hold(stem)}
         self.others = frozenset(name for name in names if not name.endswith(_SUFFIX))
-        self._are_checked = False
+        self._are_checked = not self._owners
         if found != known:
             for task_id in known - found:
                 self._owners.pop(task_id, None)
@@ -113,8 +135,7 @@ class FolderMemory:
         return is_task_id(task_id) and self._day in (None, creation_day(task_id))
 
     def _owned(self) -> Mapping[str | None, Sequence[str]]:
-        has_changed = self._forget_changed_owners()
-        if self.read_owners() or has_changed or self._by_owner is None:
+        if self._by_owner is None:
             self._by_owner = {}
             for task_id in self._task_ids:
                 if task_id in self._owners:
@@ -122,20 +143,18 @@ class FolderMemory:
                     self._by_owner.setdefault(owner, []).append(task_id)
         return self._by_owner
 
-    def _forget_changed_owners(self) -> bool:
+    def _forget_changed_owners(self) -> None:
         now = time.monotonic()
         if self._are_checked or (len(self._owners) > _FEW_OWNERS and now < self._check_due):
-            return False
-        gone = [t for t, (mark, _) in self._owners.items() if mark != _mark_of(self._path(t))]
+            return
+        known = self._owners.items()
+        gone = [t for t, (mark, _) in known if mark != _mark_of(_record(self.path, t))]
         for task_id in gone:
             del self._owners[task_id]
+            self._by_owner = None
         # A change that comes just now may have the mtime of the one before.
         self._are_checked = self._is_sure
         self._check_due = now + _CHECK_SECONDS
-        return bool(gone)
-
-    def _path(self, task_id: str) -> str:
-        return f"{self.path}/{task_id}{_SUFFIX}"
 
 
 class ShelfMemory:
@@ -177,16 +196,30 @@ class ShelfMemory:
         """All folders, that of the newest day first."""
         return [self._own, *(self._days[day] for day in sorted(self._days, reverse=True))]
 
-    def runs(self, day: str, user_id: str | None) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield the tasks of a day, oldest first, by the folder that they lie in."""
-        for folder in (*self._of(day), self._own):
+    def runs(self, day: str, user_id: str | None) -> Iterator[tuple[FolderMemory, Sequence[str]]]:
+        """Yield the tasks of a day that may be a user's, oldest first, by folder."""
+        for folder in self.folders_of(day):
             task_ids = folder.task_ids if user_id is None else folder.maybe_of(user_id)
             if folder is self._own:
                 task_ids = tuple(t for t in task_ids if creation_day(t) == day)
-            yield folder.path, task_ids
+            yield folder, task_ids
+
+    def folders_of(self, day: str) -> list[FolderMemory]:
+        """Return the folders that may hold records of a day."""
+        return [*self._of(day), self._own]
 
     def _of(self, day: str) -> list[FolderMemory]:
         return [self._days[day]] if day in self._days else []
+
+
+def read_owners(folder: str, task_ids: Iterable[str]) -> Owners:
+    """Return whose these tasks in a folder are, but for those that are gone. For any thread."""
+    read = ((task_id, _owner(_record(folder, task_id))) for task_id in task_ids)
+    return {task_id: found for task_id, found in read if found is not None}
+
+
+def _record(folder: str, task_id: str) -> str:
+    return f"{folder}/{task_id}{_SUFFIX}"
 
 
 def _owner(path: str) -> tuple[_Mark, str | None] | None:
@@ -197,7 +230,7 @@ def _owner(path: str) -> tuple[_Mark, str | None] | None:
     will find.
     """
     try:
-        descriptor = os.open(path, _RECORD)
+        descriptor = os.open(path, _HOW_TO_OPEN)
     except FileNotFoundError:
         return None
     except OSError:

@@ -20,6 +20,7 @@ from daemon.web.context import context
 from daemon.web.errors import invalid
 from daemon.web.languages import language, text
 from daemon.web.own_tasks import own_task
+from daemon.web.sentences import translated
 from pipeline.parameters import Parameters
 
 blueprint = Blueprint("tasks", __name__)
@@ -89,7 +90,7 @@ def cleanup() -> dict[str, Any]:
     told = {"deleted_tasks": cleaned.deleted_tasks, "freed_bytes": cleaned.freed_bytes}
     problems = list(cleaned.problems)
     server_log().info("cleanup", days=days, **told, problems=problems, key=caller().name)
-    return success(**told, problems=problems)
+    return success(**told, problems=[translated(problem, language()) for problem in problems])
 
 
 def task_answer(task: Task) -> dict[str, Any]:

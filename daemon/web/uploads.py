@@ -22,6 +22,7 @@ from typing import Any
 
 from flask import Blueprint, current_app, request
 from flask.blueprints import BlueprintSetupState
+from werkzeug.exceptions import BadRequest, RequestTimeout
 
 from daemon import health
 from daemon.asked_process import NoProcess
@@ -31,15 +32,15 @@ from daemon.logs import server_log
 from daemon.prober import Prober
 from daemon.spool_errors import QueueFull, UnknownTask
 from daemon.task import Task
-from daemon.task_view import view
 from daemon.uploaded_file import TooLarge, UploadedFile, safe_name
 from daemon.uploads import NoRoom, Uploads
 from daemon.web.answers import success
 from daemon.web.auth import Caller, caller
 from daemon.web.context import Context, context
 from daemon.web.errors import BUSY_SECONDS, ApiError, invalid
-from daemon.web.languages import language, text
+from daemon.web.languages import text
 from daemon.web.patience import Patience, Visit
+from daemon.web.tasks import task_answer
 from daemon.web.upload_form import MOST_FORM_BYTES, Form, boundary_of, read_form, refused
 from daemon.webhook_url import check_url
 from pipeline.errors import InvalidParameters
@@ -86,9 +87,7 @@ def upload() -> dict[str, Any]:
     parts: _Parts = current_app.extensions[_NAME]
     with _place(parts), _refusals(parts):
         task = _Upload(parts).run()
-    position = context().index.queue().position(task.task_id)
-    shown = view(task, language(), context().spool.now(), position)
-    return success(task_id=task.task_id, message=text("uploads.accepted"), task=shown)
+    return success(task_id=task.task_id, message=text("uploads.accepted"), task=task_answer(task))
 
 
 class _Upload:
@@ -117,6 +116,7 @@ class _Upload:
             return self._accept_once(self._key, file, name, parameters, given)
 
     def _check_before_reading(self) -> None:
+        self._parameters(self._given({}))  # what the form may outweigh is to be right, too
         length = request.content_length or 0
         if length > self._parts.uploads.max_bytes + MOST_FORM_BYTES:
             raise TooLarge
@@ -205,10 +205,11 @@ class _Body:
     def _read(self, size: int) -> bytes:
         try:
             data: bytes = self._stream.read(size)
-        except TimeoutError as error:  # where the server sets a time for each packet
+        except RequestTimeout as error:
             raise _too_slow() from error
-        # The client is gone, or its chunks are none: each server has errors of its own for it.
-        except Exception as error:
+        except BadRequest as error:
+            if self._visit.is_over:  # within a chunk
+                raise _too_slow() from error
             raise ApiError(400, "incomplete_upload", "uploads.incomplete") from error
         if not data and self._visit.is_over:
             raise _too_slow()

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from pipeline import readback
 from pipeline.errors import Cancelled, VerificationFailed
 from pipeline.measure import EQUAL_DB
 from pipeline.planes import Planes, planes_of
@@ -83,6 +84,37 @@ def test_a_file_as_it_was_meant_reads_back(tmp_path: Path, name: str) -> None:
 
     assert found.frames == len(TICKS)
     assert found.picture is None
+
+
+def test_checks_are_made_while_the_file_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Afterwards a stream's memory is another's: its time base was None, at times."""
+    events: list[str] = []
+    check = readback._Picture.check
+    monkeypatch.setattr(readback, "open_media", lambda path: _Watched(av.open(str(path)), events))
+    monkeypatch.setattr(
+        readback._Picture, "check", lambda self: (events.append("checked"), check(self))
+    )
+    read_back(_write(tmp_path / "a.mp4"), _expected())
+    assert events == ["checked", "closed"]
+
+
+class _Watched:
+    """An opened file that tells when it is closed."""
+
+    def __init__(self, container: Any, events: list[str]) -> None:
+        self._container, self._events = container, events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.append("closed")
+        self._container.close()
 
 
 def test_only_distances_from_the_first_frame_count(tmp_path: Path) -> None:

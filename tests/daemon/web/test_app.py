@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from gunicorn.errors import AppImportError
 from services import ROOT
 from spools import submission
 from web_servers import gunicorn
 
-from daemon.errors import ConfigError
 from daemon.logs import reset_logs
 from daemon.spool import Spool
 from daemon.web import create_app
@@ -36,7 +36,7 @@ def test_the_configuration_is_the_one_that_is_named(
 
 def test_a_wrong_configuration_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("prot: 1\n")
-    with pytest.raises(ConfigError, match="prot is not a known key"):
+    with pytest.raises(AppImportError, match="prot is not a known key"):
         create_app(tmp_path / "config.yaml")
 
 

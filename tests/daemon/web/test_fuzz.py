@@ -27,19 +27,12 @@ from daemon.web_process import WebProcess
 
 # That of a webhook is not looked up then.
 SETTINGS = {"min_free_gb": 0.001, "webhook": {"allow_private": True}}
-# A result that retention has removed is an answer to a right request, too. And what an upload says
-# in the query is not looked at where the form says it.
+# A result that retention has removed is an answer to a right request, too.
 FUZZ = """
 hooks = "{hooks}"
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "404", "409", "410", "429"]
-
-[[operations]]
-include-name = "POST /upload"
-
-[operations.checks.negative_data_rejection]
-enabled = false
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import random
 import threading
 from collections.abc import Iterator
@@ -15,10 +16,13 @@ from spools import REASON, REPORT, Clock, record, submission
 
 from daemon.spool import Spool
 from daemon.task import Progress, Status
+from daemon.web import index as index_module
+from daemon.web import shelf_memory
 from daemon.web.index import Index
 from pipeline.parameters import Parameters
 
 USERS = ("alice", "bob", None)
+WAITS = Status.PENDING
 
 
 class House:
@@ -95,6 +99,7 @@ def test_a_task_that_has_not_changed_is_not_read_again(
     ids = [house.complete(), house.submit()]
     assert house.listed() == ids[::-1]
     monkeypatch.setattr(Spool, "get", None)
+    monkeypatch.setattr(Spool, "get_at", None)
     assert house.listed() == ids[::-1]
 
 
@@ -176,6 +181,56 @@ def test_owners_are_read_beforehand(house: House, monkeypatch: pytest.MonkeyPatc
     assert house.index.counts("alice")[Status.COMPLETED] == len(ids)
 
 
+def test_nobody_waits_while_owners_are_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [house.submit("alice") for _ in range(3)]
+    is_reading, may_go_on = threading.Event(), threading.Event()
+
+    def read_slowly(folder: str, task_ids: Any) -> Any:
+        is_reading.set()
+        may_go_on.wait(20)
+        return shelf_memory.read_owners(folder, task_ids)
+
+    monkeypatch.setattr(index_module, "read_owners", read_slowly)
+    asked: list[int] = []
+    asker = threading.Thread(target=lambda: asked.append(house.index.counts("alice")[WAITS]))
+    house.index.warm_up()
+    asker.start()
+    try:
+        assert is_reading.wait(20)
+        answers = queue.SimpleQueue[Any]()
+        others = threading.Thread(
+            target=lambda: answers.put(
+                (house.listed(), len(house.index.queue()), house.index.counts()[WAITS])
+            ),
+            daemon=True,
+        )
+        others.start()
+        assert answers.get(timeout=10) == (ids[::-1], 3, 3)
+        assert asked == []
+    finally:
+        may_go_on.set()
+        asker.join()
+    assert asked == [3]
+
+
+def test_only_as_many_owners_are_read_as_a_page_needs(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf_memory, "_MOST_UNKNOWN", 10)
+    ids = [house.submit(USERS[n % 2]) for n in range(300)]
+    read: list[str] = []
+
+    def read_and_count(folder: str, task_ids: Any) -> Any:
+        read.extend(task_ids)
+        return shelf_memory.read_owners(folder, task_ids)
+
+    monkeypatch.setattr(index_module, "read_owners", read_and_count)
+    assert house.listed(user_id="alice", limit=5) == ids[-2::-2][:5]
+    assert len(read) == 100
+    assert len(house.listed(user_id="alice", limit=500)) == 150
+    assert sorted(read) == ids
+
+
 # --- The same as the spool, whatever happens ---
 
 
@@ -222,7 +277,12 @@ def questions(house: House) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_index_says_what_the_spool_says(house: House, seed: int) -> None:
+def test_the_index_says_what_the_spool_says(
+    house: House, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:  # as where there are many tasks
+        monkeypatch.setattr(index_module, "_OWNERS_AT_ONCE", 2)
+        monkeypatch.setattr(shelf_memory, "_MOST_UNKNOWN", 1)
     dice = random.Random(seed)
     for _ in range(60):
         for _ in range(dice.choice([1, 1, 5])):

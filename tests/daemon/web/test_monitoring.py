@@ -120,7 +120,22 @@ def test_what_a_stranger_is_told_is_in_the_callers_language(web: WebApp) -> None
     web.key("root", is_admin=True)
     told(web, "temp: /srv/temp is full")
     problem = web.get("/health", headers={"Accept-Language": "ru"}).get_json()["problems"][0]
-    assert problem.startswith("temp: не в порядке")
+    assert problem.startswith("папка temp: не в порядке")
+
+
+def test_what_the_service_complains_of_is_told_in_the_callers_language(web: WebApp) -> None:
+    value = told(web, "temp: /srv/temp cannot be used (No such file or directory); bring it back.")
+    inboxes = {"main": replace(value.inboxes["main"], reason="/srv/inbox is not a folder")}
+    health.write(web.state, replace(value, inboxes=inboxes))
+    record(web.state, web.submit()).write_bytes(b"{")
+    web.get("/tasks")
+    values = web.get("/health", headers={"Accept-Language": "ru"}).get_json()
+    assert values["problems"] == [
+        "папка temp: /srv/temp недоступна (нет такого файла или папки); восстановите доступ."
+    ]
+    assert values["inboxes"]["main"]["reason"] == "/srv/inbox — не папка"
+    assert "лежит запись" in values["warnings"][0]
+    assert web.get("/health").get_json()["problems"] == list(value.problems)
 
 
 def test_gauges_tell_of_the_queue_and_the_service(web: WebApp) -> None:

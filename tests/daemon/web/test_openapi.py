@@ -34,6 +34,7 @@ NOT_IN_CODE = {
     "storage_unavailable",
     "invalid_parameter",
     "queue_full",
+    "request_timeout",
     "request_header_fields_too_large",
     "requested_range_not_satisfiable",
     "task_busy",

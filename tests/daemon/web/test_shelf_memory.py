@@ -13,7 +13,7 @@ from spools import Clock
 
 from daemon.task_id import TaskIds, creation_day
 from daemon.web import shelf_memory
-from daemon.web.shelf_memory import FolderMemory, ShelfMemory
+from daemon.web.shelf_memory import FolderMemory, ShelfMemory, read_owners
 
 IDS = TaskIds(Clock())
 DAY = "2026-11-24"
@@ -183,7 +183,7 @@ def test_a_record_that_cannot_be_read_is_nobodys(tmp_path: Path, content: bytes)
     memory = FolderMemory(str(tmp_path))
     memory.look()
     assert list(memory.of_user("alice")) == [ours]
-    assert memory.read_owners() == 0
+    assert memory.unknown(memory.task_ids) == []
 
 
 def test_what_is_no_file_is_nobodys_and_holds_nothing_up(tmp_path: Path) -> None:
@@ -195,12 +195,33 @@ def test_what_is_no_file_is_nobodys_and_holds_nothing_up(tmp_path: Path) -> None
     assert list(memory.of_user("alice")) == []
 
 
-def test_owners_are_read_in_steps(tmp_path: Path) -> None:
-    for _ in range(5):
-        put(tmp_path, user_id="alice")
+def test_owners_may_be_read_in_steps_while_the_folder_changes(tmp_path: Path) -> None:
+    ids = [put(tmp_path, user_id="alice") for _ in range(3)]
     memory = FolderMemory(str(tmp_path))
     memory.look()
-    assert [memory.read_owners(2) for _ in range(4)] == [2, 2, 1, 0]
+    looks, owners = memory.looks, read_owners(str(tmp_path), ids[:2])
+    (tmp_path / f"{ids[0]}.json").unlink()
+    put(tmp_path, ids[1], user_id="bob")
+    memory.look()
+    memory.learn(owners, looks)
+    assert memory.unknown(memory.task_ids) == [ids[2]]
+    assert list(memory.maybe_of("bob")) == ids[1:]  # what was read before is not believed
+    assert list(memory.of_user("bob")) == [ids[1]]
+    assert list(memory.of_user("alice")) == [ids[2]]
+    assert memory.may_be_of("bob", ids[1])
+    assert not memory.may_be_of("alice", ids[1])
+
+
+def test_where_most_owners_are_unknown_all_may_be_anybodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf_memory, "_MOST_UNKNOWN", 2)
+    ids = [put(tmp_path, user_id="alice") for _ in range(4)]
+    memory = FolderMemory(str(tmp_path))
+    memory.look()
+    assert list(memory.maybe_of("bob")) == ids
+    memory.learn(read_owners(str(tmp_path), ids[:2]), memory.looks)
+    assert list(memory.maybe_of("bob")) == ids[2:]
 
 
 def test_a_shelf_has_the_records_of_its_days_and_those_without_one(tmp_path: Path) -> None:
@@ -210,8 +231,10 @@ def test_a_shelf_has_the_records_of_its_days_and_those_without_one(tmp_path: Pat
     (tmp_path / "notes").mkdir()
     shelf = ShelfMemory(str(tmp_path))
     shelf.look_at_all()
+    for folder in shelf.folders:
+        folder.of_user("bob")  # owners are known from here on
     assert shelf.days == {"2026-11-01", DAY}
-    of_day = {task_id: path for path, ids in shelf.runs(DAY, None) for task_id in ids}
+    of_day = {task_id: folder.path for folder, ids in shelf.runs(DAY, None) for task_id in ids}
     assert of_day == {loose: str(tmp_path), home: str(tmp_path / DAY)}
     assert [task_id for _, ids in shelf.runs(DAY, "bob") for task_id in ids] == [home]
     assert [task_id for _, ids in shelf.runs("2026-11-01", "alice") for task_id in ids] == [old]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +197,12 @@ def test_a_wrong_parameter_is_refused_by_its_name(house: House, field: str, valu
     assert house.nothing_is_left()
 
 
+def test_what_the_query_says_is_to_be_right_where_the_form_outweighs_it_too(house: House) -> None:
+    answer = house.send(query="?epsilon=9", epsilon="0.1")
+    assert refused(answer) == (422, "invalid_parameter", "epsilon")
+    assert house.nothing_is_left()
+
+
 def test_the_host_of_a_webhook_is_looked_up_once(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +244,18 @@ def test_what_is_no_video_is_refused(house: House, data: bytes) -> None:
     assert answer.json is not None
     assert "holiday.mp4" in answer.json["detail"]
     assert house.nothing_is_left()
+
+
+def test_why_a_file_is_no_video_is_told_in_the_callers_language(house: House) -> None:
+    for data in (b"", b"no video at all", house.video[:200]):
+        words = [
+            house.send(data, name="море.mp4", headers={"Accept-Language": wanted}).get_json()
+            for wanted in ("ru", "en")
+        ]
+        russian, english = [value["detail"] for value in words]
+        assert russian.startswith("Файл море.mp4 не принят: ")
+        assert not re.search("[A-Za-z]", re.sub(r"море\.mp4|MP4", "", russian)), russian
+        assert not re.search("[А-я]", english.removeprefix("море.mp4")), english
 
 
 def test_a_file_over_the_limit_is_refused(make: Callable[..., House]) -> None:
@@ -306,6 +325,24 @@ def test_a_share_that_is_away_is_told(house: House) -> None:
     assert refused(answer)[:2] == (503, "inbox_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
     assert not (house.folder / "inbox").exists()
+
+
+@pytest.mark.parametrize("name", [".media-cleaner", ".media-cleaner/uploads"])
+def test_a_folder_of_somebody_elses_in_the_inbox_is_told_to_the_operator(
+    house: House, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    folder = house.folder / "inbox" / name
+    if name == ".media-cleaner":
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)  # anybody may write there
+    else:
+        folder.parent.mkdir(parents=True, mode=0o750)
+        folder.symlink_to(house.folder)
+    answer = house.send()
+    assert refused(answer)[:2] == (503, "inbox_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert [r.levelname for r in caplog.records if str(folder) in str(r.msg)] == ["WARNING"]
+    assert house.count() == 0
 
 
 def test_nobody_to_look_at_videos_is_not_the_videos_fault(
