@@ -91,6 +91,10 @@ def main(line: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _ended("there is not enough memory; see limits.worker_memory_gb.", FAILED)
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and not _has_folder():
+            return _ended(
+                "the folder that you call this from is gone; change to another.", WRONG_USE
+            )
         return _ended(_unexpected(error), FAILED)
 
 
@@ -148,12 +152,28 @@ class _Parser(argparse.ArgumentParser):
 def _add_shared(command: argparse.ArgumentParser, *, config: object, json: object) -> None:
     command.add_argument(
         "--config",
-        type=Path,
+        type=_config_path,
         metavar="PATH",
         default=config,
         help="the configuration (default: $MEDIA_CLEANER_CONFIG, else ./config.yaml)",
     )
     command.add_argument("--json", action="store_true", default=json, help="answer in JSON")
+
+
+def _config_path(text: str) -> Path:
+    # As `--config "$UNSET"` gives it. An empty path would be the current folder.
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give the path of a configuration")
+    return Path(text)
+
+
+def _has_folder() -> bool:
+    """Is the folder that we were called from still there? Relative paths are from it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _ended(message: str, code: int) -> int:

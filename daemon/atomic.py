@@ -20,6 +20,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 
 _AT_FDCWD = -100
@@ -118,12 +119,31 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are missing."""
-    if path.is_dir():
+    """
+    Make a folder and those above it, where they are missing.
+
+    Raises:
+        FileExistsError: something that is no folder is there.
+    """
+    while not path.is_dir():
+        make_folder(path.parent)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if is_no_folder(path):
+                raise
+            continue  # somebody else made it; or it was removed as empty in that moment
+        sync_folder(path.parent)
         return
-    make_folder(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_folder(path.parent)
+
+
+def is_no_folder(path: Path) -> bool:
+    """Is there something that is neither a folder nor a link to one?"""
+    try:
+        mode = path.lstat().st_mode  # one look: a folder may go as empty and come again
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode) and path.is_dir())
 
 
 def sync_folder(path: Path) -> None:

@@ -142,7 +142,7 @@ class Attempts:
             return None
         self._changed(task_id)
         if self._is_outbox_away(task):
-            self._settle(task, self._spool.requeue)
+            self._postpone(task)
             return None
         try:
             attempt = self._made_ready(task)
@@ -181,14 +181,17 @@ class Attempts:
                 is_published = True
 
         if self._is_outbox_away(task):  # or the result would vanish behind what is mounted there
-            self.put_back(attempt)
+            self._let_wait(attempt)
             return
         try:
             self._insisted(
                 lambda: self._spool.complete(task.task_id, _token(task), name, report, publish_once)
             )
         except _FolderRefused as error:
-            self._end_refused(task, error)
+            if isinstance(error.error, FileExistsError):  # as where a completed record was moved
+                self._fail(task, _already_there(task, name))
+            else:
+                self._end_refused(task, error)
         except (StaleAttempt, RecordDamaged) as error:
             self._tell_unwanted(task, error)
         except StateRefused:
@@ -207,7 +210,7 @@ class Attempts:
     ) -> None:
         """End an attempt that its worker gave up for a reason; `details` are for the log."""
         if failure.code == _OUTPUT_FAILED and self._is_outbox_away(attempt.task):
-            self.put_back(attempt)
+            self._let_wait(attempt)
             return
         if is_retryable:
             self._spend(attempt.task, failure, details)
@@ -308,11 +311,24 @@ class Attempts:
                 return task  # its worker says what is wrong with it
             name = adopt_dropped(place.root, task.subfolder, task.input_video, folder)
             if name is None:
-                return task
+                return self._without_sidecar(task)
             parameters = read_sidecar(
                 folder / name, task.subfolder, place.defaults, self.rules.allow_private
             )
-        sidecar = str(original.parent / name)
+        return self._with_parameters(task, parameters, str(original.parent / name))
+
+    def _without_sidecar(self, task: Task) -> Task:
+        """Go on with what the record says, and say so where a sidecar has been taken away."""
+        if task.sidecar is None:
+            return task
+        queue_log().warning(
+            "sidecar is gone, the parameters stay as they were",
+            task_id=task.task_id,
+            sidecar=task.sidecar,
+        )
+        return self._with_parameters(task, task.parameters, None)
+
+    def _with_parameters(self, task: Task, parameters: Parameters, sidecar: str | None) -> Task:
         return self._insisted(
             lambda: self._spool.set_parameters(task.task_id, _token(task), parameters, sidecar)
         )
@@ -345,6 +361,17 @@ class Attempts:
 
     # --- Ending ---
 
+    def _let_wait(self, attempt: Attempt) -> None:
+        """Put a task back until its outbox is there; neither an attempt nor an interruption."""
+        self._postpone(attempt.task)
+        self._clear(attempt)
+
+    def _postpone(self, task: Task) -> None:
+        queue_log().warning(
+            "outbox is away, the task waits for it", task_id=task.task_id, outbox=task.outbox
+        )
+        self._settle(task, self._spool.postpone)
+
     def _end_refused(self, task: Task, refused: _FolderRefused) -> None:
         """End an attempt because a folder of ours refused."""
         where, error = refused.folder, refused.error
@@ -352,7 +379,7 @@ class Attempts:
             message = f"{task.input_video}: no space is left for {where}; make room, then retry."
             self._fail(task, Failure("disk_full", message))
         elif self._is_outbox_away(task):
-            self._settle(task, self._spool.requeue)
+            self._postpone(task)
         else:
             reason = f"{where} cannot be used: {error.strerror or error}"
             self._spend(task, Failure(_OUTPUT_FAILED, f"{task.input_video}: {reason}."))
@@ -420,6 +447,14 @@ def _told_of(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _FolderRefused(folder, error) from error
+
+
+def _already_there(task: Task, name: str) -> Failure:
+    return Failure(
+        _OUTPUT_FAILED,
+        f"{task.input_video}: {Path(task.outbox, name)} is there already and is never replaced;"
+        " move it away, then retry the task.",
+    )
 
 
 def _unforeseen(task: Task, error: Exception) -> Failure:

@@ -18,6 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from daemon import names
 from daemon.claims import Found
 from daemon.logs import Once, server_log
 from daemon.open_writers import is_open_for_writing
-from daemon.pairing import Pairing, stamp_at
+from daemon.pairing import Pairing, status_at
 from daemon.stability import Event, Probes, Quiet, Stamp, Tracker, ready_at
 
 _SIDECAR_CLOSED_S = 0.5
@@ -36,6 +37,8 @@ _MOST_TAKEN = 10_000
 _MOST_ANSWERS = 1000
 # A look into a file takes from no time to seconds, where a stranger made it or a share hangs.
 _LONGEST_LOOKING_S = 0.5
+# A claim asks once more whether the file is what was seen, so a moment does not matter.
+_FRESH_S = 0.1
 _FIRST_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 600.0
 _REMINDER_S = 600.0
@@ -46,6 +49,7 @@ _IRREGULAR = {
     stat.S_IFBLK: "a device",
     stat.S_IFCHR: "a device",
 }
+_NO_SIDECAR = _IRREGULAR | {stat.S_IFDIR: "a folder"}
 
 
 @dataclass(frozen=True)
@@ -75,18 +79,26 @@ class _File:
     """
     Attributes:
         due: when to look at it again; None if only when something happens.
+        looked_at: when that was done last.
         ready_since: since when it may be taken; None if it may not.
         sidecar: its name, of a video that is ready.
+        unreadable: what lies at a better sidecar's name and is no file: its path, and what it is.
+        used: the sidecar that was taken in this one's stead, and the task that it is of.
         failures: how often taking it went wrong.
+        is_awaited: was it told that more of it has to come?
     """
 
     kind: _Kind
     tracker: Tracker
     due: float | None = None
+    looked_at: float = 0.0
     ready_since: float | None = None
     sidecar: str | None = None
+    unreadable: tuple[str, str] | None = None
+    used: tuple[str, str] | None = None
     failures: int = 0
     is_named: bool = False
+    is_awaited: bool = False
 
 
 class Candidates:
@@ -161,12 +173,19 @@ class Candidates:
             heapq.heappop(self._due)
         return None
 
-    def look(self, now: float, most: int) -> None:
-        """Look at the files whose time has come, at `most` so many of them, and not for long."""
+    def look(self, now: float, most: int, enough: int | None = None) -> None:
+        """
+        Look at the files whose time has come, at `most` so many of them, and not for long.
+
+        Where so many wait to be taken, `enough` of them will do: the others are looked at when
+        it is their turn, not now and then again.
+        """
         end = self._clock() + _LONGEST_LOOKING_S
         for _ in range(most):
             at = self.next_look()
             if at is None or at > now or self._clock() >= end:
+                return
+            if enough is not None and len(self._ready) >= enough:
                 return
             _, _, path = heapq.heappop(self._due)
             file = self._files[path]
@@ -192,15 +211,18 @@ class Candidates:
         while self.has_ready():
             _, _, path = heapq.heappop(self._ready)
             file = self._files[path]
-            file.ready_since = None
-            # It may have waited for long: what was seen then counts no more.
-            self._look(path, file, now)
-            if file.ready_since is None:
-                continue
+            if now - file.looked_at <= _FRESH_S:
+                self._push_ready(path, file)
+            else:
+                # It has waited: what was seen then counts no more.
+                file.ready_since = None
+                self._look(path, file, now)
+                if file.ready_since is None:
+                    continue
             stamp = file.tracker.stamp
             assert stamp is not None  # it was looked at
             folder, name = os.path.split(path)
-            return Found(subfolder=folder, video=name, sidecar=file.sidecar, stamp=stamp)
+            return Found(folder, name, file.sidecar, stamp, _refused_sidecar(file))
         return None
 
     def taken(self, found: Found, task_id: str, now: float) -> None:
@@ -211,6 +233,8 @@ class Candidates:
             self._taken.move_to_end(key)
         while len(self._taken) > _MOST_TAKEN:
             self._taken.popitem(last=False)
+        self._tell_unreadable(path, found, task_id)
+        self._note_unused(path, found, task_id)
         self._forget(path, now)
 
     def changed(self, found: Found, now: float) -> None:
@@ -236,6 +260,29 @@ class Candidates:
         pause = min(_FIRST_PAUSE_S * 2**file.failures, _LONGEST_PAUSE_S)
         file.failures += 1
         self._schedule(path, file, now + pause)
+
+    def _tell_unreadable(self, path: str, found: Found, task_id: str) -> None:
+        """Name what lies at a better sidecar's name than the one that was taken."""
+        file = self._files.get(path)
+        if file is None or file.unreadable is None or found.sidecar is None:
+            return
+        sidecar, what = file.unreadable
+        self._log.warning(
+            "sidecar cannot be read, its video was taken with another",
+            file=sidecar,
+            reason=f"it is {what}, not a file",
+            used=found.sidecar,
+            task_id=task_id,
+        )
+
+    def _note_unused(self, path: str, found: Found, task_id: str) -> None:
+        """Remember which sidecars lay there beside the one that was taken."""
+        if found.sidecar is None:
+            return
+        for name in names.sidecar_names(found.video):
+            other = self._files.get(os.path.join(found.subfolder, name))
+            if other is not None and name != found.sidecar:
+                other.used = found.sidecar, task_id
 
     def _track(self, path: str, now: float) -> bool:
         """Begin to know a file; return whether there was room for that."""
@@ -302,6 +349,7 @@ class Candidates:
                 self._schedule(path, file, now)
 
     def _look(self, path: str, file: _File, now: float) -> None:
+        file.looked_at = now
         try:
             status = os.lstat(self._root / path)
         except (FileNotFoundError, NotADirectoryError):
@@ -327,14 +375,30 @@ class Candidates:
     def _look_at_video(self, path: str, file: _File, now: float) -> None:
         at = file.tracker.whole_at(now, self._probes(path, file.tracker))
         if at <= now:
-            file.sidecar, sidecar_at = self._sidecar_of(path, now)
+            file.sidecar, sidecar_at = self._sidecar_of(path, file, now)
             at = ready_at(at, sidecar_at, self._rules.sidecar_grace_s)
+        elif file.tracker.is_incomplete:
+            self._tell_awaited(path, file, at - now)
         if at > now:
             self._schedule(path, file, at)
         else:
             file.is_named = False
             file.ready_since = at
             self._push_ready(path, file)
+
+    def _tell_awaited(self, path: str, file: _File, wait_s: float) -> None:
+        """Say once of a file that it waits for its rest, which may take as long as minutes."""
+        if file.is_awaited:
+            return
+        file.is_awaited = True
+        self._log.info(
+            "video is not whole yet",
+            file=path,
+            reason="its container states more bytes than there are",
+            taken_at=(datetime.now().astimezone() + timedelta(seconds=wait_s)).isoformat(
+                timespec="seconds"
+            ),
+        )
 
     def _probes(self, path: str, tracker: Tracker) -> Probes:
         place = self._root / path
@@ -353,19 +417,20 @@ class Candidates:
                 self._answers.popitem(last=False)
         return answer
 
-    def _sidecar_of(self, video: str, now: float) -> tuple[str | None, float | None]:
+    def _sidecar_of(self, video: str, file: _File, now: float) -> tuple[str | None, float | None]:
         """Return the name of a video's sidecar and when it is whole; None twice if it has none."""
+        file.unreadable = None
         for path in self._pairing.sidecars_of(video):
-            at = self._sidecar_at(path, now)
-            if at is not None:
-                return os.path.basename(path), at
+            status = status_at(self._root / path)
+            if status is None:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                return os.path.basename(path), self._sidecar_at(path, Stamp.of(status), now)
+            file.unreadable = file.unreadable or (path, _NO_SIDECAR[stat.S_IFMT(status.st_mode)])
         return None, None
 
-    def _sidecar_at(self, path: str, now: float) -> float | None:
-        """Return when a sidecar is or may become whole; None if there is none at that path."""
-        stamp = stamp_at(self._root / path)
-        if stamp is None:
-            return None
+    def _sidecar_at(self, path: str, stamp: Stamp, now: float) -> float:
+        """Return when a sidecar is or may become whole."""
         if path not in self._files:
             self._track(path, now)
         tracker = self._files[path].tracker
@@ -386,8 +451,18 @@ class Candidates:
             for video in videos:
                 if self._files[video].ready_since is None:
                     self._schedule(video, self._files[video], now)
-        elif not file.is_named and not is_contested:
+        elif is_contested:
+            return  # it was told
+        elif file.used is not None:
+            self._name_unused(path, file, *file.used)
+        elif not file.is_named:
             self._name_orphan(path, file, at, now)
+
+    def _name_unused(self, path: str, file: _File, used: str, task_id: str) -> None:
+        file.is_named, file.used = True, None
+        self._log.warning(
+            "sidecar not used, its video had another", file=path, used=used, task_id=task_id
+        )
 
     def _name_orphan(self, path: str, file: _File, whole: float, now: float) -> None:
         task_id = self._taken.get(names.stem(path))
@@ -409,6 +484,14 @@ class Candidates:
             return
         file.is_named = True
         self._log.info("left where it is", file=path, reason=what)
+
+
+def _refused_sidecar(file: _File) -> str | None:
+    """Return why a video's sidecar cannot be read, where it has no other."""
+    if file.sidecar is not None or file.unreadable is None:
+        return None
+    path, what = file.unreadable
+    return f"{os.path.basename(path)} is {what}, not a file, and so is not read."
 
 
 def _path(found: Found) -> str:

@@ -32,12 +32,14 @@ class Claim:
     Attributes:
         subfolder: of the inbox, "" for none.
         video, sidecar: names in it; `sidecar` is None for none.
+        refused: why the sidecar that it has cannot be read, nor taken; None for no such.
     """
 
     task_id: str
     subfolder: str
     video: str
     sidecar: str | None
+    refused: str | None = None
 
     @property
     def file_name(self) -> str:
@@ -52,6 +54,7 @@ def encode(claim: Claim) -> bytes:
         "subfolder": claim.subfolder,
         "video": claim.video,
         "sidecar": claim.sidecar,
+        "refused": claim.refused,
     }
     return json.dumps(values, indent=1).encode("ascii") + b"\n"
 
@@ -70,6 +73,7 @@ def read_claim(path: Path) -> Claim:
         subfolder=_text(values.get("subfolder")),
         video=_text(values.get("video")),
         sidecar=None if values.get("sidecar") is None else _text(values["sidecar"]),
+        refused=None if values.get("refused") is None else _text(values["refused"]),
     )
     _check(claim, path.name)
     return claim

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -53,12 +53,14 @@ class Found:
         subfolder: of the inbox, "" for none.
         video, sidecar: names in it; `sidecar` is None for none.
         stamp: the video's, by which it is recognised.
+        refused: why the sidecar that it has cannot be read, or even be taken; None for no such.
     """
 
     subfolder: str
     video: str
     sidecar: str | None
     stamp: Stamp
+    refused: str | None = None
 
 
 class Claims:
@@ -103,20 +105,27 @@ class Claims:
             OSError: it could not be taken, and is where it was; or, where not even that could
                 be done, `recover` will finish the claim.
         """
-        with self._lock, self._told(found), ExitStack() as held:
-            if not self._limit.has_room(self._max_pending):
-                raise QueueFull(self._max_pending)
-            try:
-                dropped = held.enter_context(self._dropped_folder(found.subfolder))
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            if not _is_as_found(dropped, found):
-                return None
-            claim = Claim(self._spool.new_id(), found.subfolder, found.video, found.sidecar)
-            record = held.enter_context(self._new(_CLAIMING)) / claim.file_name
-            write_new(record, encode(claim))
-            home = held.enter_context(self._new_home(claim, record))
-            return self._carried_out(Moves(claim, dropped, home), record, found.stamp)
+        with self.session() as claim:
+            return claim(found)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Callable[[Found], Task | None]]:
+        """
+        Take several files at a stretch: yields what is `claim` for each of them.
+
+        The folders that each needs are opened once, so it should not last for long.
+        """
+        with self._lock, _Folders(self._root) as folders:
+
+            def claim(found: Found) -> Task | None:
+                try:
+                    with self._told(found):
+                        return self._claimed(found, folders)
+                except OSError:
+                    folders.close()  # one of them may be gone; the next file has them anew
+                    raise
+
+            yield claim
 
     def recover(self) -> list[Task]:
         """
@@ -137,6 +146,23 @@ class Claims:
             return [task for task in tasks if task is not None]
 
     # --- A claim ---
+
+    def _claimed(self, found: Found, folders: _Folders) -> Task | None:
+        if not self._limit.has_room(self._max_pending):
+            raise QueueFull(self._max_pending)
+        try:
+            dropped = folders.dropped(found.subfolder)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not _is_as_found(dropped, found):
+            return None
+        claim = Claim(
+            self._spool.new_id(), found.subfolder, found.video, found.sidecar, found.refused
+        )
+        record = folders.own(_CLAIMING) / claim.file_name
+        write_new(record, encode(claim))
+        with _new_home(claim, record, folders) as home:
+            return self._carried_out(Moves(claim, dropped, home), record, found.stamp)
 
     def _carried_out(self, moves: Moves, record: Path, stamp: Stamp) -> Task | None:
         try:
@@ -186,7 +212,9 @@ class Claims:
         """Return what is asked for, and why it cannot be done."""
         claim = moves.claim
         parameters, failure = parameters_without_sidecar(claim.subfolder, self._defaults), None
-        if claim.sidecar is not None:
+        if claim.refused is not None:
+            failure = SidecarError("invalid_sidecar", claim.refused).failure
+        elif claim.sidecar is not None:
             try:
                 path = moves.home / claim.sidecar
                 parameters = read_sidecar(
@@ -252,19 +280,6 @@ class Claims:
     def _dropped_folder(self, subfolder: str) -> AbstractContextManager[Path]:
         return held_folder(self._root, *PurePath(subfolder).parts)
 
-    def _new(self, place: PurePath) -> AbstractContextManager[Path]:
-        return held_new_folder(self._root, *place.parts, mode=_MODE)
-
-    @contextlib.contextmanager
-    def _new_home(self, claim: Claim, record: Path) -> Iterator[Path]:
-        with ExitStack() as held:
-            try:
-                home = held.enter_context(self._new(own_place(claim.task_id)))
-            except BaseException:
-                remove(record)  # nothing has been moved yet
-                raise
-            yield home
-
     def _home(self, claim: Claim) -> Path:
         return self._root / own_place(claim.task_id)
 
@@ -295,6 +310,67 @@ class Claims:
 
     def _visible(self, file: Found | Claim) -> str:
         return str(self._root / file.subfolder / file.video)
+
+
+class _Folders:
+    """Folders of an inbox that are held open, each from when it is asked for first."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._held = ExitStack()
+        self._paths: dict[tuple[PurePath, bool], Path] = {}
+
+    def __enter__(self) -> _Folders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def dropped(self, subfolder: str) -> Path:
+        """
+        Return the path of a folder that files are dropped into.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: as `held_folder`.
+        """
+        place = PurePath(subfolder)
+        return self._open(place, False, lambda: held_folder(self._root, *place.parts))
+
+    def own(self, place: PurePath) -> Path:
+        """
+        Return the path of a folder that is the service's alone, which is made if need be.
+
+        Raises:
+            OSError: as `held_new_folder`.
+        """
+        return self._open(
+            place, True, lambda: held_new_folder(self._root, *place.parts, mode=_MODE)
+        )
+
+    def close(self) -> None:
+        """Hold none any more."""
+        self._paths.clear()
+        self._held.close()
+
+    def _open(
+        self, place: PurePath, is_own: bool, opened: Callable[[], AbstractContextManager[Path]]
+    ) -> Path:
+        if (place, is_own) not in self._paths:
+            self._paths[place, is_own] = self._held.enter_context(opened())
+        return self._paths[place, is_own]
+
+
+@contextlib.contextmanager
+def _new_home(claim: Claim, record: Path, folders: _Folders) -> Iterator[Path]:
+    place = own_place(claim.task_id)
+    with ExitStack() as held:
+        try:
+            day = folders.own(place.parent)
+            home = held.enter_context(held_new_folder(day, place.name, mode=_MODE))
+        except BaseException:
+            remove(record)  # nothing has been moved yet
+            raise
+        yield home
 
 
 def _is_as_found(dropped: Path, found: Found) -> bool:

@@ -7,11 +7,12 @@ need, never the whole configuration.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -146,6 +147,18 @@ class Webhook(_Section):
     secret: Annotated[str, StringConstraints(min_length=16, max_length=200)] | None = None
 
 
+class _WrongDefaults(Exception):
+    """Parameters in the configuration are wrong; the message names the key."""
+
+
+@contextlib.contextmanager
+def _telling_of(key: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidParameters as error:
+        raise _WrongDefaults(f"{key}: {error.message}") from error
+
+
 class Config(_Section):
     """
     The whole configuration; relative paths are from the folder of its file.
@@ -182,7 +195,7 @@ class Config(_Section):
     language: Literal["ru", "en"] = "ru"
     host: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "127.0.0.1"
     port: _count(0, 65535) = 8000  # type: ignore[valid-type]
-    web_workers: _count(1, 64) = 2  # type: ignore[valid-type]
+    web_workers: _count(0, 64) = 2  # type: ignore[valid-type]
     trusted_proxies: tuple[_Network, ...] = ()
     accel_redirect: Annotated[str, StringConstraints(pattern=r"^/.*/$")] | None = None
     auth: Auth = Auth()
@@ -220,9 +233,11 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _defaults_are_parameters(self) -> Config:
-        Parameters.parse(self.defaults)
+        with _telling_of("defaults"):
+            Parameters.parse(self.defaults)
         for inbox in self.inboxes:
-            self.defaults_of(inbox)
+            with _telling_of(f"inboxes.{inbox.name}.defaults"):
+                self.defaults_of(inbox)
         return self
 
     @property
@@ -312,24 +327,38 @@ def load_config(path: Path) -> Config:
 def _checked(values: Mapping[str, Any], folder: Path, name: str) -> Config:
     try:
         config = Config.model_validate(dict(values))
-    except InvalidParameters as error:
-        raise ConfigError(f"{name}: defaults: {error.message}{_hint(error.message)}") from error
+    except _WrongDefaults as error:
+        raise ConfigError(f"{name}: {error}{_hint(str(error))}") from error
     except ValidationError as error:
-        raise ConfigError(*(f"{name}: {_what_is_wrong(e)}" for e in error.errors())) from error
+        found = (_what_is_wrong(e, values) for e in error.errors())
+        raise ConfigError(*(f"{name}: {problem}" for problem in found)) from error
     config._folder = folder
     return config
 
 
-def _what_is_wrong(found: Any) -> str:
-    key = ".".join(str(part) for part in found["loc"] if part not in ("constrained-str",))
+def _what_is_wrong(found: Any, values: Mapping[str, Any]) -> str:
+    key = _key(found["loc"], values)
     if found["type"] == "extra_forbidden":
         return f"{key} is not a known key; see the shipped config.yaml for those there are."
-    shown = repr(found["input"])
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
     leaf = next((part for part in reversed(found["loc"]) if part in _ALLOWED), None)
     allowed = _ALLOWED[str(leaf)] if leaf else found["msg"].removeprefix("Value error, ")
+    if found["type"] == "missing":
+        return f"{key} is missing; give {allowed}."
+    shown = repr(found["input"])
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
     message = f"{key} is {shown}; allowed is {allowed}."
     return message + _hint(message)
+
+
+def _key(location: Sequence[int | str], values: Mapping[str, Any]) -> str:
+    """Return a key with its dots; one of an inbox after the inbox's name, else its folder."""
+    key = ".".join(str(part) for part in location if part != "constrained-str")
+    if len(location) < 2 or location[0] != "inboxes" or not isinstance(location[1], int):
+        return key
+    inbox = values["inboxes"][location[1]]
+    known = inbox if isinstance(inbox, Mapping) else {}
+    names = [known[word] for word in ("name", "inbox") if isinstance(known.get(word), str)]
+    return f"inbox {names[0][:64]}: {key}" if names else key
 
 
 def _hint(message: str) -> str:
@@ -370,7 +399,7 @@ _ALLOWED = {
     "language": "ru or en",
     "host": "an address or name of this machine",
     "port": "a whole number from 0 to 65535; 0 takes a free one",
-    "web_workers": "a whole number from 1 to 64",
+    "web_workers": "a whole number from 0 to 64; 0 where another unit answers requests",
     "trusted_proxies": "a list of addresses or networks, such as 10.0.0.0/8",
     "accel_redirect": "a path that begins and ends with /, or null",
     "auth": "required",

@@ -36,6 +36,11 @@ def free_gb(path: Path) -> float:
     return _free(os.statvfs(path))
 
 
+def in_words(gb: float) -> str:
+    """Return an amount of room as people read it: `7.5 GB`, below one `512 MB`."""
+    return f"{gb:.1f} GB" if gb >= 1 else f"{max(gb, 0.0) * 1024:.0f} MB"
+
+
 @dataclass(frozen=True)
 class _Look:
     name: str
@@ -146,7 +151,7 @@ class DiskWatch:
         free = _free(found)
         if free < self._min_free_gb:
             return free, (
-                f"{name}: {path} has {free:.1f} GB free, less than min_free_gb"
+                f"{name}: {path} has {in_words(free)} free, less than min_free_gb"
                 f" ({self._min_free_gb:g}); make room."
             )
         if found.f_files and found.f_favail < _LEAST_FILES:

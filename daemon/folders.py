@@ -66,8 +66,8 @@ def _missing_weights(config: Config) -> Iterator[str]:
             yield f"weights.{name}: surrogate does not name {name}; add it there or remove this."
     if config.surrogate == (EMBEDDED,):
         return
-    for name in config.surrogate:
-        if os.sep in name and not Path(config.place(Path(name))).is_file():
+    for name in config.settings.surrogates:
+        if os.sep in name and not Path(name).is_file():
             yield f"surrogate: {name} is not a file; put the network there."
 
 

@@ -25,8 +25,11 @@ from daemon.spool_errors import QueueFull, SpoolError
 from daemon.task import Task
 from daemon.watch import Watch, WatchUnavailable
 
-# Between two claims and the news that came meanwhile.
+# Between the news that came meanwhile.
 _LOOKS_PER_TURN = 500
+_CLAIMING_S = 0.05
+# What is ready beyond that waits to be looked at until it is its turn.
+_ENOUGH_READY = 32
 _HOLD_S = 1.0
 # After so many failures in a row nothing will go well: each costs writes to the disk.
 _FAILURES_IN_A_ROW = 3
@@ -35,6 +38,9 @@ _WATCH_AGAIN_S = 60.0
 # A scan may take at most every so manieth part of the time.
 _SCAN_SHARE = 20
 _HUNG_AFTER_S = 60.0
+# A single look or claim may wait that long for a disk that many write to.
+_WEDGED_AFTER_S = 300.0
+_NOT_YET = "it has not been looked at yet"
 _STOP_PATIENCE_S = 10.0
 
 
@@ -97,7 +103,7 @@ class InboxWatcher:
         self._mount = known_mount
         self._was_there = False
         self._place: Place | None = None
-        self._away: str | None = "it has not been looked at yet"
+        self._away: str | None = _NOT_YET
         self._candidates: Candidates | None = None
         self._watch: Watch | None = None
         self._unwatched: str | None = None
@@ -110,6 +116,17 @@ class InboxWatcher:
         self._failures = 0
         self._left_claims = False
         self._busy_since: float | None = None
+        self._moved_at = clock()
+
+    @property
+    def name(self) -> str:
+        """Which inbox it is."""
+        return self._name
+
+    @property
+    def has_looked(self) -> bool:
+        """Has it looked at the inbox, there or away, at least once? For any thread."""
+        return self._away != _NOT_YET
 
     def start(self) -> None:
         """Begin; returns at once, also where the inbox hangs."""
@@ -142,6 +159,17 @@ class InboxWatcher:
             is_well=away is None and (unwatched is None or self._is_polled_by_nature),
         )
 
+    def is_wedged(self) -> bool:
+        """
+        Has it come to a stand, so that only a new start of the program helps? For any thread.
+
+        Not where there are no events: it may be a share that hangs, which no start mends.
+        """
+        if self._thread.ident is not None and not self._thread.is_alive():
+            return True
+        is_at_work = self._busy_since is not None and self._watch is not None
+        return is_at_work and self._clock() - self._moved_at > _WEDGED_AFTER_S
+
     def _run(self) -> None:
         try:
             while self._turn():
@@ -154,7 +182,7 @@ class InboxWatcher:
         news = self._hints.take(self._patience(self._clock()))
         if news.is_stop:
             return False
-        self._busy_since = self._clock()
+        self._busy_since = self._moved_at = self._clock()
         try:
             self._heed(news, self._busy_since)
         except Exception as error:
@@ -193,8 +221,10 @@ class InboxWatcher:
         if now >= self._next_scan:
             self._scan(now)
         if self._candidates is not None:
-            self._candidates.look(self._clock(), _LOOKS_PER_TURN)
-            self._claim_one(self._candidates, self._clock())
+            is_held = self._clock() < self._held_until
+            enough = None if is_held else _ENOUGH_READY
+            self._candidates.look(self._clock(), _LOOKS_PER_TURN, enough)
+            self._claim_some(self._candidates)
 
     def _apply(self, news: News, candidates: Candidates, now: float) -> None:
         if news.are_lost:
@@ -238,7 +268,8 @@ class InboxWatcher:
         with contextlib.suppress(FileNotFoundError):  # the inbox is gone; the next scan says so
             for path in files_below(self._root, folder, candidates.cannot_enter):
                 seen.add(path)
-                candidates.saw(path, self._clock())
+                self._moved_at = self._clock()
+                candidates.saw(path, self._moved_at)
         return seen
 
     def _enter(self, place: Place) -> None:
@@ -291,19 +322,30 @@ class InboxWatcher:
         self._watch_again = now + _WATCH_AGAIN_S
         self._once.tell("inbox is polled", True, of=self._name, reason=reason)
 
-    def _claim_one(self, candidates: Candidates, now: float) -> None:
-        if now < self._held_until or not candidates.has_ready():
-            return
-        if not self._may_claim():
-            self._held_until = now + _HOLD_S
-            return
-        found = candidates.take_ready(now)
-        if found is not None:
-            self._claim(found, candidates, now)
+    def _claim_some(self, candidates: Candidates) -> None:
+        end = self._clock() + _CLAIMING_S
+        with self._claims.session() as claim:
+            while (now := self._clock()) < end:
+                if now < self._held_until or not candidates.has_ready():
+                    return
+                if not self._may_claim():
+                    self._held_until = now + _HOLD_S
+                    return
+                self._moved_at = now
+                found = candidates.take_ready(now)
+                if found is None:
+                    return
+                self._claim(claim, found, candidates, now)
 
-    def _claim(self, found: Found, candidates: Candidates, now: float) -> None:
+    def _claim(
+        self,
+        claim: Callable[[Found], Task | None],
+        found: Found,
+        candidates: Candidates,
+        now: float,
+    ) -> None:
         try:
-            task = self._claims.claim(found)
+            task = claim(found)
         except QueueFull:
             candidates.postponed(found)
             self._held_until = now + _HOLD_S

@@ -33,7 +33,7 @@ def service_lock(path: Path) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _locked(descriptor):
+        if not try_lock(descriptor):
             pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             raise ServiceRunning(path.parent, pid)
         os.ftruncate(descriptor, 0)
@@ -67,7 +67,7 @@ def _acquired(path: Path, task_id: str, deadline: float) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         # The holder before us has removed its file: a lock on that excludes nobody.
-        if _locked(descriptor) and _is_named(descriptor, path):
+        if try_lock(descriptor) and _is_named(descriptor, path):
             return descriptor
         os.close(descriptor)
         # Tried again and again rather than waited for: a holder that was stopped (SIGSTOP)
@@ -78,7 +78,8 @@ def _acquired(path: Path, task_id: str, deadline: float) -> int:
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _locked(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file; False where another one has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

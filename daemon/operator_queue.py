@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -88,10 +88,15 @@ def opened_queue(arguments: argparse.Namespace) -> Iterator[OperatorQueue]:
         ) from error
 
 
-def tell_damaged(damaged: Iterable[RecordDamaged]) -> None:
-    """Say which records were found damaged on the way."""
-    for error in damaged:
-        complain(error.message)
+def tell_damaged(damaged: Sequence[RecordDamaged]) -> None:
+    """Say in one line which records were found damaged on the way."""
+    if len(damaged) == 1:
+        complain(damaged[0].message)
+    elif damaged:
+        complain(
+            f"{len(damaged)} records are damaged and lie in {damaged[0].path.parent} now, such as"
+            f" {damaged[0].path.name} ({damaged[0].reason}); mend or move them away."
+        )
 
 
 def local_time(moment: datetime | None) -> str:

@@ -16,12 +16,12 @@ from daemon.held_folder import held_folder, held_own_folder, told_as
 from daemon.task_id import creation_day
 
 OWN_FOLDER = ".media-cleaner"
-_ORIGINALS = "originals"
+ORIGINALS = PurePath(OWN_FOLDER, "originals")
 
 
 def own_place(task_id: str) -> PurePath:
     """Return a task's folder below its inbox."""
-    return PurePath(OWN_FOLDER, _ORIGINALS, creation_day(task_id), task_id)
+    return ORIGINALS / creation_day(task_id) / task_id
 
 
 @contextlib.contextmanager
@@ -59,8 +59,8 @@ def held_original(original: Path) -> Iterator[Path]:
 
 def _split(home: Path) -> tuple[Path, tuple[str, ...]]:
     """Return a task's inbox, and the names that lead from it to the task's folder."""
-    depth = len(PurePath(OWN_FOLDER, _ORIGINALS, "day", "id").parts)
+    depth = len((ORIGINALS / "day" / "id").parts)
     names = home.parts[-depth:]
-    if names[:2] != (OWN_FOLDER, _ORIGINALS):
+    if names[:2] != ORIGINALS.parts:
         return home, ()
     return home.parents[depth - 1], names

@@ -167,6 +167,11 @@ class StatusFiles:
                 return task
         return task
 
+    def outbox_of(self, task_id: str) -> str | None:
+        """Return where a task's results go; None where there is no such task."""
+        task = self._task(task_id)
+        return None if task is None else task.outbox
+
     def _task(self, task_id: str) -> Task | None:
         try:
             return self._spool.get(task_id)

@@ -91,8 +91,13 @@ class Pairing:
 
 def stamp_at(path: Path) -> Stamp | None:
     """Return the stamp of a regular file; None if there is none at that path."""
+    status = status_at(path)
+    return Stamp.of(status) if status is not None and stat.S_ISREG(status.st_mode) else None
+
+
+def status_at(path: Path) -> os.stat_result | None:
+    """Return what lies at a path, whatever it is; None if nothing does."""
     try:
-        status = os.lstat(path)
+        return os.lstat(path)
     except OSError:
         return None  # gone, or out of reach; whoever needs it is told so
-    return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None

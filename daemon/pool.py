@@ -60,6 +60,7 @@ class Pool:
 
     Attributes:
         stall_s: a worker that moves no frame and no byte for so long is killed.
+        polls: how often `poll` came to its end.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stall_s = stall_s
+        self.polls = 0
         self._size = size
         self._bounds = bounds
         self._max_jobs = max_jobs_per_worker
@@ -145,6 +147,7 @@ class Pool:
         self._look()
         self._fill()
         self._hand_out()
+        self.polls += 1
         events, self._events = self._events, []
         return events
 

@@ -17,16 +17,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 
+from daemon.originals import ORIGINALS, OWN_FOLDER, own_place
 from daemon.outbox import result_path, status_path
 from daemon.removal import names_in, remove_file, remove_folder, remove_if_empty
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask, WrongStatus
 from daemon.task import Status, Task
-from daemon.task_id import created_at, creation_day, is_task_id
+from daemon.task_id import created_at, is_task_id
 
-_OURS = PurePath(".media-cleaner")
-_ORIGINALS = _OURS / "originals"
-_CLAIMING = _OURS / "claiming"
+_CLAIMING = PurePath(OWN_FOLDER, "claiming")
 _ATTEMPT = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]+)")
 # Reading 10,000 records takes 1 s of CPU. So a nightly look does not go further back than to tasks
 # that took a week from their creation to their end; once a week, and at first, it looks at all.
@@ -158,17 +157,17 @@ class Retention:
         if not inbox.is_dir():
             return  # a share that is not mounted: the health tells
         damaged = {path.name.partition(".")[0] for path in self._spool.damaged()}
-        for day in names_in(inbox, _ORIGINALS):
-            for task_id in names_in(inbox, _ORIGINALS / day):
+        for day in names_in(inbox, ORIGINALS):
+            for task_id in names_in(inbox, ORIGINALS / day):
                 if is_task_id(task_id) and task_id not in damaged:
                     with tally.noting(f"the original of task {task_id}"):
                         self._remove_one_dropped(inbox, task_id, now, tally)
             # Not of a day whose folder a claim may be about to use.
             if day < (now - timedelta(days=2)).date().isoformat():
-                remove_if_empty(inbox, _ORIGINALS / day)
+                remove_if_empty(inbox, ORIGINALS / day)
 
     def _remove_one_dropped(self, inbox: Path, task_id: str, now: datetime, tally: _Tally) -> None:
-        place = _ORIGINALS / creation_day(task_id) / task_id
+        place = own_place(task_id)
         if not is_due(created_at(task_id), self._rules.originals_days, now):
             return  # whatever became of it since
         # Looked at before the record: a claim goes only after its record has come.
@@ -260,7 +259,7 @@ def _remove_result(task: Task) -> int:
 
 def _remove_upload(task: Task) -> int:
     """Remove the folder that an upload was given; one that lies elsewhere was put there by hand."""
-    place = _ORIGINALS / creation_day(task.task_id) / task.task_id
+    place = own_place(task.task_id)
     folder = Path(task.original).parent
     if folder.parts[-len(place.parts) :] != place.parts:
         return 0

@@ -7,13 +7,14 @@ is the dispatcher's, since worker processes live as long as the thread that star
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,15 +26,17 @@ from daemon.claims import Claims
 from daemon.config import Config, Inbox
 from daemon.disks import Disks
 from daemon.dispatcher import Dispatcher
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, UsageError
 from daemon.folders import problems
-from daemon.inbox import InboxHealth, InboxWatcher
+from daemon.inbox import InboxWatcher
 from daemon.inbox import Rules as InboxRules
 from daemon.inspector import Inspector
 from daemon.jobs import Bounds
 from daemon.listening import check_host
 from daemon.logs import Once, configure_logs, queue_log, server_log
 from daemon.machine import default_workers, threads_of
+from daemon.networks import network_problems
+from daemon.own_health import OwnHealth
 from daemon.pool import Pool
 from daemon.retention import Retention, Rules, sweep_temp
 from daemon.schedule import Daily, Every, Schedule
@@ -41,7 +44,10 @@ from daemon.signals import ServiceSignals
 from daemon.spool import Spool
 from daemon.spool_errors import SpoolError
 from daemon.status_writer import StatusWriter
+from daemon.supervision import Supervision
+from daemon.systemd_notify import Notifier
 from daemon.task import Status, Task
+from daemon.temp_lock import TempLocks
 from daemon.web_process import WebProcess
 from daemon.webhooks import SECRET_NAME, WebhookRules, Webhooks
 
@@ -49,6 +55,7 @@ _TURN_SECONDS = 0.25
 _DISK_SECONDS = 10.0
 _SWEEP_SECONDS = 3600.0
 _WEBHOOK_SECONDS = 60.0
+_BY_HAND_SECONDS = 30.0
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MARGIN = timedelta(minutes=1)  # between the last sign of life and what was done after it
 # Where the machine is never on at `cleanup_hour`: soon after the start, then once a day.
@@ -79,13 +86,14 @@ class Service:
             path: its file, for the processes that answer requests.
 
         Raises:
-            ConfigError: the configuration is wrong, or a folder is.
+            ConfigError: the configuration is wrong, or a folder or network that it names.
         """
         self._load = load
         self._path = path
         self._overrides = overrides
         self._config = load()
         _check(self._config)
+        _check_networks(self._config)
         self._state = self._config.place(self._config.state)
         self._spool = Spool(self._state)
         self._files = outbox.StatusFiles(self._spool, self._config.language)
@@ -108,11 +116,16 @@ class Service:
         )
         self._web: WebProcess | None = None
         self._schedule: Schedule | None = None
-        self._started_at = datetime.now().astimezone()
+        self._health = OwnHealth(
+            self._state, self._spool, self._pool, self._statuses, self._webhooks
+        )
+        self._temp_locks = TempLocks()
+        notifier = Notifier.taken_from(os.environ, os.getpid())
+        self._supervision = Supervision(notifier, self._pool)
         self._is_stopping = False
+        self._given_up_seen = self._spool.now()
         self._mounts: dict[str, str] = {}
         self._once = Once(server_log())
-        self._told_damaged: set[str] = set()
 
     def run(self, signals: ServiceSignals) -> None:
         """
@@ -120,10 +133,12 @@ class Service:
 
         Raises:
             ServiceRunning: another service holds the state.
+            ConfigError: another one works in the same `temp`, or a folder cannot be made.
             CannotListen, UsageError: there is no way to the address that it should listen on.
         """
-        with self._spool.lock_service():
+        with self._spool.lock_service(), contextlib.closing(self._temp_locks):
             _make_folders(self._config)
+            self._temp_locks.hold(self._config.place(self._config.temp))
             self._open_logs()  # by who holds the state, since one process rotates them
             self._web = self._made_web()  # before anything is begun: the port may be in use
             self._disks.look()
@@ -131,13 +146,13 @@ class Service:
             self._pool.start()
             self._statuses.start()
             self._webhooks.start()
-            self._web.start()
+            if self._web is not None:
+                self._web.start()
             self._start_watching()
             self._start_schedule()
             threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
-            server_log().info(
-                "ready", workers=self._pool.size, state=str(self._state), url=self._web.url
-            )
+            url = None if self._web is None else self._web.url
+            server_log().info("ready", workers=self._pool.size, state=str(self._state), url=url)
             try:
                 self._work(signals, self._web)
             finally:
@@ -166,21 +181,25 @@ class Service:
         for task_id in recovery.busy:
             server_log().warning("task is held by somebody else", task_id=task_id)
 
-    def _work(self, signals: ServiceSignals, web: WebProcess) -> None:
+    def _work(self, signals: ServiceSignals, web: WebProcess | None) -> None:
         health_due = time.monotonic()
         drain = _Drain(self._dispatcher.put_back_all)
         while not (self._is_stopping and self._dispatcher.is_idle):
             self._turn()
-            web.look()
+            if web is not None:
+                web.look()
+            self._supervision.look(self._watchers, web, lambda: len(self._dispatcher.queue))
             if signals.take_reload():
+                self._supervision.reloading()
                 self._reload()
+                self._supervision.reloaded()
             if signals.ends and not self._is_stopping:
                 self._begin_stop()
             wants_drain = self._is_stopping or self._spool.control.is_draining
             drain.go_on(wants_drain, self._config.drain_s if signals.ends < 2 else 0.0)
             if time.monotonic() >= health_due:
                 health_due = time.monotonic() + health.WRITE_SECONDS
-                self._write_health()
+                self._tell_health()
 
     def _turn(self) -> None:
         try:
@@ -194,8 +213,9 @@ class Service:
 
     def _begin_stop(self) -> None:
         self._is_stopping = self._attempts.is_stopping = True
+        self._supervision.stopping(self._config.drain_s)
         server_log().info("stopping", running=len(self._dispatcher.running))
-        self._write_health()
+        self._tell_health()
 
     def _stop(self) -> None:
         self._is_stopping = True
@@ -223,13 +243,24 @@ class Service:
 
     # --- Requests ---
 
-    def _made_web(self) -> WebProcess:
+    def _made_web(self) -> WebProcess | None:
+        """Take the address for requests; None where a unit of its own answers them."""
         config = self._config
+        if config.web_workers == 0:
+            self._refuse_address()
+            return None
         host = self._overrides.host or config.host
         port = config.port if self._overrides.port is None else self._overrides.port
         are_there = keys.Keys(self._state / keys.FOLDER).are_there
         check_host(host, are_there, config.auth.required)
         return WebProcess(self._path, host, port, is_debug=self._overrides.is_debug)
+
+    def _refuse_address(self) -> None:
+        if self._overrides.host is not None or self._overrides.port is not None:
+            raise UsageError(
+                "--host and --port are for nobody, since web_workers is 0: a unit of its own"
+                " answers requests; leave them out, or set web_workers."
+            )
 
     def _stop_web(self) -> None:
         if self._web is not None:
@@ -241,7 +272,10 @@ class Service:
         try:
             config = self._kept_until_restart(self._load())
             _check(config)
+            if config.settings != self._config.settings:  # it takes seconds
+                _check_networks(config)
             _make_folders(config)
+            self._temp_locks.hold(config.place(config.temp))
         except ConfigError as error:
             for problem in error.problems:
                 server_log().error("configuration not taken over", reason=problem)
@@ -270,6 +304,8 @@ class Service:
         for key in ("host", "port"):
             if getattr(config, key) != getattr(self._config, key):
                 server_log().warning("needs a restart to take effect", key=key)
+        if bool(config.web_workers) != bool(self._config.web_workers):
+            server_log().warning("needs a restart to take effect", key="web_workers")
         for key in ("state", "logs"):
             place = self._config.place(getattr(self._config, key))
             if place != config.place(getattr(config, key)):
@@ -397,7 +433,9 @@ class Service:
 
     def _accepted(self, task: Task) -> None:
         """Take note of a task that an inbox has claimed; in the inbox's thread."""
-        self._changed(task.task_id)
+        self._statuses.mark(task.task_id, task.outbox)
+        if task.parameters.webhook_url is not None:
+            self._webhooks.wake(task.task_id)
         if task.status is Status.FAILED:
             queue_log().error("failed", **failure_facts(task))
             return
@@ -424,6 +462,7 @@ class Service:
                     for number, disk in enumerate(self._disks.all)
                 ),
                 Every("sweep", _SWEEP_SECONDS, self._sweep),
+                Every("moved by hand", _BY_HAND_SECONDS, self._mark_given_up),
                 Every("webhooks", _WEBHOOK_SECONDS, self._webhooks.rescan),
                 Daily("retention", config.cleanup_hour, self._remove_old),
                 Every("missed retention", _CATCH_UP_SECONDS, self._catch_up),
@@ -439,6 +478,12 @@ class Service:
     def _rescan(self) -> None:
         for watcher in self._watchers:
             watcher.rescan()
+
+    def _mark_given_up(self) -> None:
+        """Have status files tell of ends that an operator's `mv` made of other ends."""
+        since, self._given_up_seen = self._given_up_seen, self._spool.now()
+        for task_id in self._spool.given_up_ids_since(since - _MARGIN):
+            self._statuses.mark(task_id)
 
     def _sweep(self) -> None:
         config, is_wanted = self._config, self._spool.may_publish
@@ -464,70 +509,9 @@ class Service:
         for problem in cleaned.problems:
             server_log().warning("retention", reason=problem)
 
-    # --- What the service says of itself ---
-
-    def _tell_damaged(self) -> None:
-        """Name each record that was set aside, whoever met it, once in the log."""
-        for path in self._spool.damaged():
-            if path.name not in self._told_damaged:
-                self._told_damaged.add(path.name)
-                reason = self._spool.why_damaged(path)
-                server_log().error("record damaged", path=str(path), reason=reason)
-
-    def _write_health(self) -> None:
-        try:
-            self._tell_damaged()
-            health.write(self._state, self._health())
-        except OSError as error:
-            self._once.tell("health cannot be written", True, reason=error.strerror)
-        else:
-            self._once.tell("health cannot be written", False)
-
-    def _health(self) -> health.Health:
+    def _tell_health(self) -> None:
         inboxes = [watcher.health() for watcher in self._watchers]
-        return health.Health(
-            pid=os.getpid(),
-            started_at=self._started_at,
-            updated_at=datetime.now().astimezone(),
-            status=self._status(),
-            workers=health.Workers(self._pool.size, self._pool.ready, self._pool.busy),
-            inboxes={
-                seen.name: health.InboxHealth(
-                    path=str(seen.path),
-                    is_available=seen.is_available,
-                    watching=seen.watching,
-                    reason=seen.reason,
-                    mount=seen.mount or self._mounts.get(seen.name),
-                )
-                for seen in inboxes
-            },
-            free_gb=self._disks.free_gb,
-            mounts=self._disks.mounts,
-            problems=tuple(self._problems(inboxes)),
-            url=self._web.url if self._web is not None and self._web.is_ready else None,
-        )
-
-    def _status(self) -> health.ServiceStatus:
-        if self._is_stopping:
-            return health.ServiceStatus.STOPPING
-        if self._spool.control.is_draining:
-            return health.ServiceStatus.DRAINING
-        if self._spool.control.is_paused:
-            return health.ServiceStatus.PAUSED
-        return health.ServiceStatus.RUNNING
-
-    def _problems(self, inboxes: list[InboxHealth]) -> Iterator[str]:
-        for seen in inboxes:
-            if not seen.is_well:
-                yield f"inbox {seen.name}: {seen.reason}"
-        yield from self._disks.problems
-        if self._statuses.trouble is not None:
-            yield f"status files: {self._statuses.trouble}"
-        yield from self._webhooks.problems
-        if self._pool.trouble is not None:
-            yield f"workers: {self._pool.trouble}"
-        if self._web is not None and self._web.trouble is not None:
-            yield f"requests: {self._web.trouble}"
+        self._health.tell(self._is_stopping, inboxes, self._mounts, self._disks, self._web)
 
 
 class _Drain:
@@ -553,6 +537,16 @@ def _check(config: Config) -> None:
         ConfigError: a folder is where it cannot work.
     """
     found = problems(config)
+    if found:
+        raise ConfigError(*found)
+
+
+def _check_networks(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: a network or the device that it names cannot be had.
+    """
+    found = network_problems(config.settings)
     if found:
         raise ConfigError(*found)
 

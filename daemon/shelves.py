@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from daemon.atomic import make_folder, move_atomically, temporary_of
+from daemon.atomic import is_no_folder, make_folder, move_atomically, temporary_of
+from daemon.looks import MOST_LOOKS, TICK_NS
 from daemon.task import Status
 from daemon.task_id import creation_day, is_task_id
 
@@ -34,12 +34,6 @@ _RANK = {
 # The way that tasks go, so that one going it meanwhile is met again rather than missed; and
 # the first two once more for those that were put back or retried.
 _SCAN = (*Status, Status.PENDING, Status.PROCESSING)
-# A listing looks again at the folders that changed while it looked, until none did: what one look
-# missed because it went the other way, another finds. In a storm of changes it is content by then.
-MOST_LOOKS = 12
-# Two changes within one tick of the clock that the kernel writes mtimes by, 10 ms at most, leave
-# one mtime: that soon after a change a folder is listed again in any case.
-TICK_NS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -200,7 +194,7 @@ class Shelves:
     def blocked_days(self) -> Iterator[Path]:
         """Yield what is no folder but stands in the place of a day's."""
         for status in Status:
-            yield from filter(_is_no_folder, self._day_folders(status))
+            yield from filter(is_no_folder, self._day_folders(status))
 
     def _possible(self, task_id: str) -> Iterator[tuple[Status, str]]:
         # Text, not paths: each act on a task asks this several times, and it takes a third.
@@ -303,11 +297,3 @@ def _task_id(name: str) -> str:
     """Return the task that a record's name tells; empty where it is no record's name."""
     stem = name.removesuffix(_SUFFIX)
     return stem if stem != name and is_task_id(stem) else ""
-
-
-def _is_no_folder(path: Path) -> bool:
-    try:
-        mode = path.lstat().st_mode  # one look: a folder may go as empty and come again
-    except FileNotFoundError:
-        return False
-    return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode) and path.is_dir())

@@ -108,20 +108,6 @@ class Spool:
 
     # --- The work, as the dispatcher does it ---
 
-    def claim_next(self) -> Task | None:
-        """
-        Begin an attempt at the oldest pending task; None where none is to be had.
-
-        Raises:
-            RecordDamaged: the oldest could not be read and was set aside; ask again.
-        """
-        for place in self._store.shelves.oldest(Status.PENDING):
-            try:
-                return self.claim(place.task_id)
-            except (UnknownTask, WrongStatus, TaskBusy):
-                continue  # somebody else was faster, or is at it
-        return None
-
     def claim(self, task_id: str) -> Task:
         """
         Begin an attempt. The task's `token` is what its end must name.
@@ -225,7 +211,9 @@ class Spool:
 
     def requeue(self, task_id: str, token: str) -> Task:
         """
-        Put the task back, its attempt not spent: the service ends. Too often, and it fails.
+        Put the task back, its attempt not spent: the service ends or drains.
+
+        Too often, and it fails.
 
         Raises:
             StaleAttempt, RecordDamaged, TaskBusy
@@ -233,6 +221,15 @@ class Spool:
         return self._end_attempt(
             task_id, token, lambda task: change.interrupted(task, self._clock())
         )
+
+    def postpone(self, task_id: str, token: str) -> Task:
+        """
+        Put the task back as if it had not been begun: it waits for its outbox, however often.
+
+        Raises:
+            StaleAttempt, RecordDamaged, TaskBusy
+        """
+        return self._end_attempt(task_id, token, change.postponed)
 
     # --- What people ask for ---
 
@@ -370,6 +367,15 @@ class Spool:
         """
         return self._seen(self._store.read(task_id))
 
+    def get_at(self, task_id: str, status: Status, path: Path) -> Task:
+        """
+        Do the same for a task whose only record was at a path just now, in half the time.
+
+        Raises:
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+        return self._seen(self._store.read_place(Place(task_id, status, path)))
+
     def list(
         self,
         user_id: str | None = None,
@@ -390,14 +396,6 @@ class Spool:
                     break
         return Page(tuple(tasks), tuple(damaged))
 
-    def pending(self) -> Page:
-        """Return what waits, oldest first."""
-        items = tuple(self._read(self._store.shelves.oldest(Status.PENDING)))
-        return Page(
-            tuple(i for i in items if isinstance(i, Task) and i.status is Status.PENDING),
-            tuple(i for i in items if isinstance(i, RecordDamaged)),
-        )
-
     def pending_ids(self) -> tuple[str, ...]:
         """Return the names of what waits, oldest first, from names alone."""
         return tuple(self._store.shelves.ids(Status.PENDING))
@@ -412,6 +410,11 @@ class Spool:
     def ended_ids_since(self, moment: datetime) -> Iterator[str]:
         """Yield the tasks whose records came to an end since then, from names and times alone."""
         for status in sorted(ENDED):
+            yield from self._store.shelves.changed_since(status, moment)
+
+    def given_up_ids_since(self, moment: datetime) -> Iterator[str]:
+        """Yield those of them that came to failed or cancelled, be it from another end."""
+        for status in (Status.FAILED, Status.CANCELLED):
             yield from self._store.shelves.changed_since(status, moment)
 
     def counts(self) -> Mapping[Status, int]:

@@ -94,6 +94,11 @@ class Tracker:
         """What the last look saw."""
         return self._stamp
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Did `whole_at` find, of the file as it is, that its container states more bytes?"""
+        return self._answer and self._asked == self._stamp
+
     def notice(self, event: Event, at: float) -> None:
         """An event came."""
         self._event = None if event is Event.GONE else event

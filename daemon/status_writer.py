@@ -1,48 +1,38 @@
 """
-Keeps the status files of the outbox up to date, in a thread of its own.
+Keeps the status files of all outboxes up to date, each by a thread of its own.
 
-An outbox may be a slow share, or one that refuses: whoever changes a task only says so (`mark`)
-and goes on, and a task that was refused waits for its next try without holding up the others.
+Whoever changes a task only says so (`mark`) and goes on. One thread sorts what is marked by
+outbox, and sees to it that places in the queue are told as they are; the writing is
+`outbox_writer`'s.
 """
 
 from __future__ import annotations
 
-import bisect
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from daemon.logs import Once, server_log
 from daemon.outbox import StatusFiles
-from daemon.task import Status
+from daemon.outbox_writer import OutboxWriter
 
 # How often places in the queue are brought up to date, and of how many tasks each time: half
 # of them the next in the queue, the others one part of the rest after the other.
 _PLACES_SECONDS = 2.0
+# Where thousands come at once, a thread that wakes for each of them slows down all others.
+_GATHER_SECONDS = 0.02
 _PLACES = 100
-# A task whose outbox refuses is tried again after so long, then half as often each time; so
-# many of them each time.
-_RETRY_SECONDS = 5.0
-_LONGEST_PAUSE_SECONDS = 60.0
-_RETRIES_AT_ONCE = 50
-# One write is over in milliseconds; on a share that comes back by itself, in some seconds.
-_TROUBLE_SECONDS = 30.0
+# Records remember outboxes that the configuration has no longer. Beyond so many, the rest
+# share one thread.
+_MOST_OUTBOXES = 32
+_OTHERS = "one of the other outboxes"
 _PAUSE_SECONDS = 1.0
-_REFUSED = "status files cannot be written"
-_FAILED = "writing status files failed"
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    reason: str
-    since: float
-    pause: float
-    due: float
+_FAILED = "sorting status files by outbox failed"
 
 
 class StatusWriter:
-    """The thread; `start` and `stop` it once."""
+    """All of the threads; `start` and `stop` it once."""
 
     def __init__(
         self,
@@ -54,11 +44,11 @@ class StatusWriter:
         self._files = files
         self._queue = queue
         self._clock = clock
-        self._marked: dict[str, None] = {}  # in the order in which they were marked
-        self._refused: dict[str, _Refusal] = {}  # in the order in which they were tried
+        # With their outboxes where these are known; in the order in which they were marked.
+        self._marked: dict[str, str | None] = {}
+        self._writers: dict[str, OutboxWriter] = {}  # by outbox
         self._wake = threading.Condition()
         self._is_stopping = False
-        self._writing_since: float | None = None
         self._failure: str | None = None
         self._places_due = clock()
         self._places = _Places()
@@ -70,13 +60,8 @@ class StatusWriter:
         """What keeps status files from being written for long now, None if nothing does."""
         if self._failure is not None:
             return f"something went wrong that nobody foresaw: {self._failure}; see the log"
-        since, now = self._writing_since, self._clock()
-        if since is not None and now > since + _TROUBLE_SECONDS:
-            return f"an outbox has not answered for {now - since:.0f} s; bring it back"
-        refused = [r for r in list(self._refused.values()) if now > r.since + _TROUBLE_SECONDS]
-        if not refused:
-            return None
-        return f"those of {len(refused)} tasks cannot be written: {refused[-1].reason}"
+        troubles = [writer.trouble for writer in list(self._writers.values())]
+        return "; ".join(trouble for trouble in troubles if trouble is not None) or None
 
     def start(self) -> None:
         """Begin."""
@@ -88,20 +73,24 @@ class StatusWriter:
 
         What is not written then is made right at the next start.
         """
+        deadline = time.monotonic() + timeout
         with self._wake:
             self._is_stopping = True
             self._wake.notify()
         self._thread.join(timeout)
-        if self._thread.is_alive():
-            server_log().warning(_REFUSED, reason="an outbox does not answer")
+        writers = list(self._writers.values())
+        for writer in writers:
+            writer.stop()
+        for writer in writers:
+            writer.join(max(0.0, deadline - time.monotonic()))
 
-    def mark(self, task_id: str) -> None:
-        """Say that a task has changed."""
+    def mark(self, task_id: str, outbox: str | None = None) -> None:
+        """Say that a task has changed; its outbox need not be looked up where it is told."""
         with self._wake:
-            self._marked[task_id] = None
+            self._marked[task_id] = outbox
             self._wake.notify()
 
-    # --- The thread ---
+    # --- The thread that sorts ---
 
     def _run(self) -> None:
         while True:
@@ -109,7 +98,7 @@ class StatusWriter:
                 is_last = self._turn()
                 self._failure = None
             except Exception as error:
-                # Whatever it was must not end the writing. It may come again at every turn.
+                # Whatever it was must not end the sorting. It may come again at every turn.
                 self._failure = repr(error)
                 self._once.tell(_FAILED, True, reason=repr(error), exc_info=True)
                 is_last = self._is_stopping
@@ -118,78 +107,74 @@ class StatusWriter:
                 return
 
     def _turn(self) -> bool:
-        """Wait for something to write and write it; return whether it was the last."""
+        """Wait for something to sort and sort it; return whether it was the last."""
         with self._wake:
             if not self._marked and not self._is_stopping:
                 self._wake.wait(max(0.0, self._places_due - self._clock()))
-            marked, self._marked = list(self._marked), {}
+        if not self._is_stopping:
+            time.sleep(_GATHER_SECONDS)
+        with self._wake:
+            marked, self._marked = self._marked, {}
             is_last = self._is_stopping
-        if is_last:
-            self._write(list(dict.fromkeys([*marked, *self._refused])))
-            return True
-        # One that was refused is not tried at each of its changes.
-        self._write([task_id for task_id in marked if task_id not in self._refused])
-        if self._clock() >= self._places_due:
-            self._write(self._due())
-            self._write(self._places.stale(self._queue(), self._refused))
+        self._hand_on(marked)
+        if not is_last and self._clock() >= self._places_due:
+            waiting = frozenset().union(*(w.waiting for w in self._writers.values()))
+            stale = self._places.stale(self._queue(), waiting)
+            self._hand_on(dict.fromkeys(stale))
             self._places_due = self._clock() + _PLACES_SECONDS
-        return False
+        return is_last
 
-    def _due(self) -> list[str]:
-        now = self._clock()
-        return [t for t, refusal in self._refused.items() if refusal.due <= now][:_RETRIES_AT_ONCE]
+    def _hand_on(self, marked: Mapping[str, str | None]) -> None:
+        by_outbox: defaultdict[str, list[str]] = defaultdict(list)
+        for task_id, known in marked.items():
+            outbox = known or self._outbox_of(task_id)
+            if outbox is None:
+                self._places.written(task_id, None)
+            else:
+                by_outbox[outbox].append(task_id)
+        for outbox, of_outbox in by_outbox.items():
+            self._writer(outbox).mark(of_outbox)
 
-    def _write(self, task_ids: Sequence[str]) -> None:
-        if not task_ids:
-            return
-        queue = self._queue()
-        for task_id in task_ids:
-            # Also of one that the queue does not show yet: names sort by age.
-            self._write_one(task_id, bisect.bisect_left(queue, task_id) + 1)
-        if not self._refused:
-            self._once.tell(_REFUSED, False)
-
-    def _write_one(self, task_id: str, place: int) -> None:
-        self._writing_since = self._clock()
+    def _outbox_of(self, task_id: str) -> str | None:
+        """Return which thread a task's file is for; None where there is no such task."""
         try:
-            task = self._files.refresh(task_id, place)
-        except OSError as error:
-            self._refuse(task_id, error.strerror or str(error))
-        except Exception as error:  # it is this task's, and holds up no other
-            self._refuse(task_id, repr(error))
-            self._once.tell(_FAILED, True, task_id=task_id, reason=repr(error), exc_info=True)
-        else:
-            self._refused.pop(task_id, None)
-            waits = task is not None and task.status is Status.PENDING
-            self._places.written(task_id, place if waits else None)
-        finally:
-            self._writing_since = None
+            return self._files.outbox_of(task_id)
+        except OSError:
+            return _OTHERS  # which meets the same, tells of it and tries again
 
-    def _refuse(self, task_id: str, reason: str) -> None:
-        now = self._clock()
-        known = self._refused.pop(task_id, None)
-        pause = min(2 * known.pause, _LONGEST_PAUSE_SECONDS) if known else _RETRY_SECONDS
-        self._refused[task_id] = _Refusal(reason, known.since if known else now, pause, now + pause)
-        self._once.tell(_REFUSED, True, task_id=task_id, reason=reason)
+    def _writer(self, outbox: str) -> OutboxWriter:
+        if outbox not in self._writers and len(self._writers) >= _MOST_OUTBOXES:
+            outbox = _OTHERS
+        writer = self._writers.get(outbox)
+        if writer is None:
+            writer = OutboxWriter(
+                outbox, self._files, self._queue, self._places.written, self._clock
+            )
+            writer.start()
+            self._writers[outbox] = writer
+        return writer
 
 
 class _Places:
-    """Which status files tell a place in the queue that is no longer true."""
+    """Which status files tell a place in the queue that is no longer true. For any thread."""
 
     def __init__(self) -> None:
         self._told: dict[str, int] = {}
         self._turn = 0
+        self._lock = threading.Lock()
 
     def written(self, task_id: str, place: int | None) -> None:
-        if place is None:
-            self._told.pop(task_id, None)
-        else:
-            self._told[task_id] = place
+        with self._lock:
+            if place is None:
+                self._told.pop(task_id, None)
+            else:
+                self._told[task_id] = place
 
     def stale(self, queue: Sequence[str], but: Collection[str]) -> list[str]:
-        wrong = [
-            t for place, t in enumerate(queue, 1) if self._told.get(t) != place and t not in but
-        ]
+        with self._lock:
+            wrong = [
+                t for place, t in enumerate(queue, 1) if self._told.get(t) != place and t not in but
+            ]
         near, far = wrong[: _PLACES // 2], wrong[_PLACES // 2 :]
         self._turn = self._turn % len(far) if far else 0
         chosen = far[self._turn : self._turn + _PLACES // 2]

@@ -18,7 +18,8 @@ from typing import Any
 from daemon.webhook_state import WebhookState
 from pipeline.parameters import Parameters
 
-# After so many ends of the service or drains in mid-work a task fails.
+# After so many ends of the service or drains in mid-work a task fails; likewise where the end of
+# its attempt could not be written, so that nobody knows what it came to.
 MAX_INTERRUPTIONS = 5
 
 
@@ -178,8 +179,12 @@ def interrupted(task: Task, now: datetime) -> Task:
     if count >= MAX_INTERRUPTIONS:
         ended = dataclasses.replace(task, interruptions=count)
         return failed(ended, _too_often(task.input_video, count), now)
-    attempts = max(task.attempts - 1, 0)
-    return dataclasses.replace(_put_back(task), attempts=attempts, interruptions=count)
+    return dataclasses.replace(postponed(task), interruptions=count)
+
+
+def postponed(task: Task) -> Task:
+    """Return the task as it goes back as if its attempt had not been begun."""
+    return dataclasses.replace(_put_back(task), attempts=max(task.attempts - 1, 0))
 
 
 def spent(task: Task, failure: Failure, max_attempts: int, now: datetime) -> Task:
@@ -259,7 +264,7 @@ def _waiting(task: Task) -> Task:
     if task.completed_at is not None:  # moved here from an end, by hand or by `retry`
         return tried_again(task)
     if task.token is not None:  # a claim that was cut short: nothing has been started
-        return dataclasses.replace(_put_back(task), attempts=max(task.attempts - 1, 0))
+        return postponed(task)
     return task
 
 
@@ -289,6 +294,7 @@ def _with_error(task: Task, failure: Failure) -> Task:
 def _too_often(name: str, count: int) -> Failure:
     return Failure(
         "interrupted",
-        f"{PurePath(name).name}: the service ended {count} times while it worked on this file;"
-        " look into the log for the reason, then retry the task.",
+        f"{PurePath(name).name}: the work on this file was cut short {count} times, by the end of"
+        " the service, by a drain, or by a state that did not take its end; look into the log for"
+        " the reason, then retry the task.",
     )

@@ -97,8 +97,7 @@ _RUSSIAN = {
     "uploads.not_utf8": "{field}: это не текст в UTF-8.",
     "uploads.own_user": "только {user_id}, чей это ключ",
     "uploads.extension": "Файл {name} не принимается: допустимы {allowed}.",
-    "uploads.unreadable": "Файл {name} не удалось принять как видео; проверьте, что он"
-    " воспроизводится. Подробности: {name} {reason}",
+    "uploads.unreadable": "Файл {name} не принят: {reason}",
     "uploads.no_prober": "Сейчас некому проверить видео; повторите чуть позже.",
     "uploads.inbox_away": "Папка для загрузок сейчас недоступна; повторите позже.",
     "uploads.bad_key": "Idempotency-Key: от 1 до 255 печатных знаков ASCII.",

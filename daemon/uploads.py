@@ -18,9 +18,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from daemon.atomic import remove, sync_folder
-from daemon.disk import free_gb
+from daemon.disk import free_gb, in_words
 from daemon.held_folder import held_new_folder, held_own_folder
-from daemon.inbox_place import find_place, make_place
+from daemon.inbox_place import InboxUnavailable, find_place, make_place
 from daemon.logs import queue_log, server_log
 from daemon.originals import OWN_FOLDER, own_place
 from daemon.outbox import StatusFiles
@@ -95,12 +95,17 @@ class Uploads:
         for folder in self._needs_room:
             left = free_gb(_existing(folder)) - coming_bytes / (1 << 30)
             if left < self._min_free_gb:
-                raise NoRoom(f"{folder} would have {left:.1f} GB free")
+                raise NoRoom(f"{folder} would have {in_words(left)} free")
             coming_bytes = 0  # they come to the inbox, which is the first
 
     @contextlib.contextmanager
     def new_file(self) -> Iterator[UploadedFile]:
-        """Yield a file to write to."""
+        """
+        Yield a file to write to.
+
+        Raises:
+            InboxUnavailable: what stands in the place of our own folder there is not ours.
+        """
         with self._folder() as folder, new_file(folder, self.max_bytes, self.check_room) as file:
             yield file
 
@@ -114,6 +119,7 @@ class Uploads:
 
         Raises:
             QueueFull: as many tasks are pending as are allowed.
+            InboxUnavailable: as `new_file` says.
             OSError: it could not be kept.
         """
         file.flush()
@@ -147,7 +153,7 @@ class Uploads:
         """Hold the task's own folder; it is removed again where no task comes of it."""
         names = own_place(task_id).parts
         try:
-            with held_new_folder(self._inbox, *names, mode=_FOLDER_MODE) as home:
+            with self._held(*names) as home:
                 yield home
         except BaseException:
             if _is_known(self._spool, task_id) is False:
@@ -175,7 +181,19 @@ class Uploads:
                     mark.unlink()
 
     def _folder(self) -> AbstractContextManager[Path]:
-        return held_new_folder(self._inbox, OWN_FOLDER, _UPLOADS, mode=_FOLDER_MODE)
+        return self._held(OWN_FOLDER, _UPLOADS)
+
+    @contextlib.contextmanager
+    def _held(self, *names: str) -> Iterator[Path]:
+        """Hold a folder of ours in the inbox, making it where it is not there."""
+        with contextlib.ExitStack() as held:
+            try:
+                folder = held_new_folder(self._inbox, *names, mode=_FOLDER_MODE)
+                path = held.enter_context(folder)
+            except (PermissionError, NotADirectoryError) as error:
+                # Somebody else made what stands there, or may write to it.
+                raise InboxUnavailable(f"{error.filename}: {error.strerror}") from error
+            yield path
 
     def _has_home(self, task_id: str) -> bool:
         return os.path.lexists(self._inbox / own_place(task_id))

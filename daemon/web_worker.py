@@ -84,6 +84,7 @@ class PatientWorker(ThreadWorker):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.cfg.set("limit_request_line", 0)  # the whole head is bounded here, however started
         self._once = Once(server_log())
         self._last_head_at: float | None = None
         self._parting = threading.BoundedSemaphore(_MOST_PARTING)

@@ -11,10 +11,12 @@ step, never another way of protecting.
 from __future__ import annotations
 
 import difflib
+import functools
 import http.client
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -89,6 +91,34 @@ def load_surrogates(settings: Settings) -> Surrogates | None:
     device = choose_device(settings)
     names = dict.fromkeys(settings.surrogates)  # the same network twice would weigh double
     return Surrogates(tuple(_load(name, settings, device) for name in names), device)
+
+
+def find_obstacles(settings: Settings) -> tuple[str, ...]:
+    """
+    Return why the networks or the device that the settings name cannot be had.
+
+    As far as that shows without a download and without a network being loaded: a file may still
+    turn out to be damaged.
+    """
+    checks: list[Callable[[], object]] = [lambda: choose_device(settings)]
+    if not settings.is_embedded:
+        names = dict.fromkeys(settings.surrogates)
+        checks += [functools.partial(_check_name, name, settings) for name in names]
+    return tuple(message for check in checks if (message := _refusal(check)) is not None)
+
+
+def _refusal(check: Callable[[], object]) -> str | None:
+    try:
+        check()
+    except SurrogateUnavailable as error:
+        return error.message
+    return None
+
+
+def _check_name(name: str, settings: Settings) -> None:
+    path = _given_file(name, settings)
+    if path is None or not _is_torchscript(path):
+        _refuse_unless_classifier(name, path, _torchvision(name))
 
 
 def _load(name: str, settings: Settings, device: torch.device) -> Network:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from daemon.spool import Spool
-from daemon.task import Failure, Status, Submission
+from daemon.task import Failure, Status, Submission, Task
 from daemon.task_id import is_task_id
 from pipeline.parameters import Parameters
 
@@ -46,6 +46,12 @@ def claimed(spool: Spool) -> tuple[str, str]:
     task = spool.claim(submitted(spool))
     assert task.token
     return task.task_id, task.token
+
+
+def claim_oldest(spool: Spool) -> Task | None:
+    """Begin what has waited for the longest; None where nothing waits."""
+    oldest = next(iter(spool.pending_ids()), None)
+    return None if oldest is None else spool.claim(oldest)
 
 
 def completed(spool: Spool) -> str:

@@ -1,4 +1,4 @@
-"""`media-cleaner check-config`: what is wrong with the configuration, folder by folder."""
+"""`media-cleaner check-config`: what is wrong with the configuration and what it names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from daemon.config import Config, default_config, find_config, load_config
 from daemon.console import say, say_json
 from daemon.errors import ConfigError
 from daemon.folders import problems as folder_problems
+from daemon.networks import network_problems
 from pipeline.report import aligned
 
 
@@ -43,7 +44,7 @@ def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
         config = load_config(path) if path else default_config(Path.cwd())
     except ConfigError as error:
         return None, list(error.problems)
-    return config, folder_problems(config)
+    return config, [*folder_problems(config), *network_problems(config.settings)]
 
 
 def _rows(path: Path | None, config: Config) -> Iterable[tuple[str, str]]:

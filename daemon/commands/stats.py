@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from daemon import health
 from daemon.console import say, say_json
+from daemon.disk import in_words
 from daemon.health import Health
 from daemon.intake import counted, intake_of
 from daemon.operator_queue import OperatorQueue, local_time, opened_queue
@@ -47,14 +47,14 @@ def _rows(
         yield status, str(count)
     yield "intake", intake
     if service is not None:
-        yield from _service_rows(service.as_dict(), service)
+        yield from _service_rows(service)
     for problem in problems:
         yield "problem", problem
     if not problems:
         yield "problems", "none"
 
 
-def _service_rows(values: Mapping[str, Any], service: Health) -> Iterator[tuple[str, str]]:
+def _service_rows(service: Health) -> Iterator[tuple[str, str]]:
     since = local_time(service.started_at)
     yield "service", f"{service.status.value}, process {service.pid}, since {since}"
     workers = service.workers
@@ -63,5 +63,5 @@ def _service_rows(values: Mapping[str, Any], service: Health) -> Iterator[tuple[
         state = f"watched by {inbox.watching}" if inbox.is_available else "not available"
         reason = f" ({inbox.reason})" if inbox.reason else ""
         yield f"inbox {name}", f"{inbox.path}: {state}{reason}"
-    for name, free in values["free_gb"].items():
-        yield f"free {name}", "unknown" if free is None else f"{free} GB"
+    for name, free in service.free_gb.items():
+        yield f"free {name}", "unknown" if free is None else in_words(free)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,7 +45,8 @@ def _rows(queue: OperatorQueue, task: Task, values: Mapping[str, Any]) -> Iterat
     if result is not None:
         yield "result", str(result) if result.exists() else f"{result} (removed)"
     yield "original", task.original
-    yield from _if_any("sidecar", task.sidecar)
+    if task.sidecar is not None:
+        yield "sidecar", task.sidecar if os.path.lexists(task.sidecar) else f"{task.sidecar} (gone)"
     yield from _if_any("notes", task.parameters.notes)
     yield "parameters", _words(task.parameters.model_dump(mode="json", exclude=_SHOWN_APART))
     for name, value in (task.report or {}).items():

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,25 @@ def test_a_truncated_one_waits_and_is_then_taken_all_the_same(inbox: Inbox) -> N
     assert inbox.take() == ("clip.mp4", None)
 
 
+def test_a_video_that_waits_for_its_rest_is_named_once_with_until_when(inbox: Inbox) -> None:
+    inbox.truncated.add("clip.mp4")
+    inbox.move_in("clip.mp4")
+    inbox.forward(100)
+    inbox.scan()
+    inbox.drop("clip.mp4", "some more")
+    inbox.forward(100)
+    (line,) = inbox.told("video is not whole yet")
+    assert line["file"] == "clip.mp4"
+    until = datetime.fromisoformat(line["taken_at"])
+    assert timedelta(seconds=540) < until - datetime.now().astimezone() <= timedelta(seconds=600)
+
+
+def test_a_whole_video_is_not_named_as_one_that_waits(inbox: Inbox) -> None:
+    inbox.drop("clip.mp4")
+    inbox.forward(100)
+    assert inbox.told("video is not whole yet") == []
+
+
 def test_an_empty_video_is_taken_like_others(inbox: Inbox) -> None:
     inbox.drop("clip.mp4", "")
     inbox.forward(4)
@@ -297,6 +317,70 @@ def test_a_link_or_a_folder_is_no_sidecar(inbox: Inbox) -> None:
     inbox.move_in("clip.mp4")
     inbox.forward(2)
     assert inbox.take() == ("clip.mp4", None)
+
+
+@pytest.mark.parametrize("what", ["a symbolic link", "a FIFO", "a folder"])
+@pytest.mark.parametrize("name", ["clip.mp4.yaml", "clip.yml"])
+def test_what_lies_in_a_sidecars_place_and_is_no_file_is_told_to_the_claim(
+    inbox: Inbox, name: str, what: str
+) -> None:
+    make = {
+        "a symbolic link": lambda path: path.symlink_to("/etc/hostname"),
+        "a FIFO": os.mkfifo,
+        "a folder": os.mkdir,
+    }
+    make[what](inbox.root / name)
+    inbox.move_in("clip.mp4")
+    inbox.forward(2)
+    found = inbox.ready()
+    assert found is not None
+    assert (found.video, found.sidecar) == ("clip.mp4", None)
+    assert found.refused == f"{name} is {what}, not a file, and so is not read."
+
+
+def test_what_is_no_file_in_a_better_sidecars_place_is_named_beside_the_one_taken(
+    inbox: Inbox,
+) -> None:
+    (inbox.root / "clip.mp4.yaml").symlink_to("/etc/hostname")
+    inbox.drop("clip.yaml")
+    inbox.move_in("clip.mp4")
+    inbox.forward(2)
+    assert inbox.take("task 7") == ("clip.mp4", "clip.yaml")
+    (line,) = inbox.told("sidecar cannot be read")
+    assert (line["file"], line["used"], line["task_id"]) == (
+        "clip.mp4.yaml",
+        "clip.yaml",
+        "task 7",
+    )
+
+
+def test_a_link_in_a_sidecars_place_that_became_a_file_is_named_no_more(inbox: Inbox) -> None:
+    (inbox.root / "clip.mp4.yaml").symlink_to("/etc/hostname")
+    inbox.move_in("clip.mp4")
+    inbox.forward(1)
+    (inbox.root / "clip.mp4.yaml").unlink()
+    inbox.move_in("clip.mp4.yaml")
+    inbox.forward(10)
+    assert inbox.take() == ("clip.mp4", "clip.mp4.yaml")
+    assert inbox.told("sidecar cannot be read") == []
+
+
+def test_the_sidecar_that_was_not_used_of_two_is_named_as_that(inbox: Inbox) -> None:
+    for name in ("clip.yaml", "clip.mp4.yaml"):
+        inbox.drop(name)
+    inbox.move_in("clip.mp4")
+    inbox.forward(1)
+    assert inbox.take("task 7") == ("clip.mp4", "clip.mp4.yaml")
+    inbox.forward(700)
+    inbox.scan()
+    inbox.forward(700)
+    (line,) = inbox.told("sidecar")
+    assert line["event"] == "sidecar not used, its video had another"
+    assert (line["file"], line["used"], line["task_id"]) == (
+        "clip.yaml",
+        "clip.mp4.yaml",
+        "task 7",
+    )
 
 
 def test_a_sidecar_in_another_folder_is_no_sidecar(inbox: Inbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -18,7 +19,7 @@ import pytest
 from spools import leftovers
 
 from daemon import claim_moves, claims
-from daemon.claim_file import Claim
+from daemon.claim_file import Claim, encode, read_claim
 from daemon.claims import OWN_FOLDER, Claims, Found
 from daemon.spool import Spool
 from daemon.spool_errors import QueueFull
@@ -79,7 +80,7 @@ class House:
     def is_untouched(self) -> bool:
         """Is nothing of a claim left?"""
         homes = list(self.own.glob("originals/*/*"))
-        return homes == [] and self.under_way() == [] and self.spool.pending().tasks == ()
+        return homes == [] and self.under_way() == [] and self.spool.pending_ids() == ()
 
 
 @pytest.fixture
@@ -384,12 +385,12 @@ def test_a_task_that_the_queue_has_in_spite_of_an_error_keeps_its_files(
     monkeypatch.setattr(house.spool, "submit", half)
     with pytest.raises(OSError, match="I/O"):
         house.claims.claim(house.drop())
-    (task,) = house.spool.pending().tasks
+    (task,) = house.spool.list(status=Status.PENDING).tasks
     assert Path(task.original).read_bytes() == CONTENT
     assert house.under_way() == [f"{task.task_id}.json"]
     assert house.claims.recover() == []
     assert house.under_way() == []
-    assert house.spool.pending().tasks == (task,)
+    assert house.spool.list(status=Status.PENDING).tasks == (task,)
 
 
 def test_a_full_disk_leaves_the_file_where_it_was(house: House) -> None:
@@ -476,7 +477,7 @@ def test_a_claim_that_cannot_be_closed_is_accepted_all_the_same(
         patch.setattr(os, "unlink", broken)
         task = taken(house, house.drop())
     assert house.under_way() == [f"{task.task_id}.json"]
-    assert house.spool.pending().tasks == (task,)
+    assert house.spool.list(status=Status.PENDING).tasks == (task,)
     assert house.claims.recover() == []
     assert house.under_way() == []
 
@@ -494,6 +495,24 @@ def test_a_folder_of_ours_that_a_stranger_made_is_refused(house: House, below: s
         house.claims.recover()
     house.own.chmod(0o750)
     assert taken(house, house.drop()).status is Status.PENDING
+
+
+def test_a_sidecar_that_cannot_even_be_taken_makes_a_task_that_has_failed(house: House) -> None:
+    reason = "clip.yaml is a symbolic link, not a file, and so is not read."
+    task = taken(house, dataclasses.replace(house.drop(), refused=reason))
+    assert (task.status, task.error_code) == (Status.FAILED, "invalid_sidecar")
+    assert reason in (task.error_message or "")
+    assert task.sidecar is None
+
+
+def test_a_claim_that_was_cut_short_still_knows_that_its_sidecar_was_refused(house: House) -> None:
+    claim = Claim(house.spool.new_id(), "", "clip.mp4", None, "it is a folder.")
+    assert read_back(house.inbox / claim.file_name, claim) == claim
+
+
+def read_back(path: Path, claim: Claim) -> Claim:
+    path.write_bytes(encode(claim))
+    return read_claim(path)
 
 
 def test_a_sidecar_that_nobody_foresaw_makes_a_task_that_has_failed(house: House) -> None:
@@ -519,7 +538,7 @@ def test_of_two_processes_one_gets_a_file(
             found = house.drop(f"{number}.mp4", sidecar=sidecar)
             won = pool.starmap(_claim, [(tmp_path, found)] * 2, chunksize=1)
             assert sorted(task_id is None for task_id in won) == [False, True]
-    assert len(house.spool.pending().tasks) == 30
+    assert len(house.spool.list(status=Status.PENDING).tasks) == 30
     assert len(list(house.own.glob("originals/*/*"))) == 30
     assert len(house.kept()) == (30 if sidecar is None else 60)
     assert house.visible() == []

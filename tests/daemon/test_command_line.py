@@ -117,6 +117,26 @@ def test_wrong_usage_ends_with_2_and_says_why(folder: Path, words: list[str], to
     assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "config.yaml"]
 
 
+@pytest.mark.parametrize("words", [["--config", "", "list"], ["list", "--config="]])
+def test_an_empty_name_of_a_configuration_is_refused(folder: Path, words: list[str]) -> None:
+    assert_one_line(run(folder, *words), 2, "--config", "it is empty; give the path")
+
+
+def test_a_folder_that_was_removed_under_the_caller_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = 'cd gone && rmdir ../gone && exec "$@"'
+    result = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *command("list")],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert_one_line(result, 2, "the folder that you call this from is gone")
+
+
 def test_a_wrong_config_ends_every_command_with_2(folder: Path) -> None:
     (folder / "config.yaml").write_text("crf: 99")
     for words in (["protect", "clip.mp4"], ["verify", "clip.mp4", "clip.mp4"], ["check-config"]):
@@ -216,6 +236,13 @@ def test_check_config_says_every_problem_of_the_folders(folder: Path) -> None:
     assert_one_line(result, 2, "2 problems")
     assert len(result.stdout.splitlines()) == 2
     assert len(json.loads(run(folder, "check-config", "--json").stdout)["problems"]) == 2
+
+
+def test_check_config_says_which_network_there_is_not(folder: Path) -> None:
+    (folder / "config.yaml").write_text("surrogate: resnet19\ndevice: cpu\n")
+    result = run(folder, "check-config")
+    assert_one_line(result, 2, "'resnet19' is not known")
+    assert "surrogate: " in result.stdout
 
 
 def test_check_config_without_a_file_shows_the_defaults_that_hold(tmp_path: Path) -> None:

@@ -227,6 +227,26 @@ def test_a_damaged_record_is_told_beside_the_listing(shell: Shell, spool: Spool)
     assert any(broken in problem for problem in shell.json("stats")["problems"])
 
 
+def test_a_sidecar_that_was_taken_away_is_shown_as_gone(
+    shell: Shell, spool: Spool, tmp_path: Path
+) -> None:
+    sidecar = tmp_path / "clip.mov.yaml"
+    sidecar.write_text("epsilon: 0.1")
+    task = spool.submit(replace(submission(spool), sidecar=str(sidecar)), 100)
+    assert "(gone)" not in shell("status", task.task_id)
+    sidecar.unlink()
+    assert f"{sidecar} (gone)" in shell("status", task.task_id)
+
+
+def test_several_damaged_records_are_told_in_one_line(shell: Shell, spool: Spool) -> None:
+    for _ in range(3):
+        record(Path("state"), submit(spool)).write_text("{")
+    code, _, err = shell.run("list")
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "3 records are damaged and lie in" in err
+
+
 # --- stats ---
 
 
@@ -266,7 +286,7 @@ def test_stats_shows_what_the_service_tells(shell: Shell, spool: Spool) -> None:
     assert found["service"]["pid"] == 4711
     assert found["problems"] == ["inbox main: an empty mount point"]
     said = shell("stats")
-    for words in ("running, process 4711", "1 busy, 2 ready of 2", "not available", "3.25 GB"):
+    for words in ("running, process 4711", "1 busy, 2 ready of 2", "not available", "3.2 GB"):
         assert words in said
 
 

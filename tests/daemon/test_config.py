@@ -68,6 +68,33 @@ def test_defaults_are_the_parameters_of_a_task(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "inboxes: [{name: studio, inbox: b, defaults: {epsilon: 9}}]",
+            "inboxes.studio.defaults: epsilon is 9",
+        ),
+        (
+            "inboxes: [{name: studio, inbox: b, colour: red}]",
+            "inbox studio: inboxes.0.colour is not a known key",
+        ),
+        (
+            "inboxes: [{name: a, inbox: a}, {name: studio}]",
+            "inbox studio: inboxes.1.inbox is missing; give a folder's path.",
+        ),
+        (
+            "inboxes: [{inbox: /srv/b}]",
+            "inbox /srv/b: inboxes.0.name is missing; give 1 to 64 letters",
+        ),
+        ("inboxes: [7]", "inboxes.0 is 7"),
+        ("defaults: {epsilon: 9}", "defaults: epsilon is 9"),
+    ],
+)
+def test_what_is_wrong_with_an_inbox_names_it(tmp_path: Path, text: str, message: str) -> None:
+    assert message in complaint(tmp_path, text)
+
+
 def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
     config = loaded(
         tmp_path,

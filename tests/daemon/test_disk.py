@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.disk import DiskWatch, free_gb
+from daemon.disk import DiskWatch, free_gb, in_words
 from daemon.logs import configure_logs, reset_logs
 
 
@@ -39,6 +39,22 @@ def test_less_than_the_bound_is_a_problem_that_names_the_folder(tmp_path: Path) 
     assert str(tmp_path) in problem
     assert "min_free_gb" in problem
     assert not watch.has_room
+
+
+def test_little_room_is_told_in_a_unit_that_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.statvfs_result((4096, 4096, 1 << 31, 5000, 5000, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: found)
+    (problem,) = DiskWatch({"temp": tmp_path}, min_free_gb=1).check()
+    assert "has 20 MB free" in problem
+    assert [in_words(gb) for gb in (7.54, 1, 0.5, 0, -3)] == [
+        "7.5 GB",
+        "1.0 GB",
+        "512 MB",
+        "0 MB",
+        "0 MB",
+    ]
 
 
 def test_enough_is_no_problem(tmp_path: Path) -> None:

@@ -405,6 +405,68 @@ def test_an_outbox_that_cannot_be_made_spends_the_attempts_and_fails(house: Hous
     assert "outbox" in str(failed.error_message)
 
 
+def test_an_outbox_that_comes_and_goes_costs_neither_attempts_nor_interruptions(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = [False]
+    monkeypatch.setattr(house.attempts, "_is_outbox_away", lambda task: away[0])
+    task = house.drop()
+    for turn in range(9):
+        away[0] = False
+        house.settle()
+        away[0] = True
+        (job,) = house.pool.jobs
+        house.unavailable.add("main")
+        if turn % 2:
+            house.say_done(job)
+        else:
+            failure = Failure("output_failed", "outbox is away")
+            house.pool.say(Refused(job, failure, True, None))
+        house.settle()
+        back = house.get(task)
+        assert (back.status, back.attempts, back.interruptions) == (Status.PENDING, 0, 0)
+        house.unavailable.clear()
+    away[0] = False
+    house.settle()
+    house.say_done(house.pool.jobs[0])
+    house.settle()
+    assert house.get(task).status is Status.COMPLETED
+
+
+def test_an_outbox_that_is_away_when_a_task_is_begun_costs_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [True] * 7
+    monkeypatch.setattr(
+        house.attempts, "_is_outbox_away", lambda task: bool(answers and answers.pop())
+    )
+    task = house.drop()
+    house.settle()
+    begun = house.get(task)
+    assert not answers
+    assert (begun.status, begun.attempts, begun.interruptions) == (Status.PROCESSING, 1, 0)
+
+
+def test_a_result_of_that_name_is_never_replaced_and_the_reason_says_what_to_do(
+    house: House,
+) -> None:
+    task = house.drop()
+    house.settle()
+    there = house.folder / f"outbox/alice/{task.task_id}_clip_protected.mp4"
+    there.write_bytes(b"of before")
+    house.say_done(house.pool.jobs[0])
+    house.settle()
+    failed = house.get(task)
+    assert (failed.status, failed.error_code, failed.attempts) == (
+        Status.FAILED,
+        "output_failed",
+        1,
+    )
+    assert f"{there} is there already" in str(failed.error_message)
+    assert "move it away, then retry" in str(failed.error_message)
+    assert there.read_bytes() == b"of before"
+
+
 # --- What the state refuses ---
 
 
@@ -799,6 +861,29 @@ def test_a_sidecar_that_is_still_wrong_fails_the_task_again(house: House) -> Non
     assert (again.status, again.error_code) == (Status.FAILED, "invalid_parameter")
     assert "epsilon" in str(again.error_message)
     assert house.pool.jobs == []
+
+
+def test_a_sidecar_that_was_taken_away_before_a_retry_is_named(house: House, logs: Path) -> None:
+    task = failed(house)
+    sidecar = Path(task.original).parent / "clip.mov.yaml"
+    for text in ("epsilon: 0.05\n", None):
+        sidecar.unlink(missing_ok=True)
+        if text is not None:
+            sidecar.write_text(text)
+        house.spool.retry(task.task_id)
+        house.settle()
+        (job,) = house.pool.jobs
+        assert job.parameters.epsilon == 0.05
+        house.pool.say(Refused(job, REASON, False, None))
+        house.settle()
+    (line,) = [
+        line
+        for line in map(json.loads, (logs / "queue.log").read_text().splitlines())
+        if "sidecar is gone" in line["event"]
+    ]
+    assert (line["level"], line["task_id"]) == ("WARNING", task.task_id)
+    assert line["sidecar"] == str(sidecar)
+    assert house.get(task).sidecar is None
 
 
 def test_a_first_attempt_reads_no_sidecar_that_came_after_the_claim(house: House) -> None:

@@ -78,6 +78,14 @@ def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
     assert found(tmp_path, text) == ""
 
 
+@pytest.mark.parametrize("name", ["nets/mine.pt", "mine.torchscript"])
+def test_a_surrogate_that_is_a_missing_file_is_told(tmp_path: Path, name: str) -> None:
+    assert f"surrogate: {tmp_path / name} is not a file" in found(tmp_path, f"surrogate: {name}")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    assert found(tmp_path, f"surrogate: {name}") == ""
+
+
 def test_a_secret_that_no_receiver_could_use_is_told(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("webhook: {secret: 'not base64 at all!'}")

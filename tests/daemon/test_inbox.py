@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -368,6 +369,10 @@ class Failing:
         self._claims = claims
         self._error = error
         self.tried: list[str] = []
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Callable[[Found], Task | None]]:
+        yield self.claim
 
     def claim(self, found: Found) -> Task | None:
         self.tried.append(found.video)

@@ -8,6 +8,7 @@ so no process is started. `test_service.py` has the real ones.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import threading
 import time
@@ -27,13 +28,16 @@ from daemon import attempts, dispatcher
 from daemon import health as health_module
 from daemon import service as service_module
 from daemon.config import load_config
+from daemon.errors import ConfigError
 from daemon.health import Health, InboxHealth, ServiceStatus, Workers
 from daemon.jobs import Bounds, Done, Ended, Event, Job, Lost, Progressed, Refused
 from daemon.logs import reset_logs
+from daemon.outbox import status_path
 from daemon.service import Overrides, Service
 from daemon.spool import Spool
 from daemon.spool_errors import TaskBusy
 from daemon.task import Failure, Progress, Status, Submission, Task
+from daemon.temp_lock import TempLocks
 
 QUICK = {
     "settle_s": 0.2,
@@ -59,6 +63,7 @@ class ScriptedPool:
     def __init__(self, size: int, bounds: Bounds, *, stall_s: float) -> None:
         self.size, self.bounds, self.stall_s = size, bounds, stall_s
         self.trouble: str | None = None
+        self.polls = 0
         self.jobs: list[Job] = []
         self.stopped: list[str] = []
         self._events: list[Event] = []
@@ -99,6 +104,7 @@ class ScriptedPool:
     def poll(self, timeout: float) -> list[Event]:
         self._wake.wait(min(timeout, 0.05))
         self._wake.clear()
+        self.polls += 1
         said, self._events = self._events, []
         return said
 
@@ -627,3 +633,75 @@ def test_the_end_does_not_wait_for_a_task_that_somebody_holds(
         house.signals.ends = 2
         house.thread.join(10)
         assert not house.thread.is_alive()
+
+
+def test_two_services_never_work_in_the_same_temp(house: House) -> None:
+    other = house.folder / "other.yaml"
+    other.write_text(
+        yaml.safe_dump(
+            {
+                **QUICK,
+                "temp": str(house.folder / "temp"),
+                **{key: f"other/{key}" for key in ("state", "logs", "outbox")},
+                "inboxes": [{"name": "main", "inbox": "other/inbox"}],
+            }
+        )
+    )
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        second = Service(lambda: load_config(other), Overrides(), other)
+        with pytest.raises(ConfigError, match="temp: another service"):
+            second.run(ScriptedSignals())  # type: ignore[arg-type]
+        assert job.folder.is_dir()
+
+
+def test_a_reload_into_the_temp_of_another_service_is_refused(house: House) -> None:
+    taken = house.folder / "taken"
+    taken.mkdir()
+    others = TempLocks()
+    others.hold(taken)
+    log = house.folder / "logs/server.log"
+    with house.running() as pool:
+        house.configure(temp="taken")
+        house.signals.wants_reload = True
+        wait_until(lambda: "configuration not taken over" in log.read_text(), "refused", 10)
+        assert "temp: another service" in log.read_text()
+        house.drop("clip.mp4")
+        assert job_of(pool, "clip.mp4").folder.parent == house.folder / "temp"
+    others.close()
+
+
+def test_a_status_file_tells_of_an_end_made_of_another_by_hand(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_BY_HAND_SECONDS", 0.2)
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        pool.say(Refused(job_of(pool, "clip.mp4"), REASON, False, None))
+        task = house.wait_for("clip.mp4", Status.FAILED)
+        file = status_path(task)
+        wait_until(lambda: json.loads(file.read_bytes())["status"] == "failed", "told", 10)
+        (record,) = (house.state / "failed").rglob(f"{task.task_id}.json")
+        (house.state / "cancelled" / record.parent.name).mkdir(exist_ok=True)
+        record.rename(house.state / "cancelled" / record.parent.name / record.name)
+        wait_until(lambda: json.loads(file.read_bytes())["status"] == "cancelled", "told", 10)
+
+
+def test_a_network_that_cannot_be_had_is_told_at_the_start_and_at_a_reload(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = ["surrogate: Surrogate 'resnet19' is not known"]
+    monkeypatch.setattr(
+        service_module, "network_problems", lambda settings: [] if settings.is_embedded else told
+    )
+    house.configure(surrogate="resnet19")
+    with pytest.raises(ConfigError, match="'resnet19' is not known"):
+        Service(lambda: load_config(house.config), Overrides(), house.config)
+    house.configure()
+    log = house.folder / "logs/server.log"
+    with house.running():
+        house.configure(surrogate="resnet19")
+        house.signals.wants_reload = True
+        wait_until(lambda: "configuration not taken over" in log.read_text(), "refused", 10)
+        assert "'resnet19' is not known" in log.read_text()

@@ -17,7 +17,18 @@ from typing import Any
 
 import pytest
 from kills import killed_before
-from spools import REASON, REPORT, Clock, claimed, failed, leftovers, records, submission, submitted
+from spools import (
+    REASON,
+    REPORT,
+    Clock,
+    claim_oldest,
+    claimed,
+    failed,
+    leftovers,
+    records,
+    submission,
+    submitted,
+)
 
 from daemon import atomic
 from daemon.recovery import Recovery
@@ -97,6 +108,7 @@ ACTS = (
     Act("claim again", _moved_back, lambda s, i, t, o: s.claim(i), (PENDING,)),
     Act("requeue", claimed, lambda s, i, t, o: s.requeue(i, t), (PENDING,)),
     Act("requeue, too often", _often_interrupted, lambda s, i, t, o: s.requeue(i, t), (FAILED,)),
+    Act("postpone", claimed, lambda s, i, t, o: s.postpone(i, t), (PENDING,)),
     Act("spend", claimed, lambda s, i, t, o: s.spend_attempt(i, t, LOST, 2), (PENDING,)),
     Act(
         "spend the last",
@@ -256,7 +268,7 @@ def test_a_task_cut_short_in_every_way_comes_to_its_end(tmp_path: Path) -> None:
     names = [submitted(house.spool) for _ in range(3)]
 
     def life() -> None:
-        while task := house.spool.claim_next():
+        while task := claim_oldest(house.spool):
             _complete(house.spool, task.task_id, task.token or "", house.outbox)
 
     for step in range(1, 51):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from spools import REASON, REPORT, Clock, leftovers, record, records, submission
+from spools import REASON, REPORT, Clock, claim_oldest, leftovers, record, records, submission
 
 from daemon.spool import Spool
 from daemon.spool_errors import QueueFull, StaleAttempt, UnknownTask, WrongStatus
@@ -100,9 +100,9 @@ class SpoolMachine(RuleBasedStateMachine):
             self.model[asked.task_id] = Expected(user_id=user_id)
 
     @rule()
-    def claim_next(self) -> None:
+    def begin_the_oldest(self) -> None:
         waiting = [n for n in sorted(self.model) if self.model[n].status is Status.PENDING]
-        task = self.spool.claim_next()
+        task = claim_oldest(self.spool)
         if not waiting:
             assert task is None
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from services import wait_until
 
-from daemon import status_writer
+from daemon import outbox_writer, status_writer
 from daemon.logs import configure_logs, reset_logs
 from daemon.outbox import StatusFiles, status_path
 from daemon.spool import Spool
@@ -64,6 +65,9 @@ class Files:
     def refresh(self, task_id: str, place: int | None) -> None:
         self._refresh(task_id)
 
+    def outbox_of(self, task_id: str) -> str:
+        return f"/outbox of {task_id}"
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
@@ -75,6 +79,15 @@ def logs(tmp_path: Path) -> Iterator[Path]:
     configure_logs(tmp_path / "logs")
     yield tmp_path / "logs"
     reset_logs()
+
+
+def refused(writer: StatusWriter) -> list[str]:
+    return [task_id for of in list(writer._writers.values()) for task_id in list(of._refused)]
+
+
+def marked(writer: StatusWriter) -> bool:
+    lanes = list(writer._writers.values())
+    return bool(writer._marked or any(lane._marked or lane._batch for lane in lanes))
 
 
 @contextmanager
@@ -113,13 +126,12 @@ def test_a_task_that_was_refused_is_tried_again_when_its_time_has_come(house: Ho
     writer = house.writer()
     writer.mark(task.task_id)
     with running(writer):
-        wait_until(lambda: writer._refused, "refused", 5)
+        wait_until(lambda: refused(writer), "refused", 5)
         house.bad.unlink()
         writer.mark(task.task_id)
-        wait_until(lambda: not writer._marked, "heeded", 5)
+        wait_until(lambda: not marked(writer), "heeded", 5)
         assert house.place(task) is None  # not at each of its changes
         house.now += 6
-        writer.mark(house.submit("good").task_id)
         wait_until(lambda: house.place(task) == 1, "written", 5)
         assert writer.trouble is None
 
@@ -129,7 +141,7 @@ def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> Non
     writer = house.writer()
     writer.mark(task.task_id)
     with running(writer):
-        wait_until(lambda: writer._refused, "refused", 5)
+        wait_until(lambda: refused(writer), "refused", 5)
         assert writer.trouble is None
         house.now += 31
         # Not at once: it is just being tried again.
@@ -151,11 +163,69 @@ def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_i
     assert begun.wait(5)
     assert writer.trouble is None
     house.now += 31
-    assert "has not answered for 31 s" in str(writer.trouble)
+    assert "/outbox of x has not answered for 31 s" in str(writer.trouble)
     ended = time.monotonic()
     writer.stop(timeout=0.1)
     assert time.monotonic() - ended < 2
     gate.set()
+
+
+def test_an_outbox_that_hangs_holds_up_no_other(house: House) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    written: list[str] = []
+
+    def refresh(task_id: str) -> None:
+        if task_id == "hangs":
+            begun.set()
+            gate.wait(60)
+        written.append(task_id)
+
+    writer = house.writer(Files(refresh))  # type: ignore[arg-type]
+    with running(writer):
+        writer.mark("hangs")
+        assert begun.wait(10)
+        for turn in range(3):
+            writer.mark(f"good {turn}")
+            wait_until(lambda: f"good {turn}" in written, "written", 10)  # noqa: B023
+        assert "hangs" not in written
+        gate.set()
+    assert "hangs" in written
+
+
+def test_however_many_outboxes_there_are_there_are_few_threads(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_writer, "_MOST_OUTBOXES", 3)
+    written: list[str] = []
+    writer = house.writer(Files(written.append))  # type: ignore[arg-type]
+    before = threading.active_count()
+    with running(writer):
+        for number in range(20):
+            writer.mark(str(number))
+        wait_until(lambda: len(written) == 20, "written", 10)
+        assert threading.active_count() <= before + 1 + 3 + 1
+    assert threading.active_count() <= before
+
+
+def test_a_state_that_cannot_be_read_is_told_and_the_file_is_written_when_it_can(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = house.submit("good")
+    writer = house.writer()
+    with monkeypatch.context() as refusing, running(writer):
+        refusing.setattr(house.spool, "get", raising(OSError(errno.EIO, "Input/output error")))
+        writer.mark(task.task_id)
+        wait_until(lambda: refused(writer), "refused", 10)
+        refusing.undo()
+        house.now += 6
+        wait_until(lambda: house.place(task) == 1, "written", 10)
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def act(*words: object) -> None:
+        raise error
+
+    return act
 
 
 def test_at_the_end_everything_is_tried_once(house: House) -> None:
@@ -164,7 +234,7 @@ def test_at_the_end_everything_is_tried_once(house: House) -> None:
     for task in bad:
         writer.mark(task.task_id)
     writer.start()
-    wait_until(lambda: len(writer._refused) == 3, "refused", 5)
+    wait_until(lambda: len(refused(writer)) == 3, "refused", 5)
     good = house.submit("good")
     house.bad.unlink()
     for task in (bad[0], good):
@@ -192,7 +262,8 @@ def test_what_nobody_foresaw_about_a_task_holds_up_no_other(house: House, logs: 
 def test_what_nobody_foresaw_in_the_thread_does_not_end_it(
     house: House, logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_writer, "_PAUSE_SECONDS", 0.01)
+    for module in (status_writer, outbox_writer):
+        monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
     task = house.submit("good")
     writer = house.writer()
     names = house.queue

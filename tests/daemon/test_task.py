@@ -23,6 +23,7 @@ from daemon.task import (
     failed,
     interrupted,
     may_become,
+    postponed,
     spent,
     tried_again,
     with_progress,
@@ -149,12 +150,19 @@ def test_an_interruption_spends_no_attempt() -> None:
     assert end_written(back) is None
 
 
+def test_waiting_for_an_outbox_spends_neither_an_attempt_nor_an_interruption() -> None:
+    back = postponed(running(attempts=2, interruptions=4, processed_frames=7))
+    assert (back.attempts, back.interruptions, back.processed_frames) == (1, 4, None)
+    assert (back.token, end_written(back)) == (None, None)
+
+
 def test_the_fifth_interruption_fails_the_task() -> None:
     assert MAX_INTERRUPTIONS == 5
     ended = interrupted(running(interruptions=4), NOON)
     assert end_written(ended) is Status.FAILED
     assert ended.error_code == "interrupted"
     assert "holiday.mov" in (ended.error_message or "")
+    assert "cut short 5 times" in (ended.error_message or "")
     assert end_written(interrupted(running(interruptions=3), NOON)) is None
 
 

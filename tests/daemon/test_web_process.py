@@ -293,6 +293,15 @@ def test_a_changed_configuration_is_taken_over_without_losing_a_request(house: H
 
 
 @pytest.mark.slow
+def test_no_web_workers_any_more_takes_a_restart(house: House) -> None:
+    house.start()
+    house.configure("language: ru\nweb_workers: 0\n")
+    house.web.reload()
+    wait_for(lambda: house.get("nothing").headers["Content-Language"] == "ru")
+    wait_for(lambda: len(house.processes()) == 2, 10)  # the old ones go
+
+
+@pytest.mark.slow
 def test_a_wrong_configuration_is_not_taken_over(house: House) -> None:
     house.start()
     house.configure("langauge: ru\n")

@@ -53,7 +53,7 @@ class Server(BaseApplication):
         for name, value in {
             "bind": [f"fd://{listener}"], "workers": workers, "threads": threads,
             "worker_class": PatientWorker, "worker_connections": 1000, "keepalive": 5,
-            "graceful_timeout": 8, "limit_request_line": 0, "control_socket_disable": True,
+            "graceful_timeout": 8, "control_socket_disable": True,
             "logger_class": _Log, "timeout": 60,
             "post_worker_init": lambda worker: print("ready", flush=True),
         }.items():

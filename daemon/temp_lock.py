@@ -1,0 +1,73 @@
+"""
+Which service works in a folder of attempts. It sweeps there what is none of its own, so two
+services in one folder would remove each other's work.
+
+The folder itself is locked, by `flock`: nothing has to lie in it, and the kernel drops the lock
+with its holder. Services on two machines that share a folder do not see each other.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from daemon.errors import ConfigError
+from daemon.locks import try_lock
+
+_LOCKS = Path("/proc/locks")
+
+
+class TempLocks:
+    """
+    The folders that this service holds.
+
+    Also those that the configuration has named before: attempts may still run there.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Path, int] = {}
+
+    def hold(self, folder: Path) -> None:
+        """
+        Hold a folder, which must be there, from now on; nothing if it is held already.
+
+        Raises:
+            ConfigError: another service works there, or it cannot be held.
+        """
+        real = folder.resolve()
+        if real in self._held:
+            return
+        try:
+            descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise ConfigError(f"temp: {folder} cannot be used ({error.strerror}).") from error
+        try:
+            if not try_lock(descriptor):
+                raise ConfigError(
+                    f"temp: another service{_holder(descriptor)} works in {folder}; name a folder"
+                    " of its own for each."
+                )
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._held[real] = descriptor
+
+    def close(self) -> None:
+        """Hold nothing any more."""
+        while self._held:
+            _, descriptor = self._held.popitem()
+            os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Return which process holds it, in words; empty where the kernel does not tell."""
+    status = os.fstat(descriptor)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    place = f"{device}:{status.st_ino}"
+    try:
+        lines = _LOCKS.read_text("ascii", "replace").splitlines()
+    except OSError:
+        return ""  # no such file in some containers; it is only a hint
+    # `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`; 0 is a process of another container.
+    holders = [words[4] for words in map(str.split, lines) if len(words) > 5 and words[5] == place]
+    return f" (process {holders[0]})" if holders and holders[0] != "0" else ""
