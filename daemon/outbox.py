@@ -145,9 +145,13 @@ class StatusFiles:
         self.language = language
         self._spool = spool
 
-    def refresh(self, task_id: str, queue_position: int | None = None) -> Task | None:
+    def refresh(
+        self, task_id: str, queue_position: int | None = None, known: Task | None = None
+    ) -> Task | None:
         """
         Write a task's status file as the task is now; None where there is no such task.
+
+        `known` is the task as it was a moment ago, which need not be read then.
 
         Whoever writes looks again afterwards, so that the last of several writers, who may
         have read before the others, knew the last state.
@@ -155,24 +159,20 @@ class StatusFiles:
         Raises:
             OSError: the outbox cannot be written.
         """
-        task = self._task(task_id)
+        task = known or self.task(task_id)
         for _ in range(_TRIES):
             if task is None:
                 return None
             self._write(task, queue_position)
-            before, task = task, self._task(task_id)
+            before, task = task, self.task(task_id)
             if task is None:
                 remove_status(before)
             elif _mark(task) == _mark(before):
                 return task
         return task
 
-    def outbox_of(self, task_id: str) -> str | None:
-        """Return where a task's results go; None where there is no such task."""
-        task = self._task(task_id)
-        return None if task is None else task.outbox
-
-    def _task(self, task_id: str) -> Task | None:
+    def task(self, task_id: str) -> Task | None:
+        """Return a task as it is now; None where there is no such task."""
         try:
             return self._spool.get(task_id)
         except (UnknownTask, RecordDamaged, TaskBusy):

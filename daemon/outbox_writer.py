@@ -10,12 +10,12 @@ from __future__ import annotations
 import bisect
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemon.logs import Once, server_log
 from daemon.outbox import StatusFiles
-from daemon.task import Status
+from daemon.task import Status, Task
 
 # A task whose outbox refuses is tried again after so long, then half as often each time; so
 # many of them each time.
@@ -61,7 +61,7 @@ class OutboxWriter:
         self._queue = queue
         self._written = written
         self._clock = clock
-        self._marked: dict[str, None] = {}  # in the order in which they were marked
+        self._marked: dict[str, Task | None] = {}  # in the order in which they were marked
         self._batch: Collection[str] = ()
         self._refused: dict[str, _Refusal] = {}  # in the order in which they were tried
         self._wake = threading.Condition()
@@ -106,10 +106,10 @@ class OutboxWriter:
         if self._thread.is_alive():
             server_log().warning(_REFUSED, of=self._outbox, reason="it does not answer")
 
-    def mark(self, task_ids: Iterable[str]) -> None:
-        """Say that tasks have changed."""
+    def mark(self, tasks: Mapping[str, Task | None]) -> None:
+        """Say that tasks have changed, and what they are by now, where that is known."""
         with self._wake:
-            self._marked.update(dict.fromkeys(task_ids))
+            self._marked.update(tasks)
             self._wake.notify()
 
     # --- The thread ---
@@ -133,15 +133,15 @@ class OutboxWriter:
         with self._wake:
             if not self._marked and not self._is_stopping:
                 self._wake.wait(_LOOK_SECONDS if self._refused else None)
-            marked, self._marked = list(self._marked), {}
+            marked, self._marked = self._marked, {}
             self._batch = marked
             is_last = self._is_stopping
         if is_last:
-            self._write(list(dict.fromkeys([*marked, *self._refused])))
+            self._write(dict.fromkeys(self._refused) | marked)
         else:
             # One that was refused is not tried at each of its changes.
-            self._write([task_id for task_id in marked if task_id not in self._refused])
-            self._write(self._due())
+            self._write({i: task for i, task in marked.items() if i not in self._refused})
+            self._write(dict.fromkeys(self._due()))
         self._batch = ()
         return is_last
 
@@ -149,20 +149,20 @@ class OutboxWriter:
         now = self._clock()
         return [t for t, refusal in self._refused.items() if refusal.due <= now][:_RETRIES_AT_ONCE]
 
-    def _write(self, task_ids: Sequence[str]) -> None:
-        if not task_ids:
+    def _write(self, tasks: Mapping[str, Task | None]) -> None:
+        if not tasks:
             return
         queue = self._queue()
-        for task_id in task_ids:
+        for task_id, known in tasks.items():
             # Also of one that the queue does not show yet: names sort by age.
-            self._write_one(task_id, bisect.bisect_left(queue, task_id) + 1)
+            self._write_one(task_id, bisect.bisect_left(queue, task_id) + 1, known)
         if not self._refused:
             self._once.tell(_REFUSED, False, of=self._outbox)
 
-    def _write_one(self, task_id: str, place: int) -> None:
+    def _write_one(self, task_id: str, place: int, known: Task | None) -> None:
         self._writing_since = self._clock()
         try:
-            task = self._files.refresh(task_id, place)
+            task = self._files.refresh(task_id, place, known)
         except OSError as error:
             self._refuse(task_id, error.strerror or str(error))
         except Exception as error:  # it is this task's, and holds up no other

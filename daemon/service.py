@@ -433,7 +433,7 @@ class Service:
 
     def _accepted(self, task: Task) -> None:
         """Take note of a task that an inbox has claimed; in the inbox's thread."""
-        self._statuses.mark(task.task_id, task.outbox)
+        self._statuses.mark(task.task_id, task)
         if task.parameters.webhook_url is not None:
             self._webhooks.wake(task.task_id)
         if task.status is Status.FAILED:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from daemon.logs import Once, server_log
 from daemon.outbox import StatusFiles
 from daemon.outbox_writer import OutboxWriter
+from daemon.task import Task
 
 # How often places in the queue are brought up to date, and of how many tasks each time: half
 # of them the next in the queue, the others one part of the rest after the other.
@@ -44,8 +45,8 @@ class StatusWriter:
         self._files = files
         self._queue = queue
         self._clock = clock
-        # With their outboxes where these are known; in the order in which they were marked.
-        self._marked: dict[str, str | None] = {}
+        # With the tasks where these are known; in the order in which they were marked.
+        self._marked: dict[str, Task | None] = {}
         self._writers: dict[str, OutboxWriter] = {}  # by outbox
         self._wake = threading.Condition()
         self._is_stopping = False
@@ -84,10 +85,10 @@ class StatusWriter:
         for writer in writers:
             writer.join(max(0.0, deadline - time.monotonic()))
 
-    def mark(self, task_id: str, outbox: str | None = None) -> None:
-        """Say that a task has changed; its outbox need not be looked up where it is told."""
+    def mark(self, task_id: str, task: Task | None = None) -> None:
+        """Say that a task has changed; where `task` is what it is by now, it need not be read."""
         with self._wake:
-            self._marked[task_id] = outbox
+            self._marked[task_id] = task
             self._wake.notify()
 
     # --- The thread that sorts ---
@@ -124,23 +125,20 @@ class StatusWriter:
             self._places_due = self._clock() + _PLACES_SECONDS
         return is_last
 
-    def _hand_on(self, marked: Mapping[str, str | None]) -> None:
-        by_outbox: defaultdict[str, list[str]] = defaultdict(list)
+    def _hand_on(self, marked: Mapping[str, Task | None]) -> None:
+        by_outbox: defaultdict[str, dict[str, Task | None]] = defaultdict(dict)
         for task_id, known in marked.items():
-            outbox = known or self._outbox_of(task_id)
-            if outbox is None:
+            try:
+                task = known or self._files.task(task_id)
+            except OSError:
+                by_outbox[_OTHERS][task_id] = None  # which meets the same, tells of it and retries
+                continue
+            if task is None:
                 self._places.written(task_id, None)
             else:
-                by_outbox[outbox].append(task_id)
-        for outbox, of_outbox in by_outbox.items():
-            self._writer(outbox).mark(of_outbox)
-
-    def _outbox_of(self, task_id: str) -> str | None:
-        """Return which thread a task's file is for; None where there is no such task."""
-        try:
-            return self._files.outbox_of(task_id)
-        except OSError:
-            return _OTHERS  # which meets the same, tells of it and tries again
+                by_outbox[task.outbox][task_id] = task
+        for outbox, tasks in by_outbox.items():
+            self._writer(outbox).mark(tasks)
 
     def _writer(self, outbox: str) -> OutboxWriter:
         if outbox not in self._writers and len(self._writers) >= _MOST_OUTBOXES:

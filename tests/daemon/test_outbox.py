@@ -102,6 +102,15 @@ def test_status_texts_follow_the_language(spool: Spool, box: Path) -> None:
     assert status(task)["status_text"] == "⏳ Waiting"
 
 
+def test_what_was_known_of_a_task_is_not_what_its_file_says_in_the_end(
+    spool: Spool, box: Path
+) -> None:
+    known = submitted(spool, box)
+    spool.cancel(known.task_id)
+    StatusFiles(spool, "ru").refresh(known.task_id, 1, known)
+    assert status(known)["status"] == "cancelled"
+
+
 def test_undecodable_names_have_a_status_file_too(spool: Spool, box: Path) -> None:
     task = submitted(spool, box, os.fsdecode(b"caf\xe9.mov"))
     StatusFiles(spool, "ru").refresh(task.task_id)

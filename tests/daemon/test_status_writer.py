@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from services import wait_until
@@ -62,11 +64,11 @@ class Files:
     def __init__(self, refresh: Callable[[str], None]) -> None:
         self._refresh = refresh
 
-    def refresh(self, task_id: str, place: int | None) -> None:
+    def refresh(self, task_id: str, place: int | None, known: Any) -> None:
         self._refresh(task_id)
 
-    def outbox_of(self, task_id: str) -> str:
-        return f"/outbox of {task_id}"
+    def task(self, task_id: str) -> Any:
+        return SimpleNamespace(outbox=f"/outbox of {task_id}")
 
 
 @pytest.fixture
