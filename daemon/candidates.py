@@ -206,15 +206,14 @@ class Candidates:
         """
         Return the file that has been ready for the longest, None if there is none.
 
-        What became of it must be told by one of the four that follow.
+        What became of it must be told by one of the three that follow; else it keeps its place.
         """
         while self.has_ready():
-            _, _, path = heapq.heappop(self._ready)
+            _, _, path = self._ready[0]
             file = self._files[path]
-            if now - file.looked_at <= _FRESH_S:
-                self._push_ready(path, file)
-            else:
+            if now - file.looked_at > _FRESH_S:
                 # It has waited: what was seen then counts no more.
+                heapq.heappop(self._ready)
                 file.ready_since = None
                 self._look(path, file, now)
                 if file.ready_since is None:
@@ -243,12 +242,6 @@ class Candidates:
         if file is not None:
             file.tracker.put_back(now)
             self._schedule(_path(found), file, now)
-
-    def postponed(self, found: Found) -> None:
-        """Nothing could be taken; it keeps its place."""
-        file = self._files[_path(found)]
-        if file.ready_since is not None:
-            self._push_ready(_path(found), file)
 
     def failed(self, found: Found, error: Exception, now: float) -> None:
         """It could not be taken; others may be."""

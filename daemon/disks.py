@@ -34,6 +34,10 @@ class Disks:
             outbox = {f"outbox of {inbox.name}": config.outbox_of(inbox)}
             self.of[inbox.name] = self.of[None] if inbox.outbox is None else watch(outbox)
 
+    def of_task(self, inbox: str | None) -> DiskWatch:
+        """Return that of a task's results; an inbox may be configured no longer."""
+        return self.of.get(inbox, self.of[None])
+
     @property
     def all(self) -> list[DiskWatch]:
         """Each once."""

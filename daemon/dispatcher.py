@@ -146,6 +146,11 @@ class Dispatcher:
         return tuple(self._waiting.ids)
 
     @property
+    def inboxes(self) -> frozenset[str | None]:
+        """Where what waits came from, None for uploads; for the thread that drives it."""
+        return frozenset(lane.inbox for lane in self._waiting.oldest)
+
+    @property
     def running(self) -> frozenset[str]:
         """The tokens of the attempts that run."""
         return frozenset(self._running)

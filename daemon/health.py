@@ -71,6 +71,7 @@ class Health:
         inboxes: by name.
         free_gb: by what a folder is for; None where it cannot be told.
         mounts: where the file systems of outboxes, temp and state are mounted, by folder.
+        statuses_until: what changed before then is told in its status file; None while unknown.
         problems: sentences that say what is wrong and what to do.
         url: where the service's page is, None while nobody answers there.
     """
@@ -85,12 +86,14 @@ class Health:
     problems: tuple[str, ...] = ()
     url: str | None = None
     mounts: Mapping[str, str] = field(default_factory=dict)
+    statuses_until: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         values = asdict(self)
         values["started_at"] = self.started_at.isoformat()
         values["updated_at"] = self.updated_at.isoformat()
+        values["statuses_until"] = self.statuses_until and self.statuses_until.isoformat()
         values["free_gb"] = {
             name: None if free is None else round(free, 2) for name, free in self.free_gb.items()
         }
@@ -195,6 +198,7 @@ def _lives(pid: int) -> bool:
 
 
 def _parsed(values: Mapping[str, Any]) -> Health:
+    until = values.get("statuses_until")
     return Health(
         pid=int(values["pid"]),
         started_at=_time(values["started_at"]),
@@ -206,6 +210,7 @@ def _parsed(values: Mapping[str, Any]) -> Health:
         problems=tuple(str(problem) for problem in values["problems"]),
         url=values.get("url"),
         mounts=dict(values.get("mounts", {})),
+        statuses_until=until and _time(until),
     )
 
 

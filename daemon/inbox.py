@@ -347,7 +347,6 @@ class InboxWatcher:
         try:
             task = claim(found)
         except QueueFull:
-            candidates.postponed(found)
             self._held_until = now + _HOLD_S
             self._once.tell("queue is full, files wait", True, of=self._name)
             return

@@ -20,7 +20,7 @@ from daemon.console import complain, printable
 from daemon.errors import ConfigError
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
-from daemon.spool_errors import RecordDamaged, SpoolError
+from daemon.spool_errors import RecordDamaged, SpoolError, TaskBusy
 from daemon.task import Status, Task
 from daemon.task_view import Language, view
 
@@ -60,6 +60,8 @@ class OperatorQueue:
             StatusFiles(self.spool, self.language).refresh(task_id)
         except OSError as error:
             complain(f"the status file was not written: {error.strerror} ({error.filename}).")
+        except TaskBusy as error:
+            complain(f"the status file was not written: {error.message}")
 
 
 @contextlib.contextmanager

@@ -158,13 +158,18 @@ class StatusFiles:
 
         Raises:
             OSError: the outbox cannot be written.
+            TaskBusy: nothing was written.
         """
         task = known or self.task(task_id)
         for _ in range(_TRIES):
             if task is None:
                 return None
             self._write(task, queue_position)
-            before, task = task, self.task(task_id)
+            before = task
+            try:
+                task = self.task(task_id)
+            except TaskBusy:  # it is being changed, and who does that sees to its file
+                return before
             if task is None:
                 remove_status(before)
             elif _mark(task) == _mark(before):
@@ -172,10 +177,15 @@ class StatusFiles:
         return task
 
     def task(self, task_id: str) -> Task | None:
-        """Return a task as it is now; None where there is no such task."""
+        """
+        Return a task as it is now; None where there is no such task.
+
+        Raises:
+            TaskBusy
+        """
         try:
             return self._spool.get(task_id)
-        except (UnknownTask, RecordDamaged, TaskBusy):
+        except (UnknownTask, RecordDamaged):
             return None
 
     def _write(self, task: Task, queue_position: int | None) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from daemon.logs import Once, server_log
 from daemon.outbox import StatusFiles
+from daemon.spool_errors import TaskBusy
 from daemon.task import Status, Task
 
 # A task whose outbox refuses is tried again after so long, then half as often each time; so
@@ -83,6 +84,12 @@ class OutboxWriter:
         if not refused:
             return None
         return f"those of {len(refused)} tasks cannot be written: {refused[-1].reason}"
+
+    @property
+    def is_behind(self) -> bool:
+        """Are there files that are still to be written?"""
+        with self._wake:
+            return bool(self._marked or self._batch or self._refused)
 
     @property
     def waiting(self) -> frozenset[str]:
@@ -165,6 +172,8 @@ class OutboxWriter:
             task = self._files.refresh(task_id, place, known)
         except OSError as error:
             self._refuse(task_id, error.strerror or str(error))
+        except TaskBusy as error:
+            self._refuse(task_id, error.message)
         except Exception as error:  # it is this task's, and holds up no other
             self._refuse(task_id, repr(error))
             self._once.tell(_FAILED, True, task_id=task_id, reason=repr(error), exc_info=True)

@@ -35,8 +35,13 @@ class OwnHealth:
         self._statuses = statuses
         self._webhooks = webhooks
         self._started_at = datetime.now().astimezone()
+        self._statuses_until: datetime | None = None
         self._once = Once(server_log())
         self._told_damaged: set[str] = set()
+
+    def begin(self, statuses_until: datetime | None) -> None:
+        """Take over, from the last service, until when status files are known to be true."""
+        self._statuses_until = statuses_until
 
     def tell(
         self,
@@ -77,10 +82,13 @@ class OwnHealth:
         disks: Disks,
         web: WebProcess | None,
     ) -> Health:
+        now = datetime.now().astimezone()
+        if not self._statuses.is_behind:
+            self._statuses_until = now
         return Health(
             pid=os.getpid(),
             started_at=self._started_at,
-            updated_at=datetime.now().astimezone(),
+            updated_at=now,
             status=ServiceStatus.STOPPING if is_stopping else self._status(),
             workers=Workers(self._pool.size, self._pool.ready, self._pool.busy),
             inboxes={seen.name: _inbox(seen, mounts) for seen in inboxes},
@@ -88,6 +96,7 @@ class OwnHealth:
             mounts=disks.mounts,
             problems=tuple(self._problems(inboxes, disks, web)),
             url=web.url if web is not None and web.is_ready else None,
+            statuses_until=self._statuses_until,
         )
 
     def _status(self) -> ServiceStatus:

@@ -168,15 +168,16 @@ class Service:
     def _recover(self) -> None:
         last = health.read(self._state)
         self._mounts = _known_mounts(last)
-        since = last.updated_at - _MARGIN if last else _EPOCH
+        told = (last.statuses_until or last.updated_at) if last else None
+        self._health.begin(told)
         recovery = self._spool.recover(outbox.has_result)
         for task in recovery.tasks:
             queue_log().info("recovered", task_id=task.task_id, status=task.status.value)
             if task.status is Status.FAILED:
                 queue_log().error("failed", **failure_facts(task))
             self._changed(task.task_id)
-        for task_id in self._spool.ended_ids_since(since):
-            # Whoever ended it may have been killed before the status file could say so.
+        for task_id in self._spool.ended_ids_since(told - _MARGIN if told else _EPOCH):
+            # Whoever ended it may have been killed, or refused, before the file could say so.
             self._statuses.mark(task_id)
         for task_id in recovery.busy:
             server_log().warning("task is held by somebody else", task_id=task_id)
@@ -366,13 +367,15 @@ class Service:
         return not is_held and self._disks.own.has_room and self._disks.of[inbox].has_room
 
     def _is_outbox_away(self, task: Task) -> bool:
-        disk = self._disks.of.get(task.inbox, self._disks.of[None])
+        disk = self._disks.of_task(task.inbox)
         disk.check()
         return disk.is_away
 
     def _unavailable(self) -> frozenset[str | None]:
         seen = [watcher.health() for watcher in self._watchers]
-        full = {name for name, disk in self._disks.of.items() if not disk.has_room}
+        # Also those whose tasks still wait and that are configured no longer.
+        inboxes = self._disks.of.keys() | self._dispatcher.inboxes
+        full = {name for name in inboxes if not self._disks.of_task(name).has_room}
         return frozenset(full | {inbox.name for inbox in seen if not inbox.is_available})
 
     # --- The inboxes ---

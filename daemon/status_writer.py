@@ -49,7 +49,7 @@ class StatusWriter:
         self._marked: dict[str, Task | None] = {}
         self._writers: dict[str, OutboxWriter] = {}  # by outbox
         self._wake = threading.Condition()
-        self._is_stopping = False
+        self._is_stopping = self._is_sorting = False
         self._failure: str | None = None
         self._places_due = clock()
         self._places = _Places()
@@ -63,6 +63,13 @@ class StatusWriter:
             return f"something went wrong that nobody foresaw: {self._failure}; see the log"
         troubles = [writer.trouble for writer in list(self._writers.values())]
         return "; ".join(trouble for trouble in troubles if trouble is not None) or None
+
+    @property
+    def is_behind(self) -> bool:
+        """Are there changes that status files do not tell of yet?"""
+        with self._wake:
+            is_here = bool(self._marked) or self._is_sorting
+        return is_here or any(writer.is_behind for writer in list(self._writers.values()))
 
     def start(self) -> None:
         """Begin."""
@@ -116,8 +123,10 @@ class StatusWriter:
             time.sleep(_GATHER_SECONDS)
         with self._wake:
             marked, self._marked = self._marked, {}
+            self._is_sorting = True
             is_last = self._is_stopping
         self._hand_on(marked)
+        self._is_sorting = False
         if not is_last and self._clock() >= self._places_due:
             waiting = frozenset().union(*(w.waiting for w in self._writers.values()))
             stale = self._places.stale(self._queue(), waiting)
@@ -130,7 +139,7 @@ class StatusWriter:
         for task_id, known in marked.items():
             try:
                 task = known or self._files.task(task_id)
-            except OSError:
+            except Exception:  # it is this task's, and holds up no other
                 by_outbox[_OTHERS][task_id] = None  # which meets the same, tells of it and retries
                 continue
             if task is None:

@@ -47,6 +47,9 @@ class TempLocks:
                     f"temp: another service{_holder(descriptor)} works in {folder}; name a folder"
                     " of its own for each."
                 )
+        except OSError as error:
+            os.close(descriptor)
+            raise ConfigError(f"temp: {folder} cannot be locked ({error.strerror}).") from error
         except BaseException:
             os.close(descriptor)
             raise

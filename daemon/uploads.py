@@ -26,7 +26,7 @@ from daemon.originals import OWN_FOLDER, own_place
 from daemon.outbox import StatusFiles
 from daemon.removal import remove_folder
 from daemon.spool import Spool
-from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask
+from daemon.spool_errors import RecordDamaged, SpoolError, TaskBusy, UnknownTask
 from daemon.task import Submission, Task
 from daemon.task_id import is_task_id
 from daemon.uploaded_file import PART, UploadedFile, is_held, locked_name, new_file
@@ -202,7 +202,7 @@ class Uploads:
         """Write the status file; where that fails the task is accepted all the same."""
         try:
             return self._statuses.refresh(task.task_id) or task
-        except OSError as error:
+        except (OSError, TaskBusy) as error:
             server_log().warning("status file not written", task_id=task.task_id, reason=str(error))
             return task
 

@@ -171,6 +171,15 @@ SENTENCES: Mapping[str, str] = {
     "Invalid segment header name": "неверное имя заголовка части",
     "Missing Content-Disposition segment header": "у части нет Content-Disposition",
     "Invalid Content-Disposition segment header: Wrong type": "неверный Content-Disposition части",
+    "Maximum segment count exceeded": "слишком много частей",
+    "Maximum segment header count exceeded": "слишком много заголовков части",
+    "Maximum segment header length exceeded": "слишком длинный заголовок части",
+    "Multiple segment Content-Length headers": "у части несколько Content-Length",
+    "Invalid segment Content-Length header value": "неверный Content-Length части",
+    "Segment Content-Length exceeded": "часть длиннее своего Content-Length",
+    "Segment size does not match Content-Length header": "размер части не совпадает с её"
+    " Content-Length",
+    "Unexpected byte in front of first boundary": "лишний байт перед первым boundary",
     # What systems say
     "No such file or directory": "нет такого файла или папки",
     "Permission denied": "нет прав",

@@ -11,6 +11,7 @@ from flask import Blueprint, request
 from daemon.logs import queue_log, server_log
 from daemon.retention import cleanup as remove_ended
 from daemon.spool import Page
+from daemon.spool_errors import TaskBusy
 from daemon.task import Status, Task
 from daemon.task_id import is_task_id
 from daemon.task_view import view
@@ -120,7 +121,7 @@ def _changed(task: Task, act: str) -> dict[str, Any]:
     queue_log().info(act, task_id=task.task_id, key=caller().name)
     try:
         context().statuses.refresh(task.task_id)
-    except OSError as error:  # the service writes it when the outbox is back
+    except (OSError, TaskBusy) as error:  # the service writes it when it can
         queue_log().warning("status file not written", task_id=task.task_id, reason=str(error))
     return success(message=text(f"tasks.{act}"), task=task_answer(task))
 

@@ -92,7 +92,7 @@ def read_form(
             for event in parser.parse(data):
                 reading.take(event)
     except MultipartError as error:
-        raise _bad(str(error)) from error
+        raise _bad(str(error.args[0])) from error  # beside the words may stand what was sent
     try:
         parser.close()
     except MultipartError as error:

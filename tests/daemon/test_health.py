@@ -26,6 +26,7 @@ TOLD = Health(
     inboxes={"main": InboxHealth("/in", True, "inotify", mount="/in ext4")},
     free_gb={"temp": 12.5, "outbox": None},
     problems=("temp: no room",),
+    statuses_until=NOW - timedelta(minutes=5),
 )
 
 

@@ -16,6 +16,7 @@ from daemon import outbox
 from daemon.held_folder import held_new_folder
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
+from daemon.spool_errors import TaskBusy
 from daemon.task import Status, Submission, Task
 from pipeline.parameters import Parameters
 
@@ -109,6 +110,19 @@ def test_what_was_known_of_a_task_is_not_what_its_file_says_in_the_end(
     spool.cancel(known.task_id)
     StatusFiles(spool, "ru").refresh(known.task_id, 1, known)
     assert status(known)["status"] == "cancelled"
+
+
+def test_the_status_file_of_a_task_that_somebody_holds_is_not_removed(
+    spool: Spool, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = submitted(spool, box)
+
+    def busy(task_id: str) -> Task:
+        raise TaskBusy(task_id)
+
+    monkeypatch.setattr(spool, "get", busy)
+    StatusFiles(spool, "ru").refresh(task.task_id, 1, task)
+    assert status(task)["status"] == "pending"
 
 
 def test_undecodable_names_have_a_status_file_too(spool: Spool, box: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,26 @@ def test_a_status_file_that_was_not_written_any_more_is_made_right_at_the_next_s
         (status,) = house.outbox.glob("*.status.json")
         house.kill()
     status.write_text(json.dumps({**task, "status": "processing", "completed_at": None}))
+    with running(house):
+        assert house.wait_for("clip.mp4", "completed", patience=10) == task
+
+
+def test_a_status_file_that_was_refused_for_long_is_made_right_at_the_next_start(
+    tmp_path: Path, clips: Path
+) -> None:
+    """As when an outbox has been away for the last ten minutes of the service."""
+    house = ServiceHouse(tmp_path)
+    with running(house):
+        drop(clips / "short.mp4", house, "clip.mp4")
+        task = house.wait_for("clip.mp4", "completed")
+        (status,) = house.outbox.glob("*.status.json")
+        house.kill()
+    status.write_text(json.dumps({**task, "status": "processing", "completed_at": None}))
+    told = json.loads((house.state / "service.json").read_text())
+    told["statuses_until"] = told["started_at"]
+    later = datetime.fromisoformat(told["updated_at"]) + timedelta(minutes=10)
+    told["updated_at"] = later.isoformat()
+    (house.state / "service.json").write_text(json.dumps(told))
     with running(house):
         assert house.wait_for("clip.mp4", "completed", patience=10) == task
 

@@ -368,6 +368,28 @@ def test_tasks_wait_for_an_outbox_that_is_read_only_and_lose_no_attempt(
         job_of(pool, "clip.mp4")
 
 
+def test_a_task_of_an_inbox_that_is_configured_no_longer_waits_for_its_outbox_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = os.access, str(house.folder / "outbox")
+    begun: list[str] = []
+    begin = attempts.Attempts.begin
+
+    def seen_begin(self: attempts.Attempts, task_id: str) -> attempts.Attempt | None:
+        begun.append(task_id)
+        return begin(self, task_id)
+
+    monkeypatch.setattr(attempts.Attempts, "begin", seen_begin)
+    house.submit("waits.mp4", "gone")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda path, mode: str(path) != refused and real(path, mode))
+        with house.running() as pool:
+            house.problem("outbox")
+            stays(lambda: not begun)
+            patched.undo()
+            job_of(pool, "waits.mp4")
+
+
 def test_without_room_in_the_outbox_uploads_wait(house: House) -> None:
     house.configure(inboxes=TWO_INBOXES[1:])
     house.full.add("outbox")
@@ -561,6 +583,7 @@ def test_an_inbox_whose_share_was_mounted_when_it_was_last_seen_is_away(house: H
     last = InboxHealth(
         str(house.inbox), is_available=True, watching="polling", mount=str(house.inbox)
     )
+    house.state.mkdir(exist_ok=True)
     health_module.write(house.state, dataclasses.replace(STOPPED, inboxes={"main": last}))
     dropped = house.drop("clip.mp4")
     with house.running():
@@ -597,6 +620,26 @@ def test_trouble_with_status_files_is_told(house: House, monkeypatch: pytest.Mon
     )
     with house.running():
         assert "an outbox refuses" in house.problem("status files")
+
+
+def test_until_when_status_files_are_true_is_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_behind = True
+    monkeypatch.setattr(
+        service_module.StatusWriter, "is_behind", property(lambda writer: is_behind)
+    )
+
+    def told() -> datetime | None:
+        seen = health_module.read(house.state)
+        return None if seen is None else seen.statuses_until
+
+    house.state.mkdir(exist_ok=True)
+    health_module.write(house.state, dataclasses.replace(STOPPED, statuses_until=_NOW))
+    with house.running():
+        stays(lambda: told() == _NOW)
+        is_behind = False
+        wait_until(lambda: told() != _NOW, "it goes on", 10)
 
 
 def test_a_damaged_record_is_named_in_the_log(house: House) -> None:

@@ -138,6 +138,20 @@ def test_a_task_that_was_refused_is_tried_again_when_its_time_has_come(house: Ho
         assert writer.trouble is None
 
 
+def test_it_is_behind_until_all_is_written(house: House) -> None:
+    task = house.submit("bad")
+    writer = house.writer()
+    assert not writer.is_behind
+    writer.mark(task.task_id)
+    assert writer.is_behind
+    with running(writer):
+        wait_until(lambda: refused(writer), "refused", 5)
+        assert writer.is_behind
+        house.bad.unlink()
+        house.now += 6
+        wait_until(lambda: not writer.is_behind, "written", 5)
+
+
 def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> None:
     task = house.submit("bad")
     writer = house.writer()
@@ -297,3 +311,23 @@ def test_places_of_what_waits_are_brought_up_to_date_also_behind_refused_ones(
         house.now += 3
         writer.mark(house.queue[0])
         wait_until(lambda: house.place(last) == 151, "brought up to date", 5)
+
+
+def test_a_task_that_cannot_be_sorted_holds_up_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, good = house.submit("good"), house.submit("good")
+    real = house.files.task
+
+    def task(task_id: str) -> Task | None:
+        if task_id == odd.task_id:
+            raise ValueError("odd")
+        return real(task_id)
+
+    monkeypatch.setattr(house.files, "task", task)
+    writer = house.writer()
+    writer.mark(odd.task_id)
+    writer.mark(good.task_id)
+    writer.start()
+    wait_until(lambda: house.place(good) == 2, "the other one is written", 10)
+    writer.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -69,6 +71,19 @@ def test_the_process_is_named_where_the_kernel_tells(
     with pytest.raises(ConfigError, match=r"another service \(process 4711\) works in"):
         TempLocks().hold(temp)
     first.close()
+
+
+def test_a_folder_that_cannot_be_locked_is_refused_in_words(
+    temp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ConfigError, match="temp: .*cannot be locked"):
+        TempLocks().hold(temp)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_folder_that_may_not_be_used_is_refused_in_words(tmp_path: Path) -> None:

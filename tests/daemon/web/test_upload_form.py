@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.web.errors import ApiError
+from daemon.web.sentences import is_known
 from daemon.web.upload_form import Form, boundary_of, read_form
 
 B = "--------XyZ"
@@ -151,12 +152,20 @@ def test_too_many_fields_are_refused() -> None:
         file()[:-2] + b"\r\n--" + B.encode() + b"garbage" + END,
         b"--" + B.encode() + b'\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n',
         file() + f"--{B}\r\nContent-Disposition: form-data; n".encode() + b"\r\n\r\n" + END[:3],
+        part("notes", b"x", "\r\nContent-Length: x") + END,
+        part("notes", b"x", "\r\nContent-Length: 1\r\nContent-Length: 1") + END,
+        part("notes", b"x", "\r\nContent-Length: 5") + END,
+        part("notes", b"longer", "\r\nContent-Length: 1") + END,
+        part("notes", b"x", "\r\nX: " + "y" * 10_000) + END,
+        b"".join(part(f"n{n}", b"") for n in range(100)) + END,
     ],
 )
 def test_a_form_that_is_not_well_formed_is_refused(data: bytes) -> None:
     error = refused(data)
     assert error.status == 400
     assert error.code in ("bad_form", "incomplete_upload")
+    if error.code == "bad_form":
+        assert is_known(str(error.facts["reason"]))
 
 
 def test_a_form_that_breaks_off_anywhere_is_incomplete() -> None:
