@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from daemon.console import AnswerLost, complain, keep_details, say
-from daemon.errors import CannotListen, ConfigError, Interrupted, UsageError
+from daemon.errors import CannotListen, ConfigError, Interrupted, Unwell, UsageError
 from daemon.signals import end_on_signals, raise_on_signals
 from daemon.spool_errors import SpoolError
 from pipeline.errors import InvalidParameters, PipelineError
@@ -37,6 +37,7 @@ COMMANDS = {
     "protect": "protect one video",
     "verify": "measure a protected video against its original",
     "check-config": "say what is wrong with the configuration",
+    "doctor": "say what this machine lacks, and how to mend it",
     "status": "say how one task is",
     "list": "show the newest tasks",
     "stats": "count the tasks and say how the service is",
@@ -80,7 +81,7 @@ def main(line: Sequence[str] | None = None) -> int:
         return DONE
     except (UsageError, ConfigError, InvalidParameters) as error:
         return _ended(error.message, WRONG_USE)
-    except (PipelineError, SpoolError, CannotListen) as error:
+    except (PipelineError, SpoolError, CannotListen, Unwell) as error:
         return _ended(error.message, FAILED)
     except Interrupted as interruption:
         # As a shell tells the end by a signal: 130 for Ctrl-C.

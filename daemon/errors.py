@@ -27,6 +27,14 @@ class CannotListen(Exception):
         self.message = message
 
 
+class Unwell(Exception):
+    """Something that the service needs is not as it should be; `media-cleaner doctor` tells."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class UsageError(Exception):
     """The command cannot be carried out as it was given."""
 

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Installs or upgrades the service from this source; to be run as root. What is in
+# /etc/media-cleaner, /var/lib/media-cleaner and /var/log/media-cleaner is kept.
+#
+#   systemd/install.sh [--web]      --web: requests by a unit of their own (web_workers: 0)
+#
+# PYTHON=/path/to/python3.12 chooses the Python, TORCH_INDEX=URL another build of torch (see make
+# help), ROOT=/some/folder installs below a folder and starts nothing.
+set -eu
+cd "$(dirname "$0")/.."
+ROOT=${ROOT:-}
+APP=/opt/media-cleaner
+UNITS="$ROOT/etc/systemd/system"
+units=media-cleaner
+[ ! -e "$UNITS/media-cleaner-web.service" ] || units="media-cleaner media-cleaner-web"
+case "${1:-}" in
+  '') ;;
+  --web) units="media-cleaner media-cleaner-web" ;;
+  *) echo "install.sh knows --web only, not $1" >&2; exit 2 ;;
+esac
+[ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || { echo 'install.sh has to be run as root' >&2; exit 2; }
+
+[ -x "$ROOT$APP/bin/python" ] || "${PYTHON:-python3}" -m venv "$ROOT$APP"
+pip() { "$ROOT$APP/bin/python" -m pip --disable-pip-version-check install --quiet "$@"; }
+# First and alone, so that nothing that follows chooses another build.
+pip --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --constraint constraints.txt \
+  torch torchvision
+pip --constraint constraints.txt '.[networks]'
+# Of one version number the program may differ: its own files, whatever pip thinks.
+pip --no-deps --force-reinstall .
+
+install -D -m 644 systemd/media-cleaner.sysusers "$ROOT/usr/lib/sysusers.d/media-cleaner.conf"
+install -D -m 644 systemd/media-cleaner.tmpfiles "$ROOT/usr/lib/tmpfiles.d/media-cleaner.conf"
+systemd-sysusers ${ROOT:+--root="$ROOT"} media-cleaner.conf
+systemd-tmpfiles ${ROOT:+--root="$ROOT"} --create media-cleaner.conf
+# Every key may hold a secret, such as that of webhooks.
+[ -e "$ROOT/etc/media-cleaner/config.yaml" ] || {
+  install -D -m 640 systemd/config.yaml "$ROOT/etc/media-cleaner/config.yaml"
+  group=$(sed -n 's/^media-cleaner:[^:]*:\([0-9]*\):.*/\1/p' "$ROOT/etc/group")
+  chgrp "$group" "$ROOT/etc/media-cleaner/config.yaml"
+  [ "$units" = media-cleaner ] || echo 'web_workers: 0' >>"$ROOT/etc/media-cleaner/config.yaml"
+}
+[ "$units" = media-cleaner ] || grep -q '^web_workers: 0' "$ROOT/etc/media-cleaner/config.yaml" || {
+  echo 'set web_workers: 0 in /etc/media-cleaner/config.yaml, then run this again' >&2; exit 2; }
+for unit in $units; do
+  install -D -m 644 "systemd/$unit.service" "$UNITS/$unit.service"
+done
+[ -z "$ROOT" ] || exit 0
+
+ln -sf "$APP/bin/media-cleaner" /usr/local/bin/media-cleaner
+systemctl daemon-reload
+for unit in $units; do
+  systemctl enable "$unit"
+  systemctl restart "$unit"  # waits until it is ready
+done
+systemctl --no-pager --lines=0 status $units

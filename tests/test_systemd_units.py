@@ -1,0 +1,268 @@
+"""The files in systemd/: right, strict, and not so strict that the service could not work."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from media import Audio, Video, make_video
+from services import PATIENCE_SECONDS, ROOT, ServiceHouse, running, wait_until
+from unit_sandbox import DAEMON, NOBODY, kill_all, sandboxed, why_not
+
+from daemon.config import load_config
+
+UNITS = ["media-cleaner.service", "media-cleaner-web.service"]
+MOST_EXPOSED = 20  # tenths
+
+
+def need(program: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is not installed")
+    return found
+
+
+@pytest.fixture(params=UNITS)
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a unit as it is where the program is installed in this Python's folder."""
+    text = (ROOT / "systemd" / request.param).read_text()
+    copy = tmp_path / str(request.param)
+    copy.write_text(text.replace("/opt/media-cleaner/bin", os.path.dirname(sys.executable)))
+    return copy
+
+
+def test_systemd_understands_the_unit(unit: Path) -> None:
+    done = subprocess.run(
+        [need("systemd-analyze"), "verify", str(unit)], capture_output=True, text=True
+    )
+    complaints = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert (done.returncode, complaints) == (0, [])
+
+
+def test_the_unit_is_exposed_to_little(unit: Path) -> None:
+    words = ["security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}", str(unit)]
+    done = subprocess.run([need("systemd-analyze"), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_installed_configuration_lies_where_the_units_may_write() -> None:
+    config = load_config(ROOT / "systemd/config.yaml")
+    for name in UNITS:
+        text = (ROOT / "systemd" / name).read_text()
+        assert "StateDirectory=media-cleaner\n" in text
+        assert "LogsDirectory=media-cleaner\n" in text
+    writable = (Path("/var/lib/media-cleaner"), Path("/var/log/media-cleaner"))
+    for key, folder in config.folders.items():
+        assert any(folder.is_relative_to(place) for place in writable), key
+    listed = (ROOT / "systemd/media-cleaner.tmpfiles").read_text()
+    for folder in config.folders.values():
+        assert re.search(rf"^d {folder} ", listed, re.MULTILINE), folder
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """Return the root of a machine on which next to nothing is."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    return root
+
+
+def test_the_user_and_the_folders_are_made(machine: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("not root")
+    for program, kind, words in (
+        ("systemd-sysusers", "sysusers", ()),
+        ("systemd-tmpfiles", "tmpfiles", ("--create",)),
+    ):
+        source = ROOT / "systemd" / f"media-cleaner.{kind}"
+        place = machine / f"usr/lib/{kind}.d/media-cleaner.conf"
+        place.parent.mkdir(parents=True)
+        shutil.copy(source, place)
+        subprocess.run([need(program), f"--root={machine}", *words, place.name], check=True)
+    owner = next(
+        int(line.split(":")[2])
+        for line in (machine / "etc/passwd").read_text().splitlines()
+        if line.startswith("media-cleaner:")
+    )
+    inbox = (machine / "var/lib/media-cleaner/inbox").stat()
+    assert (inbox.st_uid, stat.S_IMODE(inbox.st_mode)) == (owner, 0o3770)
+    assert (machine / "srv/media-cleaner").stat().st_uid == 0
+
+
+# --- Work under the restrictions ---
+
+
+class RestrictedHouse(ServiceHouse):
+    """A service under what its unit allows."""
+
+    unit = ROOT / "systemd/media-cleaner.service"
+
+    def start(self, *words: str) -> None:
+        command = [sys.executable, "-m", "daemon", "--config", str(self.config), "serve", *words]
+        with (self.folder / "console.txt").open("ab") as console:
+            self.process = subprocess.Popen(
+                sandboxed(self.unit, self.folder, *command),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+            )
+        wait_until(lambda: self.health().get("pid") or not self.is_running, "ready")
+        assert self.is_running, (self.folder / "console.txt").read_text()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        kill_all(self.process)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    house = tmp_path / "house"
+    house.mkdir()
+    os.chown(house, NOBODY, NOBODY)
+    return house
+
+
+@pytest.mark.parametrize("surrogate", ["embedded", pytest.param("network", marks=pytest.mark.slow)])
+def test_the_service_works_under_the_restrictions_of_its_unit(
+    folder: Path, tmp_path: Path, surrogate: str
+) -> None:
+    """A file of another user is taken, asked about by a lease; networks make code as they run."""
+    settings = {} if surrogate == "embedded" else network_settings(folder)
+    with running(RestrictedHouse(folder, **settings)) as house:
+        video = tmp_path / "clip.mp4"
+        make_video(video, Video(frames=10, width=160, height=120, audio=[Audio()]))
+        wait_until(house.inbox.is_dir, "inbox")
+        shutil.copy(video, house.inbox / "clip.mp4")
+        os.chown(house.inbox / "clip.mp4", DAEMON, NOBODY)
+        assert house.wait_for("clip.mp4", "completed", "failed")["status"] == "completed"
+        with video.open("rb") as file:
+            answer = requests.post(f"{house.url}upload", files={"file": file}, timeout=60)
+        assert answer.status_code == 200
+        task_id = answer.json()["task_id"]
+        wait_until(lambda: house.statuses()[task_id]["status"] == "completed", "the upload")
+        result = requests.get(f"{house.url}download/{task_id}", timeout=60)
+        assert len(result.content) > 1000
+        assert house.health()["problems"] == []
+        events = house.log_lines("server.log")
+        assert not [line for line in events if line["level"] in ("WARNING", "ERROR")]
+        os.kill(house.health()["pid"], 15)
+        assert house.process is not None
+        assert house.process.wait(PATIENCE_SECONDS) == 0
+
+
+def network_settings(folder: Path) -> dict[str, object]:
+    """Return settings of a network with made-up weights."""
+    from pipeline.torchvision_import import import_torchvision
+
+    models = import_torchvision().models
+    import torch
+
+    torch.manual_seed(0)
+    torch.save(models.resnet18(weights=None).state_dict(), folder / "resnet18.pth")
+    return {"surrogate": "resnet18", "weights": {"resnet18": str(folder / "resnet18.pth")}}
+
+
+@pytest.fixture
+def web_command(folder: Path) -> tuple[list[str], int]:
+    """Return the web unit's own command line, on a free port, and that."""
+    text = (ROOT / "systemd/media-cleaner-web.service").read_text().replace("\\\n", " ")
+    (command,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = command.replace("'", "").replace("127.0.0.1:8000", f"127.0.0.1:{port}").split()
+    return [sys.executable, "-m", "gunicorn", *words[1:]], port
+
+
+def test_requests_are_answered_under_the_restrictions_of_their_unit(
+    folder: Path, tmp_path: Path, web_command: tuple[list[str], int]
+) -> None:
+    command, port = web_command
+    house = RestrictedHouse(folder, web_workers=0)
+    with running(house), (folder / "web.txt").open("wb") as console:
+        web = subprocess.Popen(
+            sandboxed(ROOT / "systemd/media-cleaner-web.service", folder, *command),
+            env={**os.environ, "MEDIA_CLEANER_CONFIG": str(house.config)},
+            stdout=console,
+            stderr=console,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+
+            def answer() -> requests.Response | None:
+                assert web.poll() is None, (folder / "web.txt").read_text()
+                try:
+                    found = requests.get(f"{url}/health", timeout=60)
+                except requests.ConnectionError:
+                    return None
+                return found if found.status_code == 200 else None
+
+            wait_until(answer, "requests")
+            make_video(tmp_path / "clip.mp4", Video(frames=10, width=160, height=120))
+            with (tmp_path / "clip.mp4").open("rb") as file:
+                sent = requests.post(f"{url}/upload", files={"file": file}, timeout=60)
+            assert sent.status_code == 200, sent.text
+            house.wait_for("clip.mp4", "completed")
+            status = requests.get(f"{url}/task/{json.loads(sent.text)['task_id']}", timeout=60)
+            assert status.json()["task"]["status"] == "completed"
+        finally:
+            kill_all(web)
+
+
+# --- Installing ---
+
+
+def test_it_is_installed_and_removed_and_what_people_own_is_kept(machine: Path) -> None:
+    """Below another root, where nothing is started; Python only notes what it should install."""
+    if os.geteuid() != 0:
+        pytest.skip("not root")
+    for program in ("systemd-sysusers", "systemd-tmpfiles"):
+        need(program)
+    python = machine / "opt/media-cleaner/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$@" >>{machine}/asked\n')
+    python.chmod(0o755)
+    config = machine / "etc/media-cleaner/config.yaml"
+    units = machine / "etc/systemd/system"
+
+    def script(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "ROOT": str(machine), "TORCH_INDEX": "https://example/cpu"}
+        words = (str(ROOT / "systemd" / name), *words)
+        return subprocess.run(words, env=environment, capture_output=True, text=True)
+
+    assert script("install.sh").returncode == 0
+    asked = (machine / "asked").read_text().splitlines()
+    assert "--index-url https://example/cpu" in asked[0]
+    assert "torch" in asked[0]
+    assert [unit.name for unit in units.iterdir()] == ["media-cleaner.service"]
+    assert (machine / "var/lib/media-cleaner/inbox").is_dir()
+    assert load_config(config).web_workers > 0
+    assert stat.S_IMODE(config.stat().st_mode) == 0o640
+
+    answer = script("install.sh", "--web")
+    assert answer.returncode == 2
+    assert "set web_workers: 0" in answer.stderr
+    config.write_text(config.read_text() + "web_workers: 0\nport: 8001\n")
+    assert script("install.sh", "--web").returncode == 0
+    assert load_config(config).port == 8001  # it is the operator's
+    assert sorted(unit.name for unit in units.iterdir()) == sorted(UNITS)
+    assert script("install.sh", "--wep").returncode == 2
+
+    assert script("uninstall.sh").returncode == 0
+    assert list(units.iterdir()) == []
+    assert not (machine / "opt/media-cleaner").exists()
+    assert config.exists()
+    assert (machine / "var/lib/media-cleaner/inbox").is_dir()
