@@ -1,0 +1,126 @@
+"""
+Which clips are measured, and the pieces that are cut from them.
+
+The split is frozen: constants of the pipeline may be tuned by looking at the first half only,
+and the figures that are told to others are those of the second. Two clips of the folder are
+left out as synthetic patterns, and one because its picture is another's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of the media folder, and where its piece begins, in seconds."""
+
+    name: str
+    start: float
+    half: str
+
+    @property
+    def stem(self) -> str:
+        """Its name without the ending."""
+        return Path(self.name).stem
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A stretch of speech: file, first second, length in seconds."""
+
+    name: str
+    start: float
+    seconds: float
+    half: str
+
+    @property
+    def stem(self) -> str:
+        """A name for files and tables."""
+        return f"{Path(self.name).stem}_{self.start:g}"
+
+
+TUNING, REPORTED = "tuning", "reported"
+CLIPS = (
+    Clip("selfie_cyclist.mp4", 1.0, REPORTED),
+    Clip("airplane_badaudio.mp4", 4.0, TUNING),
+    Clip("street_bikes_cuts.mp4", 3.0, REPORTED),
+    Clip("asl_book.mkv", 0.5, TUNING),
+    Clip("flower_vp8_vorbis.webm", 1.0, REPORTED),
+    Clip("cockatoo.mp4", 4.0, TUNING),
+    Clip("friday_speech_bw.mp4", 2.0, REPORTED),
+    Clip("cars_road.mp4", 3.0, TUNING),
+    Clip("truncated_pancake.mkv", 2.0, REPORTED),
+    Clip("speech_numbers_hand.mov", 3.0, TUNING),
+    Clip("dashcam_mjpeg422_pcm.avi", 0.0, REPORTED),
+    Clip("pose_square.mp4", 0.5, TUNING),
+    Clip("carphone_face_qcif.mp4", 1.0, REPORTED),
+    Clip("bottle_table.mp4", 1.0, TUNING),
+)
+QUICK_CLIPS = CLIPS[2:6]
+SPEECHES = (
+    Speech("friday_speech_bw.mp4", 0.0, 6.2, REPORTED),
+    Speech("speech_austen0870_cars_opus.mkv", 0.0, 4.0, TUNING),
+    Speech("speech_austen0870_cars_opus.mkv", 4.0, 4.0, TUNING),
+    Speech("speech_numbers_hand.mov", 0.0, 3.5, REPORTED),
+    Speech("speech_numbers_hand.mov", 3.5, 3.5, REPORTED),
+    Speech("speech_numbers_hand.mov", 7.0, 3.5, REPORTED),
+    Speech("selfie_cyclist.mp4", 0.0, 5.6, TUNING),
+    Speech("truncated_pancake.mkv", 0.0, 6.0, TUNING),
+)
+# Nothing is lost by cutting, so that a piece is an original in its own right.
+_LOSSLESS = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0"]
+
+
+def check_media(folder: Path, names: set[str]) -> None:
+    """
+    Raises:
+        SystemExit: some of the clips are not there; names them.
+    """
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise SystemExit(
+            f"{folder} lacks {', '.join(missing)}: give the folder of the real clips with --media."
+        )
+
+
+def cut_piece(source: Path, start: float, seconds: float, target: Path) -> Path:
+    """Write the picture of that stretch, without loss and without sound, and return its path."""
+    _ffmpeg("-i", source, "-ss", start, "-t", seconds, "-an", *_LOSSLESS, target)
+    return target
+
+
+def cut_stills(source: Path, count: int, folder: Path) -> list[Path]:
+    """Write frames spread over the whole clip, each as a video of one frame."""
+    # The first and last frames of a clip are often black, faded or damaged.
+    places = np.linspace(0.05, 0.95, count) * (_count_frames(source) - 1)
+    paths = []
+    for index in np.unique(places.astype(int)):
+        target = folder / f"{source.stem}_{index}.mp4"
+        select = f"select=eq(n\\,{index})"
+        _ffmpeg("-i", source, "-an", "-vf", select, "-frames:v", 1, *_LOSSLESS, target)
+        paths.append(target)
+    return paths
+
+
+def cut_speech(source: Path, start: float, seconds: float, target: Path) -> Path:
+    """Write that stretch of sound as PCM beside a tiny picture, which a video must have."""
+    black = ["-f", "lavfi", "-t", seconds, "-i", "color=size=64x64:rate=5"]
+    sound = ["-ss", start, "-t", seconds, "-i", source]
+    _ffmpeg(*black, *sound, "-map", "0:v", "-map", "1:a:0", *_LOSSLESS, "-c:a", "pcm_s16le", target)
+    return target
+
+
+def _count_frames(source: Path) -> int:
+    with av.open(str(source)) as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
+
+
+def _ffmpeg(*words: object) -> None:
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *(str(word) for word in words)]
+    subprocess.run(command, check=True)

@@ -1,0 +1,105 @@
+"""
+Protected files, the control and the baselines, all made by the product's own `protect`.
+
+Only what changes the planes or the samples is exchanged, so that one encoder, with one set of
+options, makes all files that are compared. Seeds are fixed here; in use they are random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import baselines
+
+import pipeline.protect
+import pipeline.sound
+from pipeline.audio import TrackMasker
+from pipeline.parameters import AudioLevel, Parameters
+from pipeline.report import Report
+from pipeline.settings import Settings
+from pipeline.sound import Untouched
+from pipeline.surrogate import load_surrogates
+from pipeline.video import VideoProtector
+
+_SEED = 20261126
+CONTROL, PROTECT, NETWORK, REFERENCE = "control", "protect", "network way", "EoT-4 FGSM"
+_PATTERNS: dict[str, baselines.Draw] = {
+    "sign noise": baselines.sign_noise,
+    "coarse noise": baselines.coarse_noise,
+    "one Gabor": baselines.one_gabor,
+    "bare stripes": baselines.bare_stripes,
+}
+BASELINES = tuple(_PATTERNS)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of changing a picture, and its nominal strength."""
+
+    name: str
+    epsilon: float
+
+    @property
+    def slug(self) -> str:
+        """A name for files."""
+        return f"{self.name.replace(' ', '-')}_{self.epsilon:.2f}"
+
+
+def make_picture(original: Path, target: Path, method: Method, networks: Settings | None) -> Report:
+    """
+    Write `original` as changed by `method` to `target`.
+
+    Args:
+        networks: the settings of the network way; needed by it and by the reference design.
+
+    Raises:
+        PipelineError: why there is no result.
+    """
+    parameters = Parameters(epsilon=method.epsilon, audio_level=AudioLevel.NONE)
+    settings = networks if networks and method.name == NETWORK else Settings(threads=1)
+    with patch.object(pipeline.protect, "VideoProtector", _protector(method, networks)):
+        return pipeline.protect.protect(original, target, parameters, settings).report
+
+
+def make_sound(original: Path, target: Path, level: AudioLevel) -> Report:
+    """
+    Write `original` with its sound masked; with `NONE`, encoded anew and not changed.
+
+    Raises:
+        PipelineError: why there is no result.
+    """
+    # `none` would copy the packets, and a control has to pass the same codec.
+    parameters = Parameters(audio_level=AudioLevel.WEAK if level is AudioLevel.NONE else level)
+    with (
+        patch.object(pipeline.sound, "TrackMasker", _masker(level)),
+        patch.object(pipeline.protect, "VideoProtector", lambda *_: baselines.Plain()),
+    ):
+        return pipeline.protect.protect(original, target, parameters, Settings(threads=1)).report
+
+
+def _protector(method: Method, networks: Settings | None) -> Callable[..., Any]:
+    if method.name == CONTROL:
+        return lambda *_: baselines.Plain()
+    if method.name in (PROTECT, NETWORK):
+        return lambda width, height, parameters, settings, surrogates, _seed: VideoProtector(
+            width, height, parameters, settings, surrogates, _SEED
+        )
+    draw = _reference(networks) if method.name == REFERENCE else _PATTERNS[method.name]
+    return lambda _w, _h, parameters, *_: baselines.HeldPattern(draw, parameters, _SEED)
+
+
+def _reference(networks: Settings | None) -> baselines.Draw:
+    surrogates = load_surrogates(networks) if networks else None
+    if surrogates is None:
+        raise ValueError("the reference design needs a network")
+    return baselines.reference_design(surrogates)
+
+
+def _masker(level: AudioLevel) -> Callable[..., Any]:
+    if level is AudioLevel.NONE:
+        return lambda rate, channels, asked, seed: Untouched(asked)
+    return lambda rate, channels, asked, seed: TrackMasker(rate, channels, asked, _SEED)

@@ -1,0 +1,183 @@
+"""The arithmetic of benchmarks/strength; real clips and recognisers are not needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.parameters import Parameters
+from pipeline.planes import Planes
+
+FOLDER = Path(__file__).parents[1] / "benchmarks" / "strength"
+
+
+@pytest.fixture(autouse=True)
+def _benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+
+
+def _judges() -> Any:
+    return import_module("judges")
+
+
+def test_only_frames_that_the_network_was_sure_of_count() -> None:
+    before = np.array([[0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.29, 0.28, 0.27]])
+    after = np.array([[0.2, 0.7, 0.1], [0.1, 0.5, 0.4], [0.1, 0.8, 0.1]])
+    found = _judges().class_changes(before, after)
+    assert found["sure"] == 2
+    assert found["changed"] == 0.5
+    assert found["drop"] == pytest.approx(0.5)  # 0.8 + 0.6 became 0.2 + 0.5
+    assert found["drop_points"] == pytest.approx(0.35)
+    assert found["changed_any"] == pytest.approx(2 / 3)
+
+
+def test_where_no_frame_was_sure_nothing_is_said_of_sure_ones() -> None:
+    unsure = np.full((2, 10), 0.1)
+    assert _judges().class_changes(unsure, unsure) == {"changed_any": 0.0}
+
+
+def test_a_face_is_unmatched_only_if_it_had_a_match_in_another_frame() -> None:
+    person, other, stranger = np.eye(3)
+    near = np.array([0.9, 0.1, 0.42]) / np.linalg.norm([0.9, 0.1, 0.42])
+    before = [np.array([person]), np.array([near]), np.array([other])]
+    after = [np.array([stranger]), np.array([near]), np.array([stranger])]
+    found = _judges().face_changes(before, after, threshold=0.5)
+    assert found["matched"] == 2  # `other` is like nobody in the other frames
+    assert found["unmatched"] == 0.5
+    assert found["distance"] == pytest.approx(2 / 3)
+
+
+def test_the_interval_holds_the_mean_and_is_the_same_each_time() -> None:
+    records = import_module("records")
+    clips = [records.ClipValue(value) for value in (1.0, 2.0, 3.0, 6.0)]
+    mean = records.bootstrap(clips)
+    assert mean.low < mean.value == 3.0 < mean.high
+    assert (mean.least, mean.greatest, mean.count) == (1.0, 6.0, 4)
+    assert records.bootstrap(clips) == mean
+
+
+def test_sure_frames_weigh_the_same_whichever_clip_they_are_of() -> None:
+    records, tables = import_module("records"), import_module("tables")
+
+    def measured(clip: str, measure: str, value: float) -> Any:
+        return records.Record(
+            "still", clip, "reported", "protect", "0.12", "mobilenet-v2", measure, value, 0.0
+        )
+
+    rows = [measured("a", "changed", 1.0), measured("a", "sure", 1)]
+    rows += [measured("b", "changed", 0.0), measured("b", "sure", 3)]
+    assert "| still 0.12 | ch MN2 | ≥ 43 | 25 [" in tables.tables(rows)
+
+
+def test_measures_are_read_as_they_were_written(tmp_path: Path) -> None:
+    records = import_module("records")
+    rows = [
+        records.Record("still", "a", "tuning", "protect", "0.12", "file", "size", 1.25, 1.0),
+        records.Record("clip", "a", "tuning", "protect", "0.12", "cvvdp", "flicker", -0.5),
+    ]
+    records.write_csv(rows, tmp_path / "measures.csv")
+    assert str(records.read_csv(tmp_path / "measures.csv")) == str(rows)
+
+
+def test_flat_blocks_alone_count_as_flat() -> None:
+    frames, visibility = import_module("frames"), import_module("visibility")
+    old = np.full((1, 16, 16), 100, np.uint8)
+    old[0, 8:, :] = np.random.default_rng(0).integers(0, 255, (8, 16))
+    new = old.copy()
+    new[0, :8, :] += 2
+    new[0, 8:, :] = 0
+    pair = [frames.Frames(np.zeros((1, 16, 16, 3), np.uint8), y, 25.0, 0) for y in (old, new)]
+    assert visibility.flat_rms(*pair) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("name", ["sign noise", "coarse noise", "one Gabor", "bare stripes"])
+def test_a_baseline_reaches_the_nominal_budget_and_no_more(name: str) -> None:
+    baselines, variants = import_module("baselines"), import_module("variants")
+    rng = np.random.default_rng(0)
+    luma = rng.integers(60, 180, (72, 700), dtype=np.uint8)  # wider than a carrier, when scaled
+    chroma = np.full((36, 350), 128, np.uint8)
+    original = Planes(luma, chroma, chroma, 8)
+    protected = original.copy()
+    held = baselines.HeldPattern(variants._PATTERNS[name], Parameters(), 1)
+    held.protect(original, protected)
+    change = protected.luma.astype(int) - luma
+    assert abs(change).max() == 7
+    assert np.array_equal(protected.cb, chroma)
+
+
+def test_a_baseline_is_held_until_the_next_anchor() -> None:
+    baselines = import_module("baselines")
+    plane = np.full((16, 16), 128, np.uint8)
+    original = Planes(plane, plane[:8, :8], plane[:8, :8], 8)
+    held = baselines.HeldPattern(baselines.sign_noise, Parameters(every_n_frames=2), 1)
+    frames = [original.copy() for _ in range(3)]
+    for frame in frames:
+        held.protect(original, frame)
+    assert np.array_equal(frames[0].luma, frames[1].luma)
+    assert not np.array_equal(frames[0].luma, frames[2].luma)
+
+
+def test_the_control_changes_nothing() -> None:
+    plane = torch.randint(0, 255, (16, 16), dtype=torch.uint8).numpy()
+    original = Planes(plane, plane[:8, :8], plane[:8, :8], 8)
+    written = Planes(
+        np.zeros_like(plane), np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8), 8
+    )
+    import_module("baselines").Plain().protect(original, written)
+    assert all(np.array_equal(a, b) for a, b in zip(original, written, strict=True))
+
+
+def test_the_table_is_net_of_the_control_and_says_what_is_not_reached() -> None:
+    records, tables = import_module("records"), import_module("tables")
+    rows = [
+        records.Record("still", clip, "reported", "protect", "0.12", judge, measure, *values)
+        for clip in ("a", "b")
+        for judge, measure, values in (
+            ("efficientnet-lite0", "changed", (0.6, 0.1)),
+            ("efficientnet-lite1", "changed", (0.5, 0.2)),
+            ("cvvdp", "net_jod", (9.1,)),
+        )
+    ]
+    text = tables.tables(rows)
+    assert "| still 0.12 | ch EL | ≥ 43 | 40 [40, 40] n2: **not reached** |" in text
+    assert "| still 0.12 | net JOD | ≥ 9.4 | 9.10 [9.10, 9.10] n2: **not reached** |" in text
+
+
+def test_the_halves_share_no_clip() -> None:
+    pieces = import_module("pieces")
+    for chosen in (pieces.CLIPS, pieces.SPEECHES):
+        halves = {
+            half: {p.name for p in chosen if p.half == half} for half in ("tuning", "reported")
+        }
+        assert all(halves.values())
+        assert not halves["tuning"] & halves["reported"]
+
+
+def test_without_clips_it_says_what_to_give(tmp_path: Path) -> None:
+    pieces = import_module("pieces")
+    with pytest.raises(SystemExit, match=r"lacks a\.mp4: .*--media"):
+        pieces.check_media(tmp_path, {"a.mp4"})
+
+
+def test_without_recognisers_it_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="--recognisers"):
+        _judges().import_recognisers(tmp_path)
+
+
+def test_without_a_package_it_names_it() -> None:
+    with pytest.raises(SystemExit, match="pip install the-package"):
+        import_module("packages").required("no_such_module", "the-package")
+
+
+def test_an_unknown_part_is_refused() -> None:
+    command = [sys.executable, str(FOLDER / "run.py"), "smell"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])
+    assert done.returncode == 2
+    assert "unknown: smell" in done.stderr
