@@ -32,6 +32,10 @@ _COLD_STEPS = 6
 _WARM_STEPS = 3
 # By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up.
 _SMOOTHING_SIGMA = 4.0
+# A picture without colour, black and white or toned, gets none: that would be seen at once.
+# In levels: noise of film and codec lies below the first, the greyest road above.
+_COLOURLESS, _COLOURFUL = 1.5, 4.0
+_COLOUR_SIZE = (36, 64)
 # Stripes that are stretched or turned by more than this on average, as by a long zoom, start
 # anew. Rarely: at 0.25 the jumps cost more bits (3 %) than the distortion did.
 _LARGEST_DISTORTION = 0.6
@@ -95,6 +99,7 @@ class Artist:
         luma = self._working(original.luma, original.level)
         with torch.no_grad():
             limit = largest_change(luma, self._scale, self._strength)
+            limit[1:] *= _colour_share(original)
             displacement = torch.from_numpy(self._displacement).to(self.device).permute(2, 0, 1)
             pattern = limit * stripes(luma, displacement, self._carriers, self._scale)
         if self._surrogates is None:
@@ -128,6 +133,14 @@ class Artist:
     def _working(self, plane: Plane, level: int) -> Tensor:
         small = shrink(plane, *self._size).astype(np.float32)
         return torch.from_numpy(small / level).to(self.device)
+
+
+def _colour_share(original: Planes) -> float:
+    """Return how much of its colour bound a picture may use, 0 to 1: none without colours."""
+    planes = (shrink(p, *_COLOUR_SIZE) / original.level for p in (original.cb, original.cr))
+    away = np.hypot(*(plane - np.median(plane) for plane in planes))
+    spread = float(np.percentile(away, 99))
+    return min(max((spread - _COLOURLESS) / (_COLOURFUL - _COLOURLESS), 0.0), 1.0)
 
 
 def _distortion(displacement: Field) -> float:

@@ -204,6 +204,28 @@ def test_an_even_frame_is_changed_by_about_one_level(level: int, depth: int) -> 
         assert 0 < np.abs(luma).max() <= original.level
 
 
+@pytest.mark.parametrize("tone", [(128, 128), (118, 138)], ids=["grey", "sepia"])
+def test_a_picture_without_colours_gets_none(tone: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    luma = scene(256, 320)
+    film = [np.full((128, 160), level, np.uint8) + rng.integers(0, 2, (128, 160), np.uint8)
+            for level in tone]  # fmt: skip
+    original = Planes(luma, *film, depth=8)
+    (protected,) = protect([original])
+    in_luma, *in_colour = change(original, protected)
+    assert np.abs(in_luma).max() > 3
+    assert not np.any(in_colour)
+
+
+def test_a_picture_with_little_colour_gets_some() -> None:
+    luma = scene(256, 320)
+    red = np.full((128, 160), 128, np.uint8)
+    red[:, :20] += 10
+    original = Planes(luma, np.full_like(red, 128), red, depth=8)
+    (protected,) = protect([original])
+    assert all(np.any(c) for c in change(original, protected))
+
+
 @pytest.mark.parametrize("size", [(16, 16), (18, 34), (17, 33), (16, 300), (300, 16), (284, 160)])
 def test_tiny_and_portrait_frames_are_protected(size: tuple[int, int]) -> None:
     frames = [from_luma(np.roll(scene(*size), i, axis=1)) for i in range(4)]
