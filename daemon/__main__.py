@@ -7,8 +7,12 @@ runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import os
 import signal
 
+# Pydantic looks for plugins of its own among all that is installed; we have none, and each command
+# would wait for it.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 # Before the other imports, which take their time: until `main` heeds it, Ctrl-C ends the
 # process as it ends other programs, without a traceback.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
@@ -16,7 +20,6 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where i
 
 import argparse
 import importlib
-import os
 import sys
 import threading
 from collections.abc import Sequence
