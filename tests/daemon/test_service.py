@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from media import Audio, Video, make_video
@@ -289,17 +290,23 @@ def test_a_killed_service_takes_its_workers_along_and_the_next_finishes(
     assert len(house.results()) == 2
 
 
-def test_a_status_file_that_was_not_written_any_more_is_made_right_at_the_next_start(
-    tmp_path: Path, clips: Path
-) -> None:
-    """As when the service is killed between the end of a task and the status file."""
-    house = ServiceHouse(tmp_path)
+def killed_before_the_status_file(house: ServiceHouse, clips: Path) -> dict[str, Any]:
+    """Leave a completed task, which is returned, whose status file still says `processing`."""
     with running(house):
         drop(clips / "short.mp4", house, "clip.mp4")
         task = house.wait_for("clip.mp4", "completed")
         (status,) = house.outbox.glob("*.status.json")
         house.kill()
     status.write_text(json.dumps({**task, "status": "processing", "completed_at": None}))
+    return task
+
+
+def test_a_status_file_that_was_not_written_any_more_is_made_right_at_the_next_start(
+    tmp_path: Path, clips: Path
+) -> None:
+    """As when the service is killed between the end of a task and the status file."""
+    house = ServiceHouse(tmp_path)
+    task = killed_before_the_status_file(house, clips)
     with running(house):
         assert house.wait_for("clip.mp4", "completed", patience=10) == task
 
@@ -309,12 +316,7 @@ def test_a_status_file_that_was_refused_for_long_is_made_right_at_the_next_start
 ) -> None:
     """As when an outbox has been away for the last ten minutes of the service."""
     house = ServiceHouse(tmp_path)
-    with running(house):
-        drop(clips / "short.mp4", house, "clip.mp4")
-        task = house.wait_for("clip.mp4", "completed")
-        (status,) = house.outbox.glob("*.status.json")
-        house.kill()
-    status.write_text(json.dumps({**task, "status": "processing", "completed_at": None}))
+    task = killed_before_the_status_file(house, clips)
     told = json.loads((house.state / "service.json").read_text())
     told["statuses_until"] = told["started_at"]
     later = datetime.fromisoformat(told["updated_at"]) + timedelta(minutes=10)
