@@ -83,7 +83,7 @@ class AttemptRules:
     What the configuration says of attempts.
 
     Attributes:
-        settings: of the work, with the threads that one worker may use.
+        settings: of the work, as the operator set it.
         max_bytes: of a video, which a retry may find lowered or raised.
         inboxes: by name.
         allow_private: may a webhook lead to this machine or a private network?
@@ -112,15 +112,18 @@ class Attempts:
         changed: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        lacks_room: Callable[[Task], bool] = lambda task: False,
         is_outbox_away: Callable[[Task], bool] = lambda task: False,
     ) -> None:
         """
+        Both of the last look anew. Where they say yes the task waits, and no attempt is spent.
+
         Args:
             changed: is told of each task that has changed.
-            is_outbox_away: is the folder of a task's results away or read-only just now? Then
-                the task waits for it, and no attempt is spent.
+            lacks_room: is a folder that the task's work is written to full, away or read-only?
+            is_outbox_away: is the folder of its results away or read-only?
         """
-        self._is_outbox_away = is_outbox_away
+        self._lacks_room, self._is_outbox_away = lacks_room, is_outbox_away
         self.rules = rules
         self.is_stopping = False
         self._spool = spool
@@ -141,7 +144,7 @@ class Attempts:
         if task is None:
             return None
         self._changed(task_id)
-        if self._is_outbox_away(task):
+        if self._lacks_room(task):  # those that wait must not all fail, one after the other
             self._postpone(task)
             return None
         try:
@@ -209,7 +212,7 @@ class Attempts:
         self, attempt: Attempt, failure: Failure, is_retryable: bool, details: str | None
     ) -> None:
         """End an attempt that its worker gave up for a reason; `details` are for the log."""
-        if failure.code == _OUTPUT_FAILED and self._is_outbox_away(attempt.task):
+        if failure.code == _OUTPUT_FAILED and self._lacks_room(attempt.task):
             self._let_wait(attempt)
             return
         if is_retryable:
@@ -362,14 +365,12 @@ class Attempts:
     # --- Ending ---
 
     def _let_wait(self, attempt: Attempt) -> None:
-        """Put a task back until its outbox is there; neither an attempt nor an interruption."""
+        """Put a task back until its folders are there; neither an attempt nor an interruption."""
         self._postpone(attempt.task)
         self._clear(attempt)
 
     def _postpone(self, task: Task) -> None:
-        queue_log().warning(
-            "outbox is away, the task waits for it", task_id=task.task_id, outbox=task.outbox
-        )
+        queue_log().warning("the task waits for room or a folder", task_id=task.task_id)
         self._settle(task, self._spool.postpone)
 
     def _end_refused(self, task: Task, refused: _FolderRefused) -> None:
@@ -378,7 +379,7 @@ class Attempts:
         if error.errno in _NO_SPACE:
             message = f"{task.input_video}: no space is left for {where}; make room, then retry."
             self._fail(task, Failure("disk_full", message))
-        elif self._is_outbox_away(task):
+        elif self._lacks_room(task):
             self._postpone(task)
         else:
             reason = f"{where} cannot be used: {error.strerror or error}"

@@ -10,6 +10,7 @@ What will never be taken is named in the log, once for as long as it lies there.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import os
@@ -42,6 +43,8 @@ _FRESH_S = 0.1
 _FIRST_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 600.0
 _REMINDER_S = 600.0
+# Not the file's fault: it is to be taken soon after the disk is well again.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _IRREGULAR = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a FIFO",
@@ -250,9 +253,14 @@ class Candidates:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         place = (found.subfolder, reason)
         self._once.tell("file cannot be taken", True, of=place, file=path)
+        is_disk = getattr(error, "errno", None) in _OF_THE_DISK
+        pause = _FIRST_PAUSE_S if is_disk else self._growing_pause(file)
+        self._schedule(path, file, now + pause)
+
+    def _growing_pause(self, file: _File) -> float:
         pause = min(_FIRST_PAUSE_S * 2**file.failures, _LONGEST_PAUSE_S)
         file.failures += 1
-        self._schedule(path, file, now + pause)
+        return pause
 
     def _tell_unreadable(self, path: str, found: Found, task_id: str) -> None:
         """Name what lies at a better sidecar's name than the one that was taken."""

@@ -15,7 +15,6 @@ pipe ends, which `messages` and every `recv` heed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import signal
@@ -27,8 +26,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from daemon.privileges import control_process, give_up_privileges
+
 _PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 _ROOT = Path(__file__).absolute().parents[1]
 _REAP_SECONDS = 5.0
 
@@ -165,15 +165,18 @@ def child_connection() -> Connection:
     """
     Return the child's end of the pipe; to be called before anything else that takes time.
 
-    From here on the process is killed when its parent ends, can gain no rights by running
-    another program, and leaves no core file: what is in its memory are people's videos.
+    From here on the process is killed when its parent ends, has no rights beyond its user's and
+    can gain none, and leaves no core file: what is in its memory are people's videos.
+
+    Raises:
+        OSError: it could not give up the rights that it has.
     """
     if len(sys.argv) < 3:
         sys.exit("this module is run by media-cleaner itself; run `media-cleaner serve`.")
     parent, number = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
-    _control_process(_PR_SET_NO_NEW_PRIVS, 1)
+    give_up_privileges()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.set_inheritable(number, False)
     return Connection(number)
@@ -186,7 +189,7 @@ def child_arguments() -> list[str]:
 
 def end_with(parent: int) -> None:
     """Have this process killed when its parent ends, the process `parent`."""
-    _control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it ended before we asked to be told
 
@@ -212,13 +215,6 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
     folders = [str(_ROOT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
     return environment
-
-
-def _control_process(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), "prctl")
 
 
 def _signal_name(number: int) -> str:

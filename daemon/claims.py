@@ -22,7 +22,7 @@ from daemon.atomic import move_atomically, remove, sync_folder, temporary_of, wr
 from daemon.claim_file import SUFFIX, BadClaim, Claim, encode, read_claim
 from daemon.claim_moves import Changed, Moves
 from daemon.held_folder import held_folder, held_new_folder, held_own_folder
-from daemon.logs import server_log
+from daemon.logs import Once, server_log
 from daemon.originals import OWN_FOLDER as OWN_FOLDER
 from daemon.originals import own_place
 from daemon.pending_limit import PendingLimit
@@ -42,6 +42,7 @@ _MODE = 0o750
 _HELD = "/proc/self/fd/"
 # For what can no longer be put back, and so is accepted already.
 _NO_LIMIT = 1 << 62
+_UNFINISHED = "claim not finished"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ class Claims:
         self._max_bytes = max_bytes
         self._limit = PendingLimit(lambda: len(spool.pending_ids()))
         self._lock = threading.Lock()
+        self._once = Once(server_log())
+        self._are_left = False
+
+    @property
+    def are_left(self) -> bool:
+        """Were there claims that the last `recover` could not finish?"""
+        return self._are_left
 
     def claim(self, found: Found) -> Task | None:
         """
@@ -138,6 +146,7 @@ class Claims:
             OSError: the inbox cannot be read, or what is in the place of our folder is not ours.
         """
         with self._lock, ExitStack() as held:
+            self._are_left = False
             try:
                 claiming = held.enter_context(held_own_folder(self._root, *_CLAIMING.parts))
             except FileNotFoundError:
@@ -228,17 +237,19 @@ class Claims:
     # --- A claim that was cut short ---
 
     def _recovered(self, claiming: Path, name: str) -> Task | None:
+        shown = str(self._root / _CLAIMING / name)
         try:
-            return self._read_and_ended(claiming / name)
+            task = self._read_and_ended(claiming / name)
         except Exception as error:
             # Whatever it was: it stays for the next time, and must not hold up the others.
-            server_log().error(
-                "claim not finished",
-                path=str(self._root / _CLAIMING / name),
-                reason=_why(error),
-                exc_info=not isinstance(error, OSError | SpoolError),
+            self._are_left = True
+            is_foreseen = isinstance(error, OSError | SpoolError)
+            self._once.tell(
+                _UNFINISHED, True, of=shown, reason=_why(error), exc_info=not is_foreseen
             )
             return None
+        self._once.tell(_UNFINISHED, False, of=shown)
+        return task
 
     def _read_and_ended(self, path: Path) -> Task | None:
         if temporary_of(path.name) is not None:

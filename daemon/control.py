@@ -15,21 +15,26 @@ _DRAIN = "drain"
 
 
 class Control:
-    """The operator's wishes in the folder `state`."""
+    """
+    The operator's wishes in the folder `state`.
+
+    While that cannot be read, what was wished for last holds: a service must not end for it.
+    """
 
     def __init__(self, state: Path) -> None:
         self._pause = state / _PAUSE
         self._drain = state / _DRAIN
+        self._seen: dict[Path, bool] = {}
 
     @property
     def is_paused(self) -> bool:
         """Is no task to be begun? So it is in a drain too."""
-        return self._pause.exists() or self.is_draining
+        return self._is_there(self._pause) or self.is_draining
 
     @property
     def is_draining(self) -> bool:
         """Is what runs to come to its end?"""
-        return self._drain.exists()
+        return self._is_there(self._drain)
 
     def pause(self) -> None:
         """Begin nothing new."""
@@ -43,3 +48,10 @@ class Control:
         """Go on."""
         self._pause.unlink(missing_ok=True)
         self._drain.unlink(missing_ok=True)
+
+    def _is_there(self, path: Path) -> bool:
+        try:
+            self._seen[path] = path.exists()
+        except OSError:  # `DiskWatch` tells
+            return self._seen.get(path, False)
+        return self._seen[path]

@@ -36,6 +36,28 @@ def free_gb(path: Path) -> float:
     return _free(os.statvfs(path))
 
 
+def why_closed(path: Path) -> str | None:
+    """Return why nothing can be written to a folder, however much room there is; None if it can."""
+    try:
+        if os.access(path, os.W_OK | os.X_OK):
+            return None
+        is_read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        return _unusable(path, error)
+    reason = "is read-only" if is_read_only else "may not be written by this user"
+    return f"{path} {reason}; mend that."
+
+
+def shortage(path: Path, min_free_gb: float) -> str | None:
+    """
+    Return that there is less room than there has to be, in a sentence; None where there is enough.
+
+    Raises:
+        OSError: it is not there, or does not answer.
+    """
+    return _shortage(path, os.statvfs(path), min_free_gb)
+
+
 def in_words(gb: float) -> str:
     """Return an amount of room as people read it: `7.5 GB`, below one `512 MB`."""
     return f"{gb:.1f} GB" if gb >= 1 else f"{max(gb, 0.0) * 1024:.0f} MB"
@@ -132,13 +154,11 @@ class DiskWatch:
             known = self._mounts.get(str(path))
             if known is not None and is_share_away(path, known):
                 return f"nothing is mounted on {known} any more, where {path} was; mount it."
-            if not os.access(path, os.W_OK | os.X_OK):
-                is_read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-                reason = "is read-only" if is_read_only else "may not be written by this user"
-                return f"{path} {reason}; mend that."
+            if (reason := why_closed(path)) is not None:
+                return reason
             mount = mount_of(path)
         except OSError as error:
-            return f"{path} cannot be used ({error.strerror}); bring it back."
+            return _unusable(path, error)
         if mount is not None:
             self._mounts[str(path)] = mount.point
         return None
@@ -147,16 +167,24 @@ class DiskWatch:
         try:
             found = os.statvfs(path)
         except OSError as error:  # gone in this moment
-            return None, f"{name}: {path} cannot be used ({error.strerror}); bring it back."
-        free = _free(found)
-        if free < self._min_free_gb:
-            return free, (
-                f"{name}: {path} has {in_words(free)} free, less than min_free_gb"
-                f" ({self._min_free_gb:g}); make room."
-            )
-        if found.f_files and found.f_favail < _LEAST_FILES:
-            return free, f"{name}: {path} has no room for more files (inodes); remove some."
-        return free, None
+            return None, f"{name}: {_unusable(path, error)}"
+        reason = _shortage(path, found, self._min_free_gb)
+        return _free(found), None if reason is None else f"{name}: {reason}"
+
+
+def _shortage(path: Path, found: os.statvfs_result, min_free_gb: float) -> str | None:
+    free = _free(found)
+    if free < min_free_gb:
+        return (
+            f"{path} has {in_words(free)} free, less than min_free_gb ({min_free_gb:g}); make room."
+        )
+    if found.f_files and found.f_favail < _LEAST_FILES:
+        return f"{path} has no room for more files (inodes); remove some."
+    return None
+
+
+def _unusable(path: Path, error: OSError) -> str:
+    return f"{path} cannot be used ({error.strerror}); bring it back."
 
 
 def _free(found: os.statvfs_result) -> float:

@@ -22,6 +22,7 @@ from daemon.beside import Act, Beside, NotBegun
 from daemon.fairness import Lane, Turns
 from daemon.jobs import Done, Event, Lost, Progressed, Refused
 from daemon.logs import Once, server_log
+from daemon.machine import threads_of
 from daemon.pool import Pool
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, TaskBusy, UnknownTask
@@ -378,7 +379,13 @@ class Dispatcher:
         attempt = beginning.act.future.result()
         if attempt is not None:
             self._running[attempt.job.token] = _Running(attempt, beginning.lane)
-            self._pool.begin(attempt.job)
+            self._pool.begin(attempt.job.with_threads(threads_of(self._videos_at_once)))
+
+    @property
+    def _videos_at_once(self) -> int:
+        """How many are worked on in the next moments: the cores are shared among so many."""
+        wanted = len(self._running) + len(self._beginnings) + len(self._waiting.ids)
+        return min(wanted, self._pool.size)
 
     def _note_not_begun(self, task_id: str, error: BaseException, now: float) -> None:
         self._waiting.rest(task_id, now + _REST_SECONDS)

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from daemon.atomic import write_volatile
+from daemon.disk import free_gb, why_closed
 
 WRITE_SECONDS = 2.0
 STALE_SECONDS = 15.0
 _NAME = "service.json"
 _LOCK = "service.lock"
 _MOST_BYTES = 1 << 20
+# What the service tells of itself would fit; what else it writes would not.
+_FULL_GB = 1 / 1024
 
 
 class ServiceStatus(StrEnum):
@@ -51,7 +54,7 @@ class InboxHealth:
 
     Attributes:
         watching: how files are found, by `events` or `polling`.
-        reason: why it is not available, or why it is watched no better.
+        reason: why it is not available, what it lacks, or why it is watched no better.
         mount: the file system that it lay on, in words that can be compared.
     """
 
@@ -119,12 +122,31 @@ def remove(state: Path) -> None:
 
 
 def read(state: Path) -> Health | None:
-    """Return what a service told last, which may be long ago; None where nothing sensible."""
+    """
+    Return what a service told last, which may be long ago; None where nothing sensible.
+
+    Nor where the state cannot be read; `trouble_of` tells of that.
+    """
     try:
         with (state / _NAME).open("rb") as file:
             return _parsed(json.loads(file.read(_MOST_BYTES)))
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not durable: a crash may have emptied it
+
+
+def trouble_of(state: Path) -> str | None:
+    """
+    Return why a service can tell nothing there just now, in a sentence; None where it could.
+
+    For others than the service: a state that is full, locked or away keeps it from telling that.
+    """
+    reason = why_closed(state)
+    try:
+        if reason is None and free_gb(state) < _FULL_GB:
+            reason = f"{state} is full; make room."
+    except OSError as error:
+        reason = f"{state} cannot be used ({error.strerror}); bring it back."
+    return None if reason is None else f"state: {reason}"
 
 
 def is_process_alive(state: Path) -> bool:
@@ -137,7 +159,7 @@ def is_process_alive(state: Path) -> bool:
     """
     try:
         return _lives(int((state / _LOCK).read_bytes()[:32]))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return False
 
 
@@ -149,19 +171,30 @@ def is_fresh(health: Health | None, now: datetime) -> bool:
 
 
 def problems_now(
-    health: Health | None, now: datetime, is_alive: bool, damaged: Iterable[Path] = ()
+    health: Health | None,
+    now: datetime,
+    is_alive: bool,
+    damaged: Iterable[Path] = (),
+    trouble: str | None = None,
 ) -> tuple[str, ...]:
     """
     Return all that is wrong, in sentences that say what to do; empty when all is well.
 
-    `is_alive` is what `is_process_alive` said, `damaged` the records that were set aside.
+    Args:
+        is_alive: what `is_process_alive` said.
+        damaged: the records that were set aside.
+        trouble: what `trouble_of` said; counts while the service is silent.
     """
-    return (*_of_service(health, now, is_alive), *_of_records(list(damaged)))
+    return (*_of_service(health, now, is_alive, trouble), *_of_records(list(damaged)))
 
 
-def _of_service(health: Health | None, now: datetime, is_alive: bool) -> tuple[str, ...]:
+def _of_service(
+    health: Health | None, now: datetime, is_alive: bool, trouble: str | None
+) -> tuple[str, ...]:
     if health is not None and is_fresh(health, now):
         return health.problems
+    if trouble is not None:  # it may be well, and not be able to say so
+        return (trouble,)
     if not is_alive:
         return ("No service runs on this state, so tasks wait; start it: media-cleaner serve.",)
     if health is None or health.status is ServiceStatus.STOPPED:  # it is just starting

@@ -17,6 +17,7 @@ from typing import Literal
 
 from daemon.candidates import Candidates, Rules
 from daemon.claims import Claims, Found
+from daemon.disk import shortage
 from daemon.hints import Hints, News
 from daemon.inbox_place import InboxUnavailable, Place, find_place, make_place
 from daemon.logs import Once, server_log
@@ -53,7 +54,8 @@ class InboxHealth:
         mount: the mount point that it lies in, to be remembered for the next start; None while
             unknown.
         watching: do events tell of changes, or only scans?
-        reason: why it is not available, or why there are no events; None where neither.
+        reason: why it is not available, what it lacks, or why there are no events; None where
+            nothing is so.
         is_well: is there nothing that somebody should mend? A share is polled and well.
     """
 
@@ -75,6 +77,7 @@ class InboxWatcher:
         may_claim: is asked before each claim; while it says no, files stay where they are.
         is_truncated: does a video's container state more bytes than there are?
         accepted: is called in this inbox's thread with each new task.
+        min_free_gb: with less the inbox is not well; files are taken as long as that goes.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class InboxWatcher:
         is_truncated: Callable[[Path], bool],
         accepted: Callable[[Task], None],
         known_mount: str | None = None,
+        min_free_gb: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -104,6 +108,8 @@ class InboxWatcher:
         self._was_there = False
         self._place: Place | None = None
         self._away: str | None = _NOT_YET
+        self._min_free_gb = min_free_gb
+        self._shortage: str | None = None
         self._candidates: Candidates | None = None
         self._watch: Watch | None = None
         self._unwatched: str | None = None
@@ -143,7 +149,7 @@ class InboxWatcher:
 
     def health(self) -> InboxHealth:
         """Return how it is. For any thread."""
-        away, unwatched = self._away, self._unwatched
+        away, lack, unwatched = self._away, self._shortage, self._unwatched
         since = self._busy_since
         silent = 0.0 if since is None else self._clock() - since
         if away is None and silent > _HUNG_AFTER_S:
@@ -154,9 +160,9 @@ class InboxWatcher:
             path=self._root,
             is_available=away is None,
             watching=watching,
-            reason=away or unwatched,
+            reason=away or lack or unwatched,
             mount=self._mount,
-            is_well=away is None and (unwatched is None or self._is_polled_by_nature),
+            is_well=not away and not lack and (unwatched is None or self._is_polled_by_nature),
         )
 
     def is_wedged(self) -> bool:
@@ -248,6 +254,7 @@ class InboxWatcher:
             elif self._is_rebuilding or (self._watch is None and now >= self._watch_again):
                 self._open_watch()
             self._look_at_all()
+            self._shortage = self._found_shortage()
         except InboxUnavailable as error:
             self._leave(error.reason)
         ended = self._clock()
@@ -257,6 +264,12 @@ class InboxWatcher:
             interval = min(interval, _POLL_S)
         self._soonest_scan = ended + min(_SCAN_SHARE * took, self._rules.rescan_s)
         self._next_scan = ended + max(_SCAN_SHARE * took, interval)
+
+    def _found_shortage(self) -> str | None:
+        try:
+            return shortage(self._root, self._min_free_gb)
+        except OSError as error:
+            raise InboxUnavailable(f"{self._root}: {error.strerror}") from error
 
     def _look_at_all(self) -> None:
         assert self._candidates is not None
@@ -291,7 +304,7 @@ class InboxWatcher:
         except (OSError, SpoolError) as error:
             reason = f"what was claimed there cannot be recovered: {error}"
             raise InboxUnavailable(reason) from error
-        self._left_claims = False
+        self._left_claims = self._claims.are_left  # then the next scan tries again
         for task in tasks:
             self._accepted(task)
 

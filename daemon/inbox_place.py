@@ -8,6 +8,7 @@ mount that it lay in is remembered, across restarts too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def find_place(root: Path, known_mount: str | None) -> Place:
     if known_mount is not None and point is not None and _is_between(point, known_mount, real):
         raise _share_is_away(root, known_mount)
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-        raise InboxUnavailable(f"{root} may not be read and written by this user")
+        raise InboxUnavailable(_why_closed(root))
     return Place(status.st_dev, status.st_ino, mount.number if mount else None, point)
 
 
@@ -98,6 +99,13 @@ def is_share_away(folder: Path, known_mount: str) -> bool:
     mount = mount_of(folder)
     real = os.path.realpath(folder)
     return mount is not None and _is_between(mount.point, known_mount, real)
+
+
+def _why_closed(root: Path) -> str:
+    with contextlib.suppress(OSError):  # it has gone in this moment; the next look says so
+        if os.statvfs(root).f_flag & os.ST_RDONLY:
+            return f"{root} is read-only"
+    return f"{root} may not be read and written by this user"
 
 
 def _share_is_away(root: Path, known_mount: str) -> InboxUnavailable:

@@ -61,6 +61,12 @@ class Job:
         """As people know it; strangers may have put a link in its way (`daemon.held_folder`)."""
         return self.outbox / self.subfolder
 
+    def with_threads(self, threads: int) -> Job:
+        """Return the same with so many threads of the encoder."""
+        return dataclasses.replace(
+            self, settings=dataclasses.replace(self.settings, threads=threads)
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         # A read-only view of a mapping cannot be pickled.
         settings = dataclasses.replace(self.settings, weights=dict(self.settings.weights))

@@ -174,6 +174,16 @@ class Keys:
         """
         return bool(self._current().fingerprint)
 
+    def look(self) -> None:
+        """
+        Remember what is there, for when it cannot be read; the next request looks again.
+
+        Raises:
+            OSError: it cannot.
+        """
+        with self._lock:
+            self._seen = self._looked(self._seen)
+
     def find(self, text: str) -> Key | None:
         """
         Return the key that `text` is, None where it is none.

@@ -8,17 +8,22 @@ for by one. A job that raises is one line of level ERROR in server.log, and has 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfoNotFoundError
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from tzlocal import get_localzone
 
 from daemon.logs import server_log
+
+# Less than that is no setting of the clock.
+_CORRECTION_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,40 @@ class Daily:
     act: Callable[[], object]
 
 
+def _steady_seconds() -> float:
+    """Return seconds that nobody sets, and that go on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class ClockWatch:
+    """Notices that the machine's clock was set. For one thread."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = _steady_seconds,
+    ) -> None:
+        self._clock, self._steady = clock, steady
+        self._lead = clock() - steady()
+
+    def seconds_set(self) -> float:
+        """
+        Return by how much it was set forward since the last call, less than 0 for back.
+
+        0 for what is no more than a correction.
+        """
+        lead = self._clock() - self._steady()
+        moved, self._lead = lead - self._lead, lead
+        return moved if abs(moved) > _CORRECTION_SECONDS else 0.0
+
+
 class Schedule:
-    """Runs jobs in threads of its own, from `start` to `stop`."""
+    """
+    Runs jobs in threads of its own, from `start` to `stop`.
+
+    Where the clock is set back, what is planned waits until the clock is there again, for a year if
+    need be: it is to be made anew then.
+    """
 
     def __init__(self, jobs: Iterable[Every | Daily]) -> None:
         listed = list(jobs)
@@ -75,9 +112,24 @@ def _local_zone() -> tzinfo:
 _DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
 
 
+class _Again(BaseTrigger):
+    """
+    So long after each turn the next.
+
+    APScheduler's own counts what was missed, turn by turn: where the clock is set forward from
+    1970, as on a machine without a battery, that takes hours, and memory by the gigabyte.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._pause = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        return now + self._pause
+
+
 def _trigger(job: Every | Daily) -> dict[str, object]:
     if isinstance(job, Every):
-        return {"trigger": "interval", "seconds": job.seconds}
+        return {"trigger": _Again(job.seconds)}
     return {"trigger": "cron", "hour": job.hour, "minute": 0}
 
 

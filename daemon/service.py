@@ -8,7 +8,6 @@ is the dispatcher's, since worker processes live as long as the thread that star
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import sys
@@ -34,12 +33,12 @@ from daemon.inspector import Inspector
 from daemon.jobs import Bounds
 from daemon.listening import check_host
 from daemon.logs import Once, configure_logs, queue_log, server_log
-from daemon.machine import default_workers, threads_of
+from daemon.machine import default_workers
 from daemon.networks import network_problems
 from daemon.own_health import OwnHealth
 from daemon.pool import Pool
 from daemon.retention import Retention, Rules, sweep_temp
-from daemon.schedule import Daily, Every, Schedule
+from daemon.schedule import ClockWatch, Daily, Every, Schedule
 from daemon.signals import ServiceSignals
 from daemon.spool import Spool
 from daemon.spool_errors import SpoolError
@@ -62,6 +61,9 @@ _MARGIN = timedelta(minutes=1)  # between the last sign of life and what was don
 _CATCH_UP_SECONDS = 60.0
 _FIRST_RETENTION_SECONDS = 300.0
 _RETENTION_SECONDS = 25 * 3600.0
+# Clocks that are only corrected are set by less.
+_WRONG_CLOCK_SECONDS = 3600.0
+_SECOND_THOUGHTS_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,11 @@ class Service:
         self._disks = Disks(self._config, _known_disk_mounts(health.read(self._state)))
         self._pool = self._made_pool()
         self._attempts = Attempts(
-            self._spool, self._rules(), self._changed, is_outbox_away=self._is_outbox_away
+            self._spool,
+            self._rules(),
+            self._changed,
+            lacks_room=self._lacks_room,
+            is_outbox_away=self._is_outbox_away,
         )
         self._dispatcher = self._made_dispatcher()
         self._retention = self._made_retention()
@@ -116,6 +122,9 @@ class Service:
         )
         self._web: WebProcess | None = None
         self._schedule: Schedule | None = None
+        self._clock_watch = ClockWatch()
+        self._retention_clock = ClockWatch()  # looked at when something is to be removed
+        self._retention_held_until = time.monotonic()
         self._health = OwnHealth(
             self._state, self._spool, self._pool, self._statuses, self._webhooks
         )
@@ -169,6 +178,8 @@ class Service:
         last = health.read(self._state)
         self._mounts = _known_mounts(last)
         told = (last.statuses_until or last.updated_at) if last else None
+        if told is not None and told > self._spool.now():
+            told = None  # the clock was set back since: nobody can tell what came after it
         self._health.begin(told)
         recovery = self._spool.recover(outbox.has_result)
         for task in recovery.tasks:
@@ -187,6 +198,7 @@ class Service:
         drain = _Drain(self._dispatcher.put_back_all)
         while not (self._is_stopping and self._dispatcher.is_idle):
             self._turn()
+            self._heed_clock()
             if web is not None:
                 web.look()
             self._supervision.look(self._watchers, web, lambda: len(self._dispatcher.queue))
@@ -211,6 +223,13 @@ class Service:
             self._once.tell("the queue cannot be read", True, reason=str(error))
         else:
             self._once.tell("the queue cannot be read", False)
+
+    def _heed_clock(self) -> None:
+        seconds = self._clock_watch.seconds_set()
+        if seconds < 0 and not self._is_stopping:
+            server_log().warning("the clock was set back", seconds=round(-seconds, 1))
+            self._stop_schedule()
+            self._start_schedule()
 
     def _begin_stop(self) -> None:
         self._is_stopping = self._attempts.is_stopping = True
@@ -320,10 +339,9 @@ class Service:
 
     def _rules(self) -> AttemptRules:
         config = self._config
-        threads = threads_of(self._worker_count)
         return AttemptRules(
             temp=config.place(config.temp),
-            settings=dataclasses.replace(config.settings, threads=threads),
+            settings=config.settings,
             max_attempts=config.max_attempts,
             max_bytes=_max_bytes(config),
             inboxes={
@@ -365,6 +383,10 @@ class Service:
     def _may_claim(self, inbox: str) -> bool:
         is_held = self._is_stopping or self._spool.control.is_draining
         return not is_held and self._disks.own.has_room and self._disks.of[inbox].has_room
+
+    def _lacks_room(self, task: Task) -> bool:
+        disks = (self._disks.own, self._disks.of_task(task.inbox))
+        return any([disk.check() for disk in disks])
 
     def _is_outbox_away(self, task: Task) -> bool:
         disk = self._disks.of_task(task.inbox)
@@ -432,6 +454,7 @@ class Service:
             inspector.is_truncated,
             self._accepted,
             known_mount=self._mounts.get(inbox.name),
+            min_free_gb=config.min_free_gb,
         )
 
     def _accepted(self, task: Task) -> None:
@@ -484,7 +507,8 @@ class Service:
 
     def _mark_given_up(self) -> None:
         """Have status files tell of ends that an operator's `mv` made of other ends."""
-        since, self._given_up_seen = self._given_up_seen, self._spool.now()
+        now = self._spool.now()
+        since, self._given_up_seen = min(self._given_up_seen, now), now  # the clock may be set back
         for task_id in self._spool.given_up_ids_since(since - _MARGIN):
             self._statuses.mark(task_id)
 
@@ -506,7 +530,17 @@ class Service:
             self._remove_old()
 
     def _remove_old(self) -> None:
-        self._retention_due = time.monotonic() + _RETENTION_SECONDS
+        now = time.monotonic()
+        self._retention_due = now + _RETENTION_SECONDS
+        seconds = self._retention_clock.seconds_set()
+        if seconds > _WRONG_CLOCK_SECONDS:
+            # By mistake, it may be: a result of just now must not go as if it were a year old.
+            self._retention_held_until = now + _SECOND_THOUGHTS_SECONDS
+            server_log().warning(
+                "the clock was set forward, nothing old is removed for a day", seconds=seconds
+            )
+        if now < self._retention_held_until:
+            return
         cleaned = self._retention.run(self._spool.now())
         server_log().info("retention", tasks=cleaned.deleted_tasks, bytes=cleaned.freed_bytes)
         for problem in cleaned.problems:

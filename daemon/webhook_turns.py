@@ -13,9 +13,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from daemon.webhook_state import PAUSES_SECONDS
+
 AT_ONCE = 4
 _FIRST_PAUSE = timedelta(seconds=5)
 _LONGEST_PAUSE = timedelta(minutes=5)
+# Nothing is put off for longer: what is due later than that was planned by a clock that was set
+# back meanwhile.
+_FARTHEST = timedelta(seconds=1.2 * PAUSES_SECONDS[-1])
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -66,9 +71,9 @@ class Turns:
         due = [
             (self._rank(receiver, user_id, heap[0]), receiver, heap)
             for receiver in self._free()
-            if receiver.resumes_at <= now
+            if _has_come(receiver.resumes_at, now, _LONGEST_PAUSE)
             for user_id, heap in receiver.waiting.items()
-            if heap[0].due <= now
+            if _has_come(heap[0].due, now, _FARTHEST)
         ]
         if not due:
             return None
@@ -121,3 +126,7 @@ class Turns:
                 del self._receivers[name]
         if not self._receivers:
             self._served.clear()
+
+
+def _has_come(moment: datetime, now: datetime, farthest: timedelta) -> bool:
+    return not now < moment <= now + farthest

@@ -23,10 +23,17 @@ from typing import TYPE_CHECKING
 
 from daemon import staging
 from daemon.child import child_arguments, child_connection, messages
+from daemon.disk import why_closed
 from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
 from daemon.originals import held_original
 from daemon.task import Failure, Progress
-from pipeline.errors import Cancelled, OutOfMemory, PipelineError, UnreadableMedia
+from pipeline.errors import (
+    Cancelled,
+    OutOfMemory,
+    OutputFailed,
+    PipelineError,
+    UnreadableMedia,
+)
 from pipeline.limits import limit_address_space, limit_threads
 
 if TYPE_CHECKING:
@@ -40,6 +47,8 @@ _PAUSE_SECONDS = 0.5  # between two messages of progress
 _SPOILING = ("out_of_memory", "internal_error")
 # The kernel kills the process with the highest sum of memory and this (-1000 to 1000) first.
 _OOM_SCORE = "500"
+# A ninth of the weight of what the service itself does, where both want the same core.
+_NICENESS = 10
 # Of the allowed memory: a single request may be for so much.
 _MEMORY_MARGIN = 0.1
 
@@ -81,6 +90,8 @@ def perform(
         end = _unforeseen(error, job, is_memory_used_up())
     finally:
         meter.close()
+    if isinstance(end, Failed) and (reason := why_closed(job.folder)) is not None:
+        end = _folder_refused(end, job, reason)
     if not isinstance(end, Finished):
         _discard(job)
     return end
@@ -245,6 +256,12 @@ def _unforeseen(error: Exception, job: Job, is_memory_used_up: bool) -> Failed:
     return Failed(job.token, Failure("internal_error", message), True, traceback.format_exc())
 
 
+def _folder_refused(end: Failed, job: Job, reason: str) -> Failed:
+    """Blame a folder that can be written no more, whatever that looked like to who wrote there."""
+    failure = Failure(OutputFailed.code, f"{job.original.name}: {reason}")
+    return Failed(job.token, failure, OutputFailed.retryable, end.details)
+
+
 def _is_lack_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or staging.is_caused_by(error, (errno.ENOMEM,))
 
@@ -266,11 +283,13 @@ def _discard(job: Job) -> None:
 
 
 def _give_way() -> None:
-    """Leave it to the service when to end, and be the first to go where memory runs out."""
+    """Leave it to the service when to end; let others have core and memory first."""
     # systemd and a closing terminal signal every process of a service; while it drains, the
     # workers are to finish. They end when it hangs up or is gone.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Watcher and web answer at once however many workers compute.
+    os.nice(_NICENESS)
     # Cores that the kernel hands to a program are bounded by no limit: they have no memory.
     _tell_kernel("coredump_filter", "0")
     _tell_kernel("oom_score_adj", _OOM_SCORE)

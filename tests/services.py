@@ -44,6 +44,10 @@ class ServiceHouse:
         """Write the configuration: what makes tests quick, and `settings`."""
         self.config.write_text(yaml.safe_dump({**QUICK, **settings}, allow_unicode=True))
 
+    def command(self, *words: str) -> list[str]:
+        """Return the command line that carries out a command of the program."""
+        return [sys.executable, "-m", "daemon", "--config", str(self.config), *words]
+
     # --- The process ---
 
     def start(self, *words: str) -> None:
@@ -51,7 +55,7 @@ class ServiceHouse:
         log = self.folder / "console.txt"
         with log.open("ab") as console:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "daemon", "--config", str(self.config), "serve", *words],
+                self.command("serve", *words),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -116,7 +120,7 @@ class ServiceHouse:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Carry out one command on this house."""
         return subprocess.run(
-            [sys.executable, "-m", "daemon", "--config", str(self.config), *words],
+            self.command(*words),
             cwd=ROOT,
             capture_output=True,
             text=True,

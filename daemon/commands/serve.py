@@ -7,6 +7,7 @@ from pathlib import Path
 
 from daemon.config import MOST_WORKERS, default_config, find_config, load_config
 from daemon.errors import UsageError
+from daemon.privileges import pass_none_on
 from daemon.signals import ServiceSignals
 
 
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.port is not None and not 0 <= arguments.port <= 65535:
         raise UsageError(f"--port is {arguments.port}; allowed is a number from 0 to 65535.")
 
+    pass_none_on()  # while there is one thread, and no child that opens a stranger's file
     # Heeded from here on: an end that is asked for during the start comes right after it.
     with ServiceSignals() as signals:
         _serve(arguments, signals)

@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _service(queue: OperatorQueue, damaged: list[Path]) -> tuple[Health | None, tuple[str, ...]]:
     told, now = health.read(queue.state), queue.spool.now()
     is_alive = health.is_process_alive(queue.state)
-    problems = health.problems_now(told, now, is_alive, damaged)
+    trouble = health.trouble_of(queue.state)
+    problems = health.problems_now(told, now, is_alive, damaged, trouble)
     return (told if is_alive or health.is_fresh(told, now) else None), problems
 
 

@@ -8,6 +8,7 @@ void, and so is the browser of someone whose name server says that a stranger's 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -96,6 +97,10 @@ def require_admin() -> None:
 class _Door:
     def __init__(self, known: Context) -> None:
         self._keys = known.keys
+        # Read before the first request, so that a state that is out of reach by then closes nothing
+        # that was open, such as /health.
+        with contextlib.suppress(OSError):
+            known.keys.look()
         self._is_required = known.config.auth.required
         self._trusted = networks_of(known.config.trusted_proxies)
         # Each process counts for itself, and requests fall to them at random. How many there are

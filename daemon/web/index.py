@@ -8,6 +8,7 @@ records that are shown. So nobody is shown a task that is another's by now.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -131,8 +132,9 @@ class Index:
             threading.Thread(target=self._warm, name="index", daemon=True).start()
 
     def _warm(self) -> None:
-        for shelf in self._shelves.values():
-            self._learn_all(shelf, _PAUSE_SECONDS)
+        with contextlib.suppress(OSError):  # who asks for it then is told
+            for shelf in self._shelves.values():
+                self._learn_all(shelf, _PAUSE_SECONDS)
 
     def _learn_all(self, shelf: ShelfMemory, pause_seconds: float = 0.0) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -71,11 +72,19 @@ def show_metrics() -> Response:
 def _look(known: Context) -> _Seen:
     told, now = health.read(known.state), known.spool.now()
     is_alive = health.is_process_alive(known.state)
-    problems = health.problems_now(told, now, is_alive)
+    trouble = health.trouble_of(known.state)
+    problems = health.problems_now(told, now, is_alive, trouble=trouble)
     # A damaged record keeps nothing from working, and may lie there for long.
-    everything = health.problems_now(told, now, is_alive, known.spool.damaged())
+    everything = health.problems_now(told, now, is_alive, _damaged(known), trouble)
     service = told if health.is_fresh(told, now) else None
     return _Seen(service, problems, everything[len(problems) :])
+
+
+def _damaged(known: Context) -> list[Path]:
+    try:
+        return list(known.spool.damaged())
+    except OSError:  # the state cannot be read, which is a problem told by itself
+        return []
 
 
 def _all_of(seen: _Seen) -> dict[str, Any]:

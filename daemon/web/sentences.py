@@ -48,6 +48,7 @@ SENTENCES: Mapping[str, str] = {
     "{count} records lie in {folder}, such as {name}; mend what is a task's and move it back to its"
     " status' folder, or move it away.": "В {folder} лежат записи ({count}), например {name}; если"
     " это задачи, исправьте их и верните в папки их статусов, иначе уберите.",
+    "{path} is full; make room.": "{path} заполнена; освободите место.",
     # daemon/disk.py
     "{path} has not answered for {seconds} s; bring it back.": "{path} не отвечает {seconds} с;"
     " восстановите доступ.",
@@ -66,6 +67,7 @@ SENTENCES: Mapping[str, str] = {
     "it has not been looked at yet": "ещё не просмотрена",
     "{path} has not answered for {seconds} s": "{path} не отвечает {seconds} с",
     "{path} is not a folder": "{path} — не папка",
+    "{path} is read-only": "{path} доступна только для чтения",
     "{path} may not be read and written by this user": "у этого пользователя нет права читать и"
     " писать в {path}",
     "nothing is mounted on {mount} any more, where {path} was": "на {mount}, где была {path},"

@@ -215,6 +215,20 @@ def test_one_of_which_nothing_is_told_keeps_its_place(inbox: Inbox) -> None:
     assert inbox.take() == ("a.mp4", None)
 
 
+def test_one_that_a_full_disk_refuses_is_tried_again_soon(inbox: Inbox) -> None:
+    """It is not the file's fault, and the disk may have been full for a day."""
+    inbox.move_in("good.mp4")
+    inbox.forward(2)
+    for _ in range(20):
+        found = inbox.ready()
+        assert found is not None
+        inbox.candidates.failed(found, OSError(28, "No space left on device"), inbox.now)
+        assert inbox.ready() is None
+        inbox.forward(11)
+    assert [line["file"] for line in inbox.told("file cannot be taken")] == ["good.mp4"]
+    assert inbox.take() == ("good.mp4", None)
+
+
 def test_one_that_cannot_be_taken_is_tried_again_more_and_more_seldom(inbox: Inbox) -> None:
     inbox.move_in("bad.mp4")
     inbox.forward(2)

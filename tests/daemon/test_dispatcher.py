@@ -409,7 +409,8 @@ def test_an_outbox_that_comes_and_goes_costs_neither_attempts_nor_interruptions(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = [False]
-    monkeypatch.setattr(house.attempts, "_is_outbox_away", lambda task: away[0])
+    for question in ("_is_outbox_away", "_lacks_room"):
+        monkeypatch.setattr(house.attempts, question, lambda task: away[0])
     task = house.drop()
     for turn in range(9):
         away[0] = False
@@ -433,13 +434,11 @@ def test_an_outbox_that_comes_and_goes_costs_neither_attempts_nor_interruptions(
     assert house.get(task).status is Status.COMPLETED
 
 
-def test_an_outbox_that_is_away_when_a_task_is_begun_costs_nothing(
+def test_a_disk_that_is_full_or_away_when_a_task_is_begun_costs_nothing(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [True] * 7
-    monkeypatch.setattr(
-        house.attempts, "_is_outbox_away", lambda task: bool(answers and answers.pop())
-    )
+    monkeypatch.setattr(house.attempts, "_lacks_room", lambda task: bool(answers and answers.pop()))
     task = house.drop()
     house.settle()
     begun = house.get(task)
@@ -891,3 +890,28 @@ def test_a_first_attempt_reads_no_sidecar_that_came_after_the_claim(house: House
     (Path(task.original).parent / "clip.mov.yaml").write_text("epsilon: 0.05\n")
     house.settle()
     assert house.pool.jobs[0].parameters.epsilon == task.parameters.epsilon
+
+
+class TestThreadsOfTheEncoder:
+    def test_a_video_alone_may_take_all_cores(self, house: House) -> None:
+        house.drop()
+        house.settle()
+        assert house.pool.jobs[0].settings.threads == 0
+
+    def test_videos_at_once_share_them(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("daemon.machine.cores", lambda: 8)
+        for _ in range(3):  # two workers: the third waits
+            house.drop()
+        house.settle()
+        assert [job.settings.threads for job in house.pool.jobs] == [4, 4]
+
+    def test_the_last_of_many_has_them_for_itself(self, house: House) -> None:
+        for _ in range(2):
+            house.drop()
+        house.settle()
+        first, second = house.pool.jobs
+        house.finish(first)
+        house.finish(second)
+        house.drop()
+        house.settle()
+        assert house.pool.jobs[0].settings.threads == 0

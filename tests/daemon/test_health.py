@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from spools import Clock
@@ -103,6 +106,57 @@ def test_damaged_records_are_a_problem_that_says_what_to_do(tmp_path: Path) -> N
     assert two.startswith("2 records lie")
     assert str(tmp_path) in two
     assert "a.json" in two
+
+
+# --- A state that keeps the service from telling anything ---
+
+
+def test_a_state_that_nothing_can_be_written_to_is_why_a_service_is_silent() -> None:
+    """To start it again would help nobody."""
+    silent, trouble = NOW + timedelta(seconds=37), "state: /state is full; make room."
+    for told in (TOLD, None):
+        for is_alive in (True, False):
+            assert problems_now(told, silent, is_alive, trouble=trouble) == (trouble,)
+    assert problems_now(TOLD, NOW, True, trouble=trouble) == TOLD.problems
+
+
+def test_what_is_wrong_with_a_state_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert health.trouble_of(tmp_path) is None
+    gone = tmp_path / "gone"
+    assert health.trouble_of(gone) == (
+        f"state: {gone} cannot be used (No such file or directory); bring it back."
+    )
+    room = os.statvfs(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", lambda path: _room(room, f_bavail=0))
+        assert health.trouble_of(tmp_path) == f"state: {tmp_path} is full; make room."
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert health.trouble_of(tmp_path) == (
+        f"state: {tmp_path} may not be written by this user; mend that."
+    )
+    monkeypatch.setattr(os, "statvfs", lambda path: _room(room, f_flag=os.ST_RDONLY))
+    assert health.trouble_of(tmp_path) == f"state: {tmp_path} is read-only; mend that."
+
+
+def test_a_state_that_cannot_be_read_is_as_if_nothing_had_been_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*words: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert health.read(tmp_path) is None
+    assert not health.is_process_alive(tmp_path)
+
+
+def _room(real: os.statvfs_result, **changed: int) -> os.statvfs_result:
+    names = [name for name in dir(real) if name.startswith("f_")]
+    return cast(
+        os.statvfs_result, SimpleNamespace(**{n: getattr(real, n) for n in names} | changed)
+    )
 
 
 # --- Is there a process? ---

@@ -60,6 +60,7 @@ class House:
             is_truncated,
             self.accepted.append,
             known_mount=known_mount,
+            min_free_gb=0.001,
         )
         self.watcher.start()
 
@@ -383,6 +384,10 @@ class Failing:
     def recover(self) -> list[Task]:
         return self._claims.recover()
 
+    @property
+    def are_left(self) -> bool:
+        return self._claims.are_left
+
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("a mistake")])
 def test_a_file_that_cannot_be_taken_stops_no_other_and_floods_nothing(
@@ -577,6 +582,43 @@ def test_what_a_failed_claim_left_is_finished_at_the_next_scan(house: House) -> 
     wait_until(lambda: claims.recovered == 2, "looked after")
     time.sleep(0.5)
     assert claims.recovered == 2
+
+
+def test_what_cannot_be_finished_either_is_tried_at_each_scan_and_told_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the state cannot even be asked whether the task is known: nobody undoes anything."""
+    house.start_and_look()
+    asked: list[str] = []
+
+    def refused(task_id: str) -> Task:
+        asked.append(task_id)
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as closed:
+        closed.setattr(house.spool, "get", refused)
+        closed.setattr(house.spool, "submit", lambda submission, *rest: refused(submission.task_id))
+        (house.root / "a.mp4").touch()
+        wait_until(lambda: len(asked) >= 6, "tried again and again")
+    house.wait_for("a.mp4")
+    assert len(told(caplog, "claim not finished")) == 2  # when it begins and when it is over
+
+
+def test_an_inbox_with_little_room_is_not_well_and_files_are_taken(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.statvfs(house.root)
+    nearly_full = os.statvfs_result((4096, 4096, 1 << 20, 9, 9, 0, 0, 0, 0, 255))
+    with monkeypatch.context() as full:
+        full.setattr(os, "statvfs", lambda path: nearly_full)
+        house.start_and_look()
+        (house.root / "a.mp4").touch()
+        house.wait_for("a.mp4")
+        wait_until(lambda: not house.health.is_well, "told")
+        assert house.health.is_available
+        assert "make room" in str(house.health.reason)
+        full.setattr(os, "statvfs", lambda path: real)
+        wait_until(lambda: house.health.is_well, "over")
 
 
 def test_an_inbox_whose_claims_cannot_be_read_is_away(house: House) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,10 @@ def test_one_that_may_not_be_written_is_of_no_use(
 ) -> None:
     monkeypatch.setattr(inbox_place.os, "access", lambda path, mode: False)
     with pytest.raises(InboxUnavailable, match="may not be read and written"):
+        find_place(tmp_path, None)
+    locked = SimpleNamespace(f_flag=os.ST_RDONLY)
+    monkeypatch.setattr(inbox_place.os, "statvfs", lambda path: locked)
+    with pytest.raises(InboxUnavailable, match="is read-only"):
         find_place(tmp_path, None)
 
 

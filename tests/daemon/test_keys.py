@@ -220,6 +220,25 @@ def test_a_folder_that_cannot_be_looked_at_changes_nothing(
         _ = fresh.are_there  # not: there are none
 
 
+def test_a_look_beforehand_holds_while_nothing_can_be_read_and_no_longer(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Keys(folder, clock)
+    known.look()
+    with monkeypatch.context() as closed:
+
+        def refuse(path: object) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        closed.setattr(os, "listdir", refuse)
+        assert not known.are_there
+        clock.now += 10
+    other = Keys(folder, clock)
+    other.look()
+    text = added(folder)
+    assert other.find(text) is not None  # at once: a look is no request
+
+
 def test_what_is_no_keys_file_is_none(folder: Path, known: Keys) -> None:
     folder.mkdir(parents=True)
     for name in (".laptop.json.0a1b2c3d.tmp", "notes.txt", "laptop.json~", ".hidden.json"):

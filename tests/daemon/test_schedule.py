@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.logs import configure_logs, reset_logs
-from daemon.schedule import Daily, Every, Schedule
+from daemon.schedule import ClockWatch, Daily, Every, Schedule
 
 PATIENCE = 10.0
 
@@ -118,3 +119,43 @@ def test_turns_that_were_missed_are_made_up_for_by_one() -> None:
     job.wait_for(1)
     schedule.stop()
     assert job.count <= 2
+
+
+# --- The clock is set ---
+
+
+def test_a_clock_that_is_set_is_noticed_once_and_a_correction_is_not() -> None:
+    clock, steady = [1_000_000.0], [50.0]
+    watch = ClockWatch(lambda: clock[0], lambda: steady[0])
+    for passed, expected in (
+        (10.0, 0.0),
+        (9.5, 0.0),
+        (-3600.0, -3610.0),
+        (10.0, 0.0),
+        (70.0, 60.0),
+    ):
+        clock[0] += passed
+        steady[0] += 10.0
+        assert watch.seconds_set() == pytest.approx(expected)
+
+
+def test_a_clock_that_is_set_forward_by_years_makes_up_for_one_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a machine without a battery, which begins in 1970."""
+    job = Runs()
+    schedule = started(Every("rescan", 0.05, job))
+    job.wait_for(1)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(days=365 * 56)
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Later)
+    seen = job.count
+    job.wait_for(seen + 3)
+    began = time.monotonic()
+    schedule.stop()
+    assert time.monotonic() - began < PATIENCE
+    assert job.count < seen + 100

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -535,6 +535,65 @@ def test_a_reload_takes_over_retention(house: House) -> None:
         house.reload(retention={"results_days": 0})
         house.service._remove_old()
         assert not result.exists()
+
+
+def test_a_clock_that_is_set_forward_removes_nothing_for_a_day(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result of just now would go as if it were a year old."""
+    house.configure(retention={"results_days": 7})
+    year = 365 * 86400.0
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        staged = job.folder / "result.mp4"
+        staged.write_bytes(b"protected")
+        pool.say(Done(job, staged, ".mp4", REPORT))
+        task = house.wait_for("clip.mp4", Status.COMPLETED)
+        result = Path(task.outbox, str(task.output_video))
+        service = house.service
+        assert service is not None
+        now = service._spool.now() + timedelta(seconds=year)
+        monkeypatch.setattr(service._spool, "_clock", lambda: now)
+        service._retention_clock._lead -= year
+        for _ in range(2):
+            service._remove_old()
+            assert result.exists()
+        service._retention_held_until = time.monotonic()  # a day later
+        service._remove_old()
+        assert not result.exists()
+
+
+def test_a_clock_that_is_set_back_has_the_schedule_made_anew(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with house.running():
+        service = house.service
+        assert service is not None
+        before = service._schedule
+        service._clock_watch._lead += 3600.0
+        wait_until(lambda: service._schedule not in (None, before), "made anew", 10)
+    told = (house.folder / "logs/server.log").read_text()
+    assert told.count("the clock was set back") == 1
+
+
+def test_ends_are_told_anew_where_the_clock_was_set_back_meanwhile(house: House) -> None:
+    """Of what the last service has told nobody can say what came after it."""
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        pool.say(Refused(job_of(pool, "clip.mp4"), REASON, False, None))
+        file = status_path(house.wait_for("clip.mp4", Status.FAILED))
+        wait_until(lambda: json.loads(file.read_bytes())["status"] == "failed", "told", 10)
+    told = health_module.read(house.state)
+    assert told is not None
+    later = told.updated_at + timedelta(days=300)
+    health_module.write(
+        house.state, dataclasses.replace(told, updated_at=later, statuses_until=later)
+    )
+    file.unlink()
+    house.signals.ends = 0
+    with house.running():
+        wait_until(file.exists, "told again", 10)
 
 
 def test_a_reload_takes_over_the_inboxes_and_what_is_claimed(house: House) -> None:

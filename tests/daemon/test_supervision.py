@@ -171,6 +171,8 @@ def test_at_the_end_systemd_is_asked_for_the_time_that_running_tasks_get(parts: 
 class HungClaims:
     """As `Claims`, on a disk that does not answer."""
 
+    are_left = False
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.seen: list[bool] = []

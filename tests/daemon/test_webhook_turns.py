@@ -107,6 +107,17 @@ def test_the_pause_grows_up_to_its_bound() -> None:
     assert failures(Turns(), 30) == timedelta(minutes=5)
 
 
+def test_a_clock_that_is_set_back_by_years_puts_nothing_off_for_years() -> None:
+    made = turns(("a1", "a"), ("a2", "a"))
+    first = made.take(NOON)
+    assert first is not None
+    made.done(first, False, NOON)
+    assert [turn.task_id for turn in [made.take(later(days=-900))] if turn] == ["a2"]
+    made.add(Turn(NOON, "b1", "b", None))
+    assert taken(made, later(hours=-3)) == []
+    assert taken(made, later(days=-900)) == ["b1"]
+
+
 def test_an_answer_ends_the_pause() -> None:
     made = turns(*((f"a{number}", "a") for number in range(9)))
     now, pauses = NOON, []

@@ -24,7 +24,7 @@ from daemon.child import Child
 from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
 from daemon.task import Progress
 from daemon.worker import _Meter, perform
-from pipeline.errors import OutOfMemory, UnreadableMedia, VerificationFailed
+from pipeline.errors import OutOfMemory, UnreadableMedia, UnsupportedMedia, VerificationFailed
 from pipeline.parameters import Mode, Parameters
 from pipeline.settings import Settings
 
@@ -212,6 +212,27 @@ class TestAJob:
         assert end.failure.code == "output_failed"
         assert end.is_retryable
 
+    @pytest.mark.parametrize("error", [OSError(30, "Read-only"), UnsupportedMedia("It is odd.")])
+    def test_whose_folder_can_be_written_no_more_blames_that_and_not_the_video(
+        self,
+        make_job: Callable[..., Job],
+        monkeypatch: pytest.MonkeyPatch,
+        error: BaseException,
+    ) -> None:
+        """A muxer that may not open its file again says that the video is not for its container."""
+        failing(monkeypatch, error)
+        job, real = make_job(), os.access
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: path != job.folder and real(path, mode)
+        )
+        end = do(job)
+        assert isinstance(end, Failed)
+        assert end.failure.code == "output_failed"
+        assert end.failure.message == (
+            f"holiday.mp4: {job.folder} may not be written by this user; mend that."
+        )
+        assert end.is_retryable
+
     def test_bears_the_users_name_of_the_file_in_whatever_the_pipeline_says(
         self, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -362,6 +383,9 @@ class TestTheProcess:
             ["0", "0"]
         ]
         assert "NoNewPrivs:\t1" in (proc / "status").read_text()
+
+    def test_leaves_the_cores_to_the_service_where_both_want_them(self, child: Child) -> None:
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) >= 10
 
     def test_is_bounded_in_memory(self, child: Child) -> None:
         limits = Path(f"/proc/{child.pid}/limits").read_text()
