@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.jod import JodMeasure
 from pipeline.measure import EQUAL_DB, PictureMeasure
 from pipeline.report import aligned, change_words, channel_words, number, plain, size_words
 
@@ -68,6 +69,7 @@ class Comparison:
     Attributes:
         alignment: `index` where both have as many frames, else `time`.
         picture: of the sampled pairs of frames.
+        jod: of a few of them; None where it cannot be told, and `why_no_jod` says why.
         most_changed_seconds: time of the sampled frame with the greatest change, from the
             first frame of the original.
         largest_shift_ms: greatest difference between the times of two frames of the same
@@ -80,6 +82,8 @@ class Comparison:
     protected: VideoFacts
     alignment: Literal["index", "time"]
     picture: PictureMeasure
+    jod: JodMeasure | None
+    why_no_jod: str | None
     most_changed_seconds: float
     largest_shift_ms: float | None
     audio: tuple[TrackComparison, ...]
@@ -115,6 +119,7 @@ class Comparison:
                 "worst_psnr_db": picture.worst_psnr_db,
                 "ssim": picture.ssim,
                 "worst_ssim": picture.worst_ssim,
+                "jod": self.jod,
                 "largest_change": picture.largest,
                 "mean_change": picture.mean,
                 "p999_change": picture.p999,
@@ -147,9 +152,16 @@ class Comparison:
             f"{decibels(self.picture.psnr_db)}, worst frame {decibels(self.picture.worst_psnr_db)}",
         )
         yield "SSIM", f"{self.picture.ssim:.4f}, worst frame {self.picture.worst_ssim:.4f}"
+        yield "JOD", self._jod_words()
         picture = self.picture
         yield "change", change_words(picture.mean, picture.p999, picture.largest)
         yield "most at", f"{self.most_changed_seconds:.2f} s"
+
+    def _jod_words(self) -> str:
+        if self.jod is None:
+            return f"not measured: {self.why_no_jod}"
+        mean, worst = self.jod.mean, self.jod.worst
+        return f"{mean:.2f}, worst frame {worst:.2f} ({self.jod.frames} frames as still pictures)"
 
     def _sound(self) -> Iterable[tuple[str, str]]:
         for track in self.audio:

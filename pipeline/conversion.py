@@ -15,6 +15,9 @@ from pipeline.planes import planes_of
 _DIRECT = {"yuv420p": ("yuv420p", "yuvj420p"), "yuv420p10le": ("yuv420p10le",)}
 # swscale's numbers.
 _UNSPECIFIED_RANGE = 0
+# From luma and chroma to luma and chroma the matrix plays no part. swscale refuses those that it
+# does not know (YCgCo, ICtCp, constant luminance, reserved numbers), so it is told of one for both.
+ANY_MATRIX = "ITU709"
 _SWSCALE_MATRIX = {1: "ITU709", 6: "ITU601"}
 
 
@@ -46,7 +49,8 @@ def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
         interpolation="BICUBIC",
         src_color_range=_UNSPECIFIED_RANGE if is_rgb else plan.colour.range,
         dst_color_range=plan.colour.range,
-        dst_colorspace=_SWSCALE_MATRIX.get(plan.colour.matrix) if is_rgb else None,
+        src_colorspace=None if is_rgb else ANY_MATRIX,
+        dst_colorspace=_SWSCALE_MATRIX.get(plan.colour.matrix) if is_rgb else ANY_MATRIX,
         threads=1,
     )
 

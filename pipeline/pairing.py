@@ -16,6 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.conversion import ANY_MATRIX
 from pipeline.display import orientation, upright_planes
 from pipeline.errors import UnreadableMedia
 from pipeline.planes import Planes, planes_of
@@ -96,7 +97,16 @@ def pair_frames(
     for moment in moments:
         second = nearest(protected, moment)
         pairs.append((nearest(original, protected[second]), second))
-    return Pairing("time", tuple(sorted(set(pairs))))
+    return Pairing("time", tuple(_ascending(sorted(set(pairs)))))
+
+
+def _ascending(pairs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs less those that go back: a damaged file's times jump to and fro."""
+    last = 0
+    for first, second in pairs:
+        if second >= last:
+            last = second
+            yield first, second
 
 
 def time_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
@@ -121,7 +131,12 @@ def frame_pairs(
 
 
 def chosen_frames(info: MediaInfo, numbers: list[int], limits: Limits) -> Iterator[av.VideoFrame]:
-    """Yield the frames of these ascending numbers; a repeated number yields its frame again."""
+    """
+    Yield the frames of these ascending numbers; a repeated number yields its frame again.
+
+    Raises:
+        UnreadableMedia: there are fewer frames than when they were counted.
+    """
     wanted = iter(numbers)
     number = next(wanted, None)
     with closing(_frames(Reader(_picture_only(info), frozenset(), limits))) as frames:
@@ -131,6 +146,26 @@ def chosen_frames(info: MediaInfo, numbers: list[int], limits: Limits) -> Iterat
                 number = next(wanted, None)
             if number is None:
                 return
+    if number is not None:
+        # Of damaged packets, decoders with several threads give now more frames, now fewer.
+        raise UnreadableMedia(
+            f"{info.path.name} is so damaged that it gives other frames each time it is read."
+        )
+
+
+@dataclass(frozen=True)
+class Ground:
+    """In which range and, for RGB, by which matrix two pictures are compared."""
+
+    range: int
+    matrix: str
+
+
+def common_ground(original: av.VideoFrame, protected: av.VideoFrame) -> Ground:
+    """Return what two frames are compared in."""
+    # RGB has no luma: what the protected copy made of it is the only measure.
+    guide = protected if _is_rgb(original) else original
+    return Ground(_range(guide), "ITU709" if guide.colorspace == _BT709 else "ITU601")
 
 
 def common_planes(
@@ -144,7 +179,7 @@ def common_planes(
     """
     first, second = (orientation(track.display_matrix) for track in ways)
     width, height = original.width, original.height
-    ground = _ground(original, protected)
+    ground = common_ground(original, protected)
     a = planes_of(_four_two_zero(original, width, height, ground))
     if first.is_transposed != second.is_transposed:
         width, height = height, width
@@ -160,21 +195,7 @@ def is_padded(original: tuple[int, int], protected: tuple[int, int]) -> bool:
     return protected == even != original
 
 
-@dataclass(frozen=True)
-class _Ground:
-    """In which range and, for RGB, by which matrix two pictures are compared."""
-
-    range: int
-    matrix: str
-
-
-def _ground(original: av.VideoFrame, protected: av.VideoFrame) -> _Ground:
-    # RGB has no luma: what the protected copy made of it is the only measure.
-    guide = protected if _is_rgb(original) else original
-    return _Ground(_range(guide), "ITU709" if guide.colorspace == _BT709 else "ITU601")
-
-
-def _fitted(frame: av.VideoFrame, width: int, height: int, ground: _Ground) -> Planes:
+def _fitted(frame: av.VideoFrame, width: int, height: int, ground: Ground) -> Planes:
     if not is_padded((width, height), (frame.width, frame.height)):
         return planes_of(_four_two_zero(frame, width, height, ground))
     whole = planes_of(_four_two_zero(frame, frame.width, frame.height, ground))
@@ -187,7 +208,7 @@ def _fitted(frame: av.VideoFrame, width: int, height: int, ground: _Ground) -> P
     )
 
 
-def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: _Ground) -> av.VideoFrame:
+def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: Ground) -> av.VideoFrame:
     is_deep = max(component.bits for component in frame.format.components) > 8
     return frame.reformat(
         width=width,
@@ -196,7 +217,8 @@ def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: _Groun
         interpolation="BICUBIC",
         src_color_range=None if _is_rgb(frame) else _range(frame),
         dst_color_range=ground.range,
-        dst_colorspace=ground.matrix if _is_rgb(frame) else None,
+        src_colorspace=None if _is_rgb(frame) else ANY_MATRIX,
+        dst_colorspace=ground.matrix if _is_rgb(frame) else ANY_MATRIX,
         threads=1,
     )
 

@@ -35,7 +35,12 @@ _MATROSKA_SUBTITLES = frozenset(
 )
 # H.273 code points.
 _RGB_MATRIX, _BT709, _BT601 = 0, 1, 6
+_UNSPECIFIED = 2
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
+# What x265 4.2 takes; with another number it does not begin.
+_X265_PRIMARIES = frozenset(range(13)) - {3}
+_X265_TRANSFERS = frozenset(range(19)) - {3}
+_X265_MATRICES = frozenset(range(16)) - {3}
 _AAC_BITS_PER_CHANNEL = 96_000
 
 
@@ -200,6 +205,9 @@ def _plan_video(
     # Matroska's crop cannot be written through FFmpeg's muxer: there an odd size is kept.
     keeps_odd = is_odd and (settings.odd_size == "keep" or container == "matroska")
     encoder = "libvpx-vp9" if keeps_odd else "libx265" if is_deep else "libx264"
+    colour = _output_colour(track)
+    if encoder == "libx265":
+        colour = _colour_for_x265(colour, notes)
     return VideoPlan(
         encoder=encoder,
         pixel_format="yuv420p10le" if is_deep else "yuv420p",
@@ -207,7 +215,7 @@ def _plan_video(
         height=track.height,
         pad_right=0 if keeps_odd else track.width % 2,
         pad_bottom=0 if keeps_odd else track.height % 2,
-        colour=_output_colour(track),
+        colour=colour,
         options=_OPTIONS_OF[encoder](track, settings, notes),
         # Apple's players take HEVC only under this name.
         codec_tag="hvc1" if encoder == "libx265" and container != "matroska" else None,
@@ -236,6 +244,21 @@ def _output_colour(track: VideoTrack) -> Colour:
         matrix = _BT709 if track.height >= 720 else _BT601
         return Colour(colour.primaries, colour.transfer, matrix, _LIMITED_RANGE)
     return colour
+
+
+def _colour_for_x265(colour: Colour, notes: list[str]) -> Colour:
+    """Return the colour with what x265 refuses, above all reserved numbers, unspecified."""
+    taken = Colour(
+        colour.primaries if colour.primaries in _X265_PRIMARIES else _UNSPECIFIED,
+        colour.transfer if colour.transfer in _X265_TRANSFERS else _UNSPECIFIED,
+        colour.matrix if colour.matrix in _X265_MATRICES else _UNSPECIFIED,
+        colour.range,
+    )
+    if taken != colour:
+        notes.append(
+            "Numbers of the colour description that the encoder does not take are not kept."
+        )
+    return taken
 
 
 def _x264_options(track: VideoTrack, settings: Settings, notes: list[str]) -> dict[str, str]:

@@ -37,7 +37,16 @@ from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, check_suffix, plan_output
 from pipeline.planes import planes_of
 from pipeline.readback import CopiedSound, EncodedSound, Expected, ReadBack, read_back
-from pipeline.reader import AudioItem, Item, MediaInfo, PacketItem, Reader, VideoItem, probe
+from pipeline.reader import (
+    AudioItem,
+    AudioTrack,
+    Item,
+    MediaInfo,
+    PacketItem,
+    Reader,
+    VideoItem,
+    probe,
+)
 from pipeline.report import Report, TrackReport
 from pipeline.sampler import Sampler
 from pipeline.settings import Limits, Settings
@@ -112,7 +121,7 @@ def protect(
         report = protect_into(
             original, partial, parameters, settings, progress=progress, cancelled=cancelled
         )
-        _publish(partial, output, may_replace)
+        publish(partial, output, may_replace)
     finally:
         # Where nothing could be written there is nothing to remove, and the reason is told.
         with contextlib.suppress(OSError):
@@ -122,9 +131,14 @@ def protect(
 
 def protected_name(original: Path, suffix: str) -> str:
     """Return the file name of `original`'s protected copy; a long stem is cut."""
+    return derived_name(original, f"_protected{suffix}")
+
+
+def derived_name(original: Path, ending: str) -> str:
+    """Return `original`'s name without its suffix and with `ending`; a long stem is cut."""
     stem = os.fsencode(original.stem)[:_LONGEST_STEM]
     # A cut may fall inside a character.
-    return f"{stem.decode('utf-8', 'ignore')}_protected{suffix}"
+    return f"{stem.decode('utf-8', 'ignore')}{ending}"
 
 
 def planned_suffix(original: Path, parameters: Parameters, settings: Settings) -> str:
@@ -152,10 +166,20 @@ def protect_into(
     Raises:
         PipelineError, Cancelled: as `protect`.
     """
-    try:
+    with lack_of_memory_told(original):
         if parameters.mode is Mode.STRIP:
             return _strip(original, partial, settings, progress, cancelled)
         return _protect(original, partial, parameters, settings, progress, cancelled)
+
+
+@contextlib.contextmanager
+def lack_of_memory_told(original: Path) -> Iterator[None]:
+    """
+    Raises:
+        OutOfMemory: for whatever error says inside that there is not enough of it.
+    """
+    try:
+        yield
     except (MemoryError, RuntimeError, cv2.error) as error:
         if not _is_lack_of_memory(error):
             raise
@@ -356,6 +380,7 @@ class _Work:
         elif isinstance(item, AudioItem):
             yield from self._sounds[item.track.index].protect(item.frame)
         else:
+            _check_copied(item, self._origin, self._settings.limits)
             yield item
 
     def _finish(self) -> Iterator[_Result]:
@@ -455,11 +480,23 @@ def _reader_notes(
 
 
 def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) -> None:
-    hours = placed.pts * info.video.time_base / 3600
+    hours = (placed.pts + placed.duration) * info.video.time_base / 3600
     if hours > limits.max_duration_h or frames > limits.max_duration_h * 3600 * limits.max_fps:
         raise LimitExceeded(
             f"{info.path.name} is longer than it states;"
             f" at most {limits.max_duration_h:g} hours are allowed (limits.max_duration_h)."
+        )
+
+
+def _check_copied(item: PacketItem, origin: Fraction, limits: Limits) -> None:
+    track, packet = item.track, item.packet
+    if not isinstance(track, AudioTrack) or packet.pts is None:
+        return
+    end = (packet.pts + (packet.duration or 0)) * track.time_base - origin
+    if end > limits.max_duration_h * 3600:
+        raise LimitExceeded(
+            f"The sound of stream {track.index} goes on for more than"
+            f" {limits.max_duration_h:g} hours (limits.max_duration_h)."
         )
 
 
@@ -519,8 +556,14 @@ def _strip(
     )
 
 
-def _publish(partial: Path, output: Path, may_replace: bool) -> None:
-    """Rename durably: file and folder reach the disk before anyone is told."""
+def publish(partial: Path, output: Path, may_replace: bool) -> None:
+    """
+    Rename durably: file and folder reach the disk before anyone is told.
+
+    Raises:
+        OutputFailed: the disk does not take it, or a file of that name has come that may not
+            be replaced.
+    """
     try:
         with partial.open("rb") as file:
             os.fsync(file.fileno())

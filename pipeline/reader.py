@@ -8,7 +8,9 @@ the frames is left to others; a decoded frame is never written to.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -264,12 +266,22 @@ class Reader:
         self._copied = copied
         self._limits = limits
 
-    def items(self) -> Generator[Item, None, None]:
-        """Yield frames, samples and packets in the order in which the file holds them."""
+    def items(self, since: Fraction | None = None) -> Generator[Item, None, None]:
+        """
+        Yield frames, samples and packets in the order in which the file holds them.
+
+        Args:
+            since: seconds on the file's clock; begin about the key frame before. A coarse or
+                wrong index leads elsewhere, which the first frame's time shows.
+        """
         with open_media(self._info.path) as container:
             picture: Any = container.streams[self._info.video.index]
             # Decoding frames in parallel loses the last ones before the place of a cut.
             picture.thread_type = "SLICE" if self._info.is_truncated else "AUTO"
+            if since is not None:
+                # A file that cannot be searched is read from where it stands.
+                with contextlib.suppress(av.error.FFmpegError):
+                    container.seek(math.floor(since / picture.time_base), stream=picture)
             yield from self._items(container)
 
     def _items(self, container: InputContainer) -> Iterator[Item]:
@@ -401,7 +413,7 @@ def _describe(
     return MediaInfo(
         path=path,
         container=container.format.name,
-        start=Fraction(container.start_time or 0, _AV_TIME_BASE),
+        start=_start(container, video, first),
         duration=Fraction(container.duration, _AV_TIME_BASE) if container.duration else None,
         video=video,
         audio=audio,
@@ -410,6 +422,15 @@ def _describe(
         dropped=dropped,
         is_truncated=completeness(path).is_truncated,
     )
+
+
+def _start(container: InputContainer, video: VideoTrack, first: av.VideoFrame) -> Fraction:
+    start = Fraction(container.start_time or 0, _AV_TIME_BASE)
+    if first.pts is None or not video.has_times:
+        return start
+    # FFmpeg leaves out streams whose start it does not know; a frame before the start
+    # would lie before the output's zero, where muxers drop it.
+    return min(start, first.pts * video.time_base)
 
 
 def _video_track(stream: Any, first: av.VideoFrame) -> VideoTrack:

@@ -15,9 +15,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.conversion import ANY_MATRIX
 from pipeline.display import orientation, upright
 from pipeline.errors import OutputFailed
-from pipeline.pairing import Pairing, frame_pairs, frame_times, nearest, pair_frames
+from pipeline.pairing import (
+    Pairing,
+    frame_pairs,
+    frame_times,
+    is_padded,
+    nearest,
+    pair_frames,
+)
 from pipeline.reader import MediaInfo, VideoTrack
 from pipeline.settings import Limits
 from pipeline.verify import SAMPLED_FRAMES, measured_pairs, most_changed_pair, open_pair
@@ -28,6 +36,8 @@ AMPLIFICATION = 8
 _LARGEST_WIDTH = 3840
 _GREY, _DARK = 128, 24
 _GAP = 4
+# That swscale converts to RGB, by their numbers in H.273.
+_KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -52,20 +62,25 @@ def picture(
     limits = limits or Limits()
     first, second = open_pair(original, protected, limits)
     pair = _frames_at(first, second, moment, limits)
-    shown = [
-        displayed(frame, info.video) for frame, info in zip(pair, (first, second), strict=True)
-    ]
-    _write_png(png, side_by_side(shown[0], shown[1]))
+    size = pair[0].width, pair[0].height
+    coded = in_colour(pair[1])
+    if is_padded(size, (pair[1].width, pair[1].height)):
+        coded = coded[: size[1], : size[0]]
+    shown = displayed(pair[0], first.video), as_displayed(coded, second.video)
+    _write_png(png, side_by_side(*shown))
 
 
-def side_by_side(original: Image, protected: Image) -> Image:
+def side_by_side(
+    original: Image, protected: Image, largest_width: int | None = _LARGEST_WIDTH
+) -> Image:
     """
-    Return three labelled panels in one picture at most 3840 pixels wide.
+    Return three labelled panels in one picture.
 
     The third is grey where nothing changed, else eight times the change around grey.
 
     Args:
         original, protected: (height, width, 3) BGR; the second is scaled to the first.
+        largest_width: of the whole, pixels; None leaves the panels at full size.
     """
     height, width = original.shape[:2]
     if protected.shape != original.shape:
@@ -77,15 +92,25 @@ def side_by_side(original: Image, protected: Image) -> Image:
         ("protected", protected),
         (f"difference x{AMPLIFICATION}", difference),
     )
-    largest = (_LARGEST_WIDTH - 2 * _GAP) // 3
-    scale = min(1.0, largest / width)
-    size = (max(1, int(width * scale)), max(1, int(height * scale)))
+    size = _panel_size(width, height, largest_width)
     return _in_a_row([_labelled(label, _resized(panel, *size)) for label, panel in panels])
 
 
 def displayed(frame: av.VideoFrame, track: VideoTrack) -> Image:
     """Return a frame as a player shows it, (height, width, 3) BGR."""
-    coded: Image = np.asarray(frame.reformat(format="bgr24", threads=1).to_ndarray(), np.uint8)
+    return as_displayed(in_colour(frame), track)
+
+
+def in_colour(frame: av.VideoFrame) -> Image:
+    """Return a frame as it is coded, (height, width, 3) BGR."""
+    # swscale refuses what it does not know, such as ICtCp: better shown in colours a little off.
+    matrix = None if int(frame.colorspace) in _KNOWN_MATRICES else ANY_MATRIX
+    shown = frame.reformat(format="bgr24", src_colorspace=matrix, threads=1)
+    return np.asarray(shown.to_ndarray(), np.uint8)
+
+
+def as_displayed(coded: Image, track: VideoTrack) -> Image:
+    """Return a (height, width, 3) picture, as it is coded, as a player shows it."""
     height, width = coded.shape[:2]
     aspect = track.sample_aspect or 1
     # The smaller side grows: no line is thrown away.
@@ -108,6 +133,13 @@ def _frames_at(
         number = nearest(first, moment)
         pair = (number, number if len(first) == len(second) else nearest(second, first[number]))
     return next(frame_pairs(original, protected, Pairing("index", (pair,)), limits))
+
+
+def _panel_size(width: int, height: int, largest_width: int | None) -> tuple[int, int]:
+    if largest_width is None:
+        return width, height
+    scale = min(1.0, (largest_width - 2 * _GAP) // 3 / width)
+    return max(1, int(width * scale)), max(1, int(height * scale))
 
 
 def _resized(image: Image, width: int, height: int) -> Image:

@@ -26,6 +26,8 @@ from pipeline.errors import (
 )
 from pipeline.reader import NOT_A_PICTURE, check_streams, open_media
 from pipeline.settings import Limits
+from pipeline.timeline import PacketClock
+from pipeline.writer import refusal_told
 
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
 _MUXER_OF = {
@@ -77,7 +79,8 @@ def strip(
 
     Raises:
         UnreadableMedia: not a video.
-        UnsupportedMedia: of a container that cannot be written.
+        UnsupportedMedia: of a container that cannot be written, or with tracks or times that
+            it does not take.
         Cancelled: `cancelled` said so.
         OutputFailed: `output` cannot be written.
     """
@@ -85,7 +88,7 @@ def strip(
         kept = _kept_streams(source, original, limits)
         muxer = muxer_for(source, original)
         try:
-            return _copy(source, kept, output, muxer, progress, cancelled)
+            return _copy(source, kept, original, output, muxer, progress, cancelled)
         except (av.error.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise OutputFailed(
@@ -131,6 +134,7 @@ def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[An
 def _copy(
     source: InputContainer,
     kept: list[Any],
+    original: Path,
     output: Path,
     muxer: str,
     progress: Callable[[int, int | None], None],
@@ -139,17 +143,12 @@ def _copy(
     video = next(s for s in kept if s.type == "video")
     frames = 0
     ended_early = False
-    options = {"fflags": "+bitexact"}
-    if muxer in ("mp4", "mov"):
-        options["movflags"] = "+write_colr+faststart"
-    with (
-        av.open(str(output.absolute()), "w", format=muxer, options=options) as target,
-        _removed_on_failure(output),
-    ):
+    target = _opened(output, muxer)
+    with refusal_told(original.name, muxer), _completed(target, output):
         streams = {s.index: _copy_of(s, target) for s in kept}
         target.set_chapters(_chapter_times(source))
         packets = source.demux(kept)
-        last: dict[int, int] = {}
+        clocks = {s.index: PacketClock(s.time_base) for s in kept}
         while True:
             if cancelled():
                 raise Cancelled
@@ -164,10 +163,12 @@ def _copy(
                 continue
             frames += packet.stream_index == video.index
             index = packet.stream_index
-            last[index] = _complete_times(packet, last.get(index))
+            packet.pts, packet.dts = clocks[index].place(packet.pts, packet.dts, packet.duration)
             packet.stream = streams[index]
             target.mux(packet)
             progress(frames, video.frames or None)
+    if not frames:
+        raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     dropped = tuple(
         f"{s.type} track (stream {s.index})" for s in source.streams if s.index not in streams
     )
@@ -175,32 +176,26 @@ def _copy(
     return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
 
 
+def _opened(output: Path, muxer: str) -> Any:
+    options = {"fflags": "+bitexact"}
+    if muxer in ("mp4", "mov"):
+        options["movflags"] = "+write_colr+faststart"
+    return av.open(str(output.absolute()), "w", format=muxer, options=options)
+
+
 @contextlib.contextmanager
-def _removed_on_failure(output: Path) -> Iterator[None]:
-    """Remove the file before its container closes, which would move a large index forward."""
+def _completed(target: Any, output: Path) -> Iterator[None]:
+    """Complete the file afterwards; on failure it is gone."""
     try:
         yield
     except BaseException:
+        # Removed before it is closed, which would move a large index forward; without a name
+        # that step fails at once, and the reason is the one that we have already.
         output.unlink(missing_ok=True)
+        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            target.close()
         raise
-
-
-def _complete_times(packet: av.Packet[Any], last: int | None) -> int:
-    """
-    Fill in what muxers insist on: a decoding time later than the one before.
-
-    A file cut between key frames has packets without one.
-    """
-    dts = packet.dts
-    if dts is None:
-        dts = last + max(1, packet.duration or 0) if last is not None else packet.pts or 0
-        dts = min(dts, packet.pts) if packet.pts is not None else dts
-    if last is not None and dts <= last:
-        dts = last + 1
-    packet.dts = dts
-    if packet.pts is None or packet.pts < dts:
-        packet.pts = dts
-    return dts
+    target.close()
 
 
 def _copy_of(stream: Any, target: Any) -> Any:

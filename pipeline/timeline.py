@@ -9,6 +9,7 @@ output's time is the instant at which the original's first stream begins.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -75,6 +76,58 @@ class VideoClock:
                 self._shift = at - (pts - self._origin)
         self._last = at
         return Placed(at, length)
+
+
+class PacketClock:
+    """
+    Places the packets of a track that is copied, in the order of the file.
+
+    A muxer takes only packets that are decoded one after the other, and none that is shown
+    before it is decoded. A packet out of order is put one tick after the one before; where the
+    file's clock goes back by more than a second, time goes on from there.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        """
+        Args:
+            time_base: seconds per tick.
+        """
+        self._jump = round(_JUMP / time_base)
+        self._shift = 0
+        self._last: int | None = None
+        self._end = 0
+
+    def place(self, pts: int | None, dts: int | None, duration: int | None) -> tuple[int, int]:
+        """Return when a packet is shown and decoded; of a file cut short some do not say."""
+        at = self._decoded_at(pts, dts)
+        if self._last is not None and at <= self._last:
+            if self._last - at > self._jump:
+                self._shift += self._end - at
+                at = self._end
+            else:
+                at = self._last + 1
+        self._last, self._end = at, at + max(1, duration or 0)
+        return max(at, at if pts is None else pts + self._shift), at
+
+    def _decoded_at(self, pts: int | None, dts: int | None) -> int:
+        if dts is not None:
+            return dts + self._shift
+        shown = None if pts is None else pts + self._shift
+        if self._last is None:
+            return shown or 0
+        return self._end if shown is None else min(self._end, shown)
+
+
+def decoding_times(shown: Sequence[int]) -> list[int]:
+    """
+    Return when each of a video's frames is decoded: the latest times that come in order.
+
+    Args:
+        shown: when each is shown, in the order of decoding.
+    """
+    ordered = sorted(shown)
+    delay = max((due - at for due, at in zip(ordered, shown, strict=True)), default=0)
+    return [due - delay for due in ordered]
 
 
 @dataclass(frozen=True)

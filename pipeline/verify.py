@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 
 from pipeline.comparison import Comparison, TrackComparison, VideoFacts
 from pipeline.display import orientation
 from pipeline.errors import UnreadableMedia
+from pipeline.jod import JodMeasure, NoJod, Stills
 from pipeline.measure import FrameMeasure, measure_planes, summarise
 from pipeline.metadata import audit
 from pipeline.pairing import (
@@ -26,6 +28,7 @@ from pipeline.pairing import (
     is_padded,
     pair_frames,
 )
+from pipeline.planes import Planes
 from pipeline.reader import MediaInfo, probe
 from pipeline.settings import Limits
 from pipeline.soundpair import SoundSource, measure_sound
@@ -45,7 +48,11 @@ def compare(original: Path, protected: Path, limits: Limits | None = None) -> Co
     first, second = open_pair(original, protected, limits)
     times = frame_times(first, limits), frame_times(second, limits)
     pairing = pair_frames(times[0].seconds, times[1].seconds, SAMPLED_FRAMES)
-    measures = list(measured_pairs(first, second, pairing, limits))
+    measures, stills = [], Stills((first.video, second.video), len(pairing.pairs))
+    for number, (pair, planes) in enumerate(_looked_at(first, second, pairing, limits)):
+        measures.append(measure_planes(*planes))
+        stills.offer(number, pair, planes)
+    jod, why_no_jod = _jod(stills)
     most_changed = pairing.pairs[most_changed_pair(measures)][0]
     audio = tuple(_tracks(first, second, times, limits))
     return Comparison(
@@ -53,6 +60,8 @@ def compare(original: Path, protected: Path, limits: Limits | None = None) -> Co
         protected=_facts(second, times[1]),
         alignment=pairing.alignment,
         picture=summarise(measures),
+        jod=jod,
+        why_no_jod=why_no_jod,
         most_changed_seconds=float(times[0].seconds[most_changed]),
         largest_shift_ms=_largest_shift_ms(pairing, times),
         audio=audio,
@@ -78,9 +87,25 @@ def measured_pairs(
     original: MediaInfo, protected: MediaInfo, pairing: Pairing, limits: Limits
 ) -> Iterator[FrameMeasure]:
     """Yield the measure of each pair of frames."""
+    for _, planes in _looked_at(original, protected, pairing, limits):
+        yield measure_planes(*planes)
+
+
+def _looked_at(
+    original: MediaInfo, protected: MediaInfo, pairing: Pairing, limits: Limits
+) -> Iterator[tuple[tuple[av.VideoFrame, av.VideoFrame], tuple[Planes, Planes]]]:
+    """Yield each pair of frames, and both on common ground."""
     ways = (original.video, protected.video)
-    for first, second in frame_pairs(original, protected, pairing, limits):
-        yield measure_planes(*common_planes(first, second, ways))
+    for pair in frame_pairs(original, protected, pairing, limits):
+        yield pair, common_planes(*pair, ways)
+
+
+def _jod(stills: Stills) -> tuple[JodMeasure | None, str | None]:
+    """Return the measure, or why there is none."""
+    try:
+        return stills.jod(), None
+    except NoJod as reason:
+        return None, str(reason)
 
 
 def most_changed_pair(measures: list[FrameMeasure]) -> int:

@@ -8,7 +8,7 @@ timestamp is the original's. What FFmpeg's muxer cannot write goes in afterwards
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline import mp4
 from pipeline.edits import skip_priming
-from pipeline.errors import OutputFailed
+from pipeline.errors import OutputFailed, UnsupportedMedia
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
 from pipeline.reader import (
     AudioTrack,
@@ -35,7 +35,7 @@ from pipeline.reader import (
 )
 from pipeline.sei import without_settings_sei
 from pipeline.subtitles import plain_text
-from pipeline.timeline import Placed
+from pipeline.timeline import PacketClock, Placed, decoding_times
 from pipeline.vorbis_comment import without_vorbis_comment
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
@@ -69,6 +69,7 @@ class Writer:
 
         Raises:
             OutputFailed: the file cannot be made.
+            UnsupportedMedia: the container does not take one of its tracks.
         """
         self.path = path
         self._plan = plan
@@ -77,6 +78,7 @@ class Writer:
         self.copied_spans: dict[int, CopiedSpan] = {}
         """Of each track copied so far, by stream index, on the output's clock."""
         is_top_first = info.video.field_order is FieldOrder.TOP_FIRST
+        self._clocks: dict[int, PacketClock] = {}
         self._marker = _TopFieldMarker(plan.video) if is_top_first else None
         self._retexted: set[int] = set()
         self._boxes = _extra_boxes(plan, info)
@@ -88,8 +90,9 @@ class Writer:
         self._sound_end: dict[int, int] = {}
         self._first_sample: dict[int, int] = {}
         self._priming: dict[int, Fraction] = {}
-        with _as_output_failed(path):
+        with _failure_told(path):
             self._container = self._open()
+        with self._muxing():
             self._video = self._add_video(threads)
             self._encoders = {
                 a.track.index: self._add_audio(a) for a in plan.audio if a.encoder is not None
@@ -113,7 +116,7 @@ class Writer:
         frame.duration = placed.duration
         self._durations[placed.pts] = placed.duration
         packets = self._encoded(self._video, frame)
-        with _as_output_failed(self.path):
+        with self._muxing():
             self._mux_video(packets)
 
     def write_sound(self, track: AudioTrack, samples: NDArray[np.float32], at: int) -> None:
@@ -131,7 +134,7 @@ class Writer:
         frame.time_base = Fraction(1, track.sample_rate)
         frame.pts = at
         packets = self._encoded(stream, frame)
-        with _as_output_failed(self.path):
+        with self._muxing():
             self._mux_sound(stream, packets, at)
         self._sound_end[stream.index] = at + samples.shape[1]
 
@@ -142,6 +145,8 @@ class Writer:
             packet.pts -= shift
         if packet.dts is not None:
             packet.dts -= shift
+        clock = self._clocks.setdefault(track.index, PacketClock(track.time_base))
+        packet.pts, packet.dts = clock.place(packet.pts, packet.dts, packet.duration)
         self._extend_span(track, packet)
         stream = self._copies[track.index]
         if track.index in self._retexted:
@@ -151,7 +156,7 @@ class Writer:
             packet = _packet_like(packet, text)
         packet.stream = stream
         self._filled.add(stream.index)
-        with _as_output_failed(self.path):
+        with self._muxing():
             self._container.mux(packet)
 
     def _extend_span(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
@@ -164,8 +169,8 @@ class Writer:
 
     def close(self) -> None:
         """Flush the encoders, write the index, and add what FFmpeg's muxer left out."""
-        with _as_output_failed(self.path):
-            self._mux_video(self._encoded(self._video, None))
+        with self._muxing():
+            self._mux_video(self._flushed_video())
             self._release_last_packet()
             for stream in self._encoders.values():
                 self._flush_sound(stream)
@@ -175,6 +180,15 @@ class Writer:
             if self._boxes:
                 mp4.insert_in_video_entry(self.path, self._boxes)
 
+    def _flushed_video(self) -> list[av.Packet[Any]]:
+        packets = self._encoded(self._video, None)
+        if self._held is None:  # all of a short video
+            # x265 4.2 does not set the decoding times of one or two frames: they are left over.
+            shown = [packet.pts or 0 for packet in packets]
+            for packet, at in zip(packets, decoding_times(shown), strict=True):
+                packet.dts = at
+        return packets
+
     def _encoded(self, stream: Any, frame: Any) -> list[av.Packet[Any]]:
         try:
             return list(stream.encode(frame))
@@ -183,6 +197,11 @@ class Writer:
                 f"The encoder {stream.codec_context.name} gave up ({error.strerror});"
                 " the machine or limits.worker_memory_gb may be short of memory."
             ) from error
+
+    @contextlib.contextmanager
+    def _muxing(self) -> Iterator[None]:
+        with _failure_told(self.path), refusal_told(self._info.path.name, self._plan.container):
+            yield
 
     def _open(self) -> OutputContainer:
         options = {"fflags": "+bitexact"}
@@ -376,8 +395,34 @@ def _packet_like(packet: av.Packet[Any], data: bytes) -> av.Packet[Any]:
     return copy
 
 
+# What FFmpeg's muxers answer, once their file is open, to times, sizes or codec headers that
+# their container cannot hold. A full or broken disk says none of these.
+_REFUSED = (
+    av.error.ArgumentError,
+    av.error.InvalidDataError,
+    av.error.PatchWelcomeError,
+    av.error.PermissionError,
+)
+
+
 @contextlib.contextmanager
-def _as_output_failed(path: Path) -> Any:
+def refusal_told(name: str, container: str) -> Iterator[None]:
+    """
+    Raises:
+        UnsupportedMedia: a muxer refuses inside what the video `name` states.
+    """
+    try:
+        yield
+    except _REFUSED as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnsupportedMedia(
+            f"{name} states times or tracks that {container} cannot hold ({reason});"
+            " it may be damaged. Convert it first."
+        ) from error
+
+
+@contextlib.contextmanager
+def _failure_told(path: Path) -> Iterator[None]:
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:

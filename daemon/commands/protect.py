@@ -1,10 +1,12 @@
-"""`media-cleaner protect`: one file now, without a service."""
+"""`media-cleaner protect`: one file now, without a service; or one moment of it, to look at."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
+from fractions import Fraction
 from pathlib import Path
 
 from daemon.config import current_config
@@ -30,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="the protected copy, or a folder for it (default: IN_protected beside IN)",
     )
+    parser.add_argument(
+        "--preview",
+        metavar="T",
+        help="write only a picture of the moment T, in seconds or H:MM:SS.mmm: original, protected"
+        " and amplified difference; OUT is its name then (default: IN_preview.png beside IN)",
+    )
     for name in _PARAMETERS:
         default = Parameters.model_fields[name].default
         parser.add_argument(
@@ -44,14 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Protect the video and say what was done."""
+    """Protect the video, or one moment of it, and say what was done."""
     config = current_config(arguments.config)
     given = {name: value for name, value in vars(arguments).items() if name in _PARAMETERS}
     parameters = Parameters.parse(given, config.parameters)
     _check_original(arguments.original)
     limit_threads()
     _bound_memory(config.settings)  # before the first frame of a stranger's file is decoded
-    output = _output(arguments, parameters, config.settings)
+    if arguments.preview is not None:
+        _preview(arguments, parameters, config.settings)
+    else:
+        _protect(arguments, parameters, config.settings)
+
+
+def _protect(arguments: argparse.Namespace, parameters: Parameters, settings: Settings) -> None:
+    output = _output(arguments, parameters, settings)
     _check_place(arguments.original, output, arguments.force)
 
     from pipeline.protect import protect
@@ -62,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
                 arguments.original,
                 output,
                 parameters,
-                config.settings,
+                settings,
                 may_replace=arguments.force,
                 progress=show,
                 cancelled=interruption.is_requested,
@@ -73,6 +88,60 @@ def run(arguments: argparse.Namespace) -> None:
         say_json({"protected": str(outcome.output), "report": outcome.report.as_dict()})
     else:
         say([str(outcome.output), *outcome.report.lines()])
+
+
+def _preview(arguments: argparse.Namespace, parameters: Parameters, settings: Settings) -> None:
+    from pipeline.preview import preview, preview_name
+
+    original, output = arguments.original, arguments.output
+    if output is None or _is_folder(output):
+        output = Path(output or original.parent) / preview_name(original)
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"{output} is no name of a PNG file; end it in .png.")
+    _check_place(original, output, arguments.force)
+    moment = _moment(arguments.preview, original, settings)
+    with Interruption() as interruption:
+        try:
+            found = preview(
+                original,
+                output,
+                moment,
+                parameters,
+                settings,
+                may_replace=arguments.force,
+                cancelled=interruption.is_requested,
+            )
+        except Cancelled as cancelled:
+            raise Interrupted(interruption.signal_number or 0) from cancelled
+    if arguments.json:
+        say_json(found.as_dict())
+    else:
+        say([str(output), *found.lines()])
+
+
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_CLOCK = re.compile(r"(?:([0-9]{1,5}):)?([0-5]?[0-9]):([0-5]?[0-9](?:\.[0-9]{1,9})?)")
+
+
+def _moment(text: str, original: Path, settings: Settings) -> Fraction:
+    """
+    Return the seconds that `12.5` or `1:02:03.5` says.
+
+    Raises:
+        UsageError: it is neither; tells how long the video is.
+    """
+    if _SECONDS.fullmatch(text):
+        return Fraction(text)
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = (Fraction(part or 0) for part in clock.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    from pipeline.reader import probe
+
+    duration = probe(original, settings.limits).duration
+    length = f", which lasts {float(duration):.2f} s" if duration else ""
+    raise UsageError(
+        f"--preview {text} is no moment of {original.name}{length}; give seconds or H:MM:SS.mmm."
+    )
 
 
 def _check_original(path: Path) -> None:

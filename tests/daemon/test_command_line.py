@@ -110,6 +110,14 @@ def test_help_of_protect_names_every_parameter(tmp_path: Path) -> None:
         (["protect", "--config", "none.yaml", "clip.mp4"], "none.yaml cannot be read"),
         (["--config", "none.yaml", "protect", "clip.mp4"], "none.yaml cannot be read"),
         (["verify", "clip.mp4", "clip.mp4", "--picture", "clip.mp4"], "PNG"),
+        (["protect", "clip.mp4", "--preview", "-3"], "clip.mp4, which lasts 1.0"),
+        (["protect", "clip.mp4", "--preview", "soon"], "seconds or H:MM:SS"),
+        (["protect", "clip.mp4", "--preview", "0:75"], "0:75 is no moment"),
+        (["protect", "clip.mp4", "--preview", "1:00:00"], "clip.mp4 lasts 1.00 s"),
+        (["protect", "clip.mp4", "out.mp4", "--preview", "0"], "out.mp4 is no name of a PNG"),
+        (["protect", "clip.mp4", "none/out.png", "--preview", "0"], "none is no folder"),
+        (["protect", "clip.mp4", "--preview", "0", "--epsilon", "0.5"], "epsilon is '0.5'"),
+        (["protect", "clip.mp4", "--preview", "0", "--mode", "strip"], "nothing to preview"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_why(folder: Path, words: list[str], told: str) -> None:
@@ -206,6 +214,38 @@ def test_protect_needs_no_config_file(folder: Path) -> None:
 
 def test_an_ending_that_no_container_has_ends_with_2(folder: Path) -> None:
     assert_one_line(run(folder, "protect", "clip.mp4", "out.xyz"), 2, ".xyz")
+
+
+def test_a_moment_is_previewed_beside_the_video(folder: Path, clip: Path) -> None:
+    result = run(folder, "protect", "clip.mp4", "--preview", "0:00:00.52")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "clip_preview.png"
+    assert "moment     0.52 s" in result.stdout
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["clip.mp4", "clip_preview.png", "config.yaml"]
+    assert (folder / "clip_preview.png").read_bytes()[1:4] == b"PNG"
+    assert (folder / "clip.mp4").read_bytes() == clip.read_bytes()
+
+
+def test_a_preview_may_have_a_name_or_a_folder_and_the_answer_be_json(folder: Path) -> None:
+    (folder / "out").mkdir()
+    for out, path in (("look.png", "look.png"), ("out", "out/clip_preview.png")):
+        result = run(folder, "--json", "protect", "clip.mp4", out, "--preview", "0.5")
+        assert result.returncode == 0, result.stderr
+        answer = json.loads(result.stdout)
+        assert answer["preview"] == path
+        assert (folder / path).is_file()
+        assert answer["seconds"] == 0.48
+        assert answer["mean_change"] > 0
+
+
+def test_a_preview_that_is_there_is_replaced_only_by_force(folder: Path) -> None:
+    (folder / "clip_preview.png").write_text("mine")
+    refused = run(folder, "protect", "clip.mp4", "--preview", "0")
+    assert_one_line(refused, 2, "clip_preview.png is there already", "--force")
+    assert (folder / "clip_preview.png").read_text() == "mine"
+    assert run(folder, "protect", "--force", "clip.mp4", "--preview", "0").returncode == 0
+    assert (folder / "clip_preview.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_verify_measures_and_draws_the_pair(folder: Path) -> None:

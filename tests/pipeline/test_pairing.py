@@ -8,6 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pipeline.errors import UnreadableMedia
 from pipeline.pairing import (
@@ -105,6 +108,29 @@ def test_chosen_frames_come_by_number_and_again_if_asked_twice(tmp_path: Path) -
     found = [planes_of(f).luma[0, 0] for f in chosen_frames(info, [0, 3, 3, 9], Limits())]
 
     assert found == [50, 53, 53, 59]
+
+
+def test_a_file_with_fewer_frames_than_were_counted_is_told(tmp_path: Path) -> None:
+    """As decoders with several threads may give of damaged packets."""
+    info = probe(_clip(tmp_path / "a.mkv", list(range(0, 400, 40))), Limits())
+
+    with pytest.raises(UnreadableMedia, match="a.mkv is so damaged"):
+        list(chosen_frames(info, [0, 10], Limits()))
+
+
+TIMES = st.lists(st.floats(-100, 100), min_size=1, max_size=30).map(np.array)
+
+
+@given(TIMES, TIMES, st.integers(1, 40))
+def test_pairs_ascend_whatever_times_a_damaged_file_states(
+    original: NDArray[np.float64], protected: NDArray[np.float64], most: int
+) -> None:
+    pairs = pair_frames(original, protected, most).pairs
+
+    assert pairs
+    for numbers, times in zip(zip(*pairs, strict=True), (original, protected), strict=True):
+        assert list(numbers) == sorted(numbers)
+        assert numbers[-1] < len(times)
 
 
 def test_a_file_without_a_decodable_frame_is_unreadable(tmp_path: Path) -> None:

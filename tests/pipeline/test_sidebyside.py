@@ -173,6 +173,23 @@ def test_a_protected_picture_of_another_size_is_scaled() -> None:
     assert (shown[-60:, -100:] == 128).all()
 
 
+def test_padding_of_an_odd_size_is_cut_off(tmp_path: Path) -> None:
+    odd = np.random.default_rng(0).integers(0, 256, (63, 95, 3), np.uint8)
+    even = cv2.copyMakeBorder(odd, 0, 1, 0, 1, cv2.BORDER_CONSTANT)
+    paths = [tmp_path / "a.mkv", tmp_path / "b.mkv"]
+    for path, image in zip(paths, (odd, even), strict=True):
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("ffv1", rate=25)
+            stream.height, stream.width = image.shape[:2]
+            stream.pix_fmt = "bgr0"
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+            output.mux(stream.encode(None))
+
+    picture(*paths, tmp_path / "out.png")
+
+    assert (_panels(tmp_path / "out.png", 95, 63)[2] == 128).all()
+
+
 def test_nothing_is_left_where_the_picture_cannot_be_written(tmp_path: Path) -> None:
     path = _clip(tmp_path / "a.mp4", [120])
     taken = tmp_path / "folder.png"

@@ -5,7 +5,14 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.timeline import AudioClock, Gap, Placed, VideoClock
+from pipeline.timeline import (
+    AudioClock,
+    Gap,
+    PacketClock,
+    Placed,
+    VideoClock,
+    decoding_times,
+)
 
 MILLISECOND = Fraction(1, 1000)
 
@@ -88,3 +95,44 @@ def test_a_clock_that_starts_anew_goes_on_where_it_was() -> None:
     blocks = [Fraction(n, 10) for n in (*range(20), *range(20))]
     assert {sound.place(t, 100) for t in blocks} == {Gap(0, 0)}
     assert (sound.end, sound.dropped) == (4000, 0)
+
+
+TICKS = st.none() | st.integers(-(10**6), 10**6)
+
+
+@given(st.lists(st.tuples(TICKS, TICKS, TICKS), min_size=1, max_size=50))
+def test_packets_are_decoded_one_after_the_other_and_before_they_are_shown(
+    said: list[tuple[int | None, int | None, int | None]],
+) -> None:
+    clock = PacketClock(MILLISECOND)
+    placed = [clock.place(*packet) for packet in said]
+    assert all(b[1] > a[1] for a, b in zip(placed, placed[1:], strict=False))
+    assert all(shown >= decoded for shown, decoded in placed)
+
+
+def test_packets_in_order_keep_their_times() -> None:
+    clock = PacketClock(MILLISECOND)
+    said = [(40, -40, 40), (120, 0, 40), (80, 40, 40), (None, 80, 40), (3000, 120, 40)]
+    assert [clock.place(*packet) for packet in said] == [
+        *((40, -40), (120, 0), (80, 40), (80, 80), (3000, 120))
+    ]
+
+
+def test_packets_of_joined_recordings_go_on_where_the_first_ended() -> None:
+    clock = PacketClock(MILLISECOND)
+    said = [(n, n, 20) for n in (0, 20, 5000, 0, 20, 40)]
+    assert [at for at, _ in map(lambda p: clock.place(*p), said)] == [0, 20, 5000, 5020, 5040, 5060]
+
+
+def test_packets_a_little_out_of_order_are_parted_by_a_tick() -> None:
+    clock = PacketClock(MILLISECOND)
+    said = [(n, n, 20) for n in (0, 20, 10, 40)]
+    assert [clock.place(*packet)[1] for packet in said] == [0, 20, 21, 40]
+
+
+@given(st.permutations(range(0, 400, 40)))
+def test_decoding_times_are_the_latest_in_order(shown: list[int]) -> None:
+    times = decoding_times(shown)
+    assert times == sorted(times)
+    slack = [at - time for at, time in zip(shown, times, strict=True)]
+    assert min(slack) == 0
