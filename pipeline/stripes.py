@@ -18,7 +18,10 @@ from torch import Tensor
 
 # The constants below are in pixels of a picture whose short side has this many.
 WORKING_SHORT_SIDE = 256
-_PERIOD = 9.0
+# Of luma, wide and soft: at equal visibility (JOD) they mislead as well as fine, sharp ones, cost
+# fewer bits, and a lone edge does not become a row of beads. Of colour, fine: wide ones stain.
+_LUMA_PERIOD, _COLOUR_PERIOD = 14.0, 9.0
+_SOFTNESS_SIGMA = 1.5
 _STRUCTURE_SIGMA = 6.0
 _CARRIERS = 8  # a power of two, like the side of a tile: wrapping is a bit mask
 _RADIAL_OCTAVES = 0.3
@@ -39,28 +42,30 @@ def working_size(height: int, width: int) -> tuple[int, int]:
 
 def scale_of(height: int, width: int) -> float:
     """Return by what the constants of stripes and visibility are multiplied at a working size."""
-    return max(min(height, width) / WORKING_SHORT_SIDE, _SHORTEST_PERIOD / _PERIOD)
+    return max(min(height, width) / WORKING_SHORT_SIDE, _SHORTEST_PERIOD / _COLOUR_PERIOD)
 
 
 def make_carriers(scale: float, generator: torch.Generator) -> Tensor:
     """
-    Return (8, 512, 512) float32 stripe fields of unit deviation that wrap around.
+    Return (2, 8, 512, 512) float32 stripe fields of unit deviation that wrap around.
 
-    Carrier k is white noise kept only near the period and near the wave direction
-    k * pi / 8, measured from x towards y; its stripes run at right angles to that.
+    The first eight are luma's, the others colour's, of a shorter period. Carrier k is white
+    noise kept only near the period and near the wave direction k * pi / 8, measured from x
+    towards y; its stripes run at right angles to that.
 
     Args:
         scale: of the working picture, see `scale_of`.
         generator: of the CPU, whatever the device the carriers go to; its seed makes them.
     """
-    noise = torch.randn(_CARRIERS, _TILE, _TILE, generator=generator)
-    fields = torch.fft.irfft2(torch.fft.rfft2(noise) * _filters(_PERIOD * scale), s=(_TILE, _TILE))
-    return fields / fields.std(dim=(1, 2), keepdim=True)
+    spectrum = torch.fft.rfft2(torch.randn(_CARRIERS, _TILE, _TILE, generator=generator))
+    filters = [_filters(period * scale) for period in (_LUMA_PERIOD, _COLOUR_PERIOD)]
+    fields = torch.fft.irfft2(spectrum * torch.stack(filters), s=(_TILE, _TILE))
+    return fields / fields.std(dim=(2, 3), keepdim=True)
 
 
 def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) -> Tensor:
     """
-    Return (height, width) in [-1, 1]: stripes across the structure of `luma`.
+    Return (3, height, width) in [-1, 1]: stripes of Y, Cb and Cr across the structure of `luma`.
 
     Args:
         luma: (height, width) float32 in levels of 0-255, at working size.
@@ -71,7 +76,12 @@ def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) 
     """
     along = structure_angle(luma, _STRUCTURE_SIGMA * scale)
     choice = torch.round(along * (_CARRIERS / math.pi)).long() & (_CARRIERS - 1)
-    return (_sample(carriers, choice, displacement) * _SATURATION).clamp(-1.0, 1.0)
+    in_luma, in_colour = (
+        (_sample(fields, choice, displacement) * _SATURATION).clamp(-1.0, 1.0)
+        for fields in carriers
+    )
+    soft = gaussian_blur(in_luma[None], _SOFTNESS_SIGMA * scale)[0]
+    return torch.stack((soft, in_colour, in_colour))
 
 
 def structure_angle(luma: Tensor, sigma: float) -> Tensor:

@@ -37,13 +37,12 @@ _SPREAD_SIGMA = 6.5
 _LUMA_MARGIN = 4.0
 _COLOUR_MARGIN = 6.0
 _MARGIN_SIGMA = 3.0
-# A place bears at most so many times its deviation among its 3 x 3 neighbours. The band and its
-# energy reach some 8 pixels over an edge into a clear sky: rays stood out from every roof.
-# With it, and more amplitude, the change of flat ground beside structure is less than half at
-# the same JOD, and recognisers are misled as often.
-_LUMA_DETAIL = 0.8
-_COLOUR_DETAIL = 0.55
-_DETAIL_SIGMA = 1.0
+# A place bears at most so many times its deviation among 3 x 3 neighbours, as a geometric mean of
+# the surroundings. The band and its energy reach some 8 pixels over an edge into a clear sky: rays
+# stood out from every roof. And a lone edge, which has flat ground on both sides, is no texture.
+_LUMA_DETAIL = 1.4
+_COLOUR_DETAIL = 1.0
+_DETAIL_SIGMA = 4.5
 # Variance of the noise of a flat place, levels squared: keeps the logarithm finite.
 _NOISE_VARIANCE = 0.05
 # The band filter's gain, so that the contrast is in levels of the band's own peak.
@@ -53,17 +52,19 @@ _NOISE_ENERGY = 0.05
 _REFERENCE_CONTRAST = 8.0
 _POWER = 1.2
 _LARGEST_MASK = 2.5
-# Levels of change per epsilon, where the mask and its RMS are 1.
-_AMPLITUDE = 100.0
-_LARGEST_AMPLITUDE = 26.4
+# Levels of change per epsilon, where luma's mask has an RMS of 1.
+_AMPLITUDE = 90.0
+_LARGEST_AMPLITUDE = 24.0
 # Of the colour planes' bound in luma's. In full, it misleads recognisers a little more at the
 # same JOD, but stains skin and walls green and purple, which that metric forgives and eyes do not.
-_COLOUR_SHARE = 0.6
-# Without this power of the mask's RMS a busy scene shows its change far more than a calm one:
-# visibility within one clip swung from JOD 7.8 to 9.8.
-_CALMING_POWER = -0.47
+_COLOUR_SHARE = 0.4
+# Without this power of the mask's RMS a busy scene shows its change far more than a calm one.
+# With it stills of one epsilon differ least in JOD; but text on black would take too much, so
+# from some calmness on there is no more.
+_CALMING_POWER = -0.7
+_CALMEST = 0.1
 # ... and without this bound, in amplitudes, a lone object on a calm ground would take it all.
-_LARGEST_CHANGE = 1.44
+_LARGEST_CHANGE = 2.0
 # Margin and, in log energy, detail: of luma and of colour.
 _KEEPING_AWAY = (
     (_LUMA_MARGIN, 2 * math.log(_LUMA_DETAIL)),
@@ -90,8 +91,8 @@ def largest_change(luma: Tensor, scale: float, strength: float) -> Tensor:
         for margin, more in _KEEPING_AWAY
     )
     amplitude = min(_AMPLITUDE * strength, _LARGEST_AMPLITUDE)
-    calmed = amplitude * _mask(around).square().mean().sqrt() ** _CALMING_POWER
-    bound = torch.cat((in_luma, _COLOUR_SHARE * in_colour)) * calmed
+    contrast = in_luma.square().mean().sqrt().clamp_min(_CALMEST)
+    bound = torch.cat((in_luma, _COLOUR_SHARE * in_colour)) * (amplitude * contrast**_CALMING_POWER)
     return double(bound.clamp_max(_LARGEST_CHANGE * amplitude), *luma.shape)[[0, 1, 1]]
 
 
@@ -113,8 +114,9 @@ def quick_bound(picture: NDArray[np.uint8]) -> _Array:
     for index, (margin, more) in enumerate(_KEEPING_AWAY):
         inside = _quick_inside(energy, margin * half, half)
         bound[..., index] = _quick_mask(np.minimum(np.minimum(around, inside), detail + more))
+    contrast = max(float(np.sqrt(np.square(bound[..., 0]).mean())), _CALMEST)
     bound[..., 1] *= _COLOUR_SHARE
-    bound *= np.sqrt(np.square(_quick_mask(around)).mean()) ** _CALMING_POWER
+    bound *= np.float32(contrast**_CALMING_POWER)
     return np.minimum(bound, _LARGEST_CHANGE, out=bound)
 
 

@@ -107,7 +107,7 @@ def coarse_noise(original: Planes, generator: torch.Generator) -> Tensor:
 def one_gabor(original: Planes, generator: torch.Generator) -> Tensor:
     """Return saturated Gabor noise of the product's period and one orientation."""
     height, width = working_size(*original.luma.shape)
-    carrier = make_carriers(scale_of(height, width), generator)[_ORIENTATION]
+    carrier = make_carriers(scale_of(height, width), generator)[0, _ORIENTATION]
     repeats = (-(-height // carrier.shape[0]), -(-width // carrier.shape[1]))
     tiled = carrier.repeat(*repeats)[None, :height, :width]
     return (tiled * _SATURATION).clamp(-1.0, 1.0)
@@ -118,7 +118,7 @@ def bare_stripes(original: Planes, generator: torch.Generator) -> Tensor:
     luma = _working(original)[0]
     scale = scale_of(*luma.shape)
     still = torch.zeros(2, *luma.shape)
-    return stripes(luma, still, make_carriers(scale, generator), scale)[None]
+    return stripes(luma, still, make_carriers(scale, generator), scale)[:1]
 
 
 def reference_design(surrogates: Surrogates) -> Draw:

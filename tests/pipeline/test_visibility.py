@@ -95,10 +95,10 @@ def test_bound_grows_with_strength_up_to_the_cap() -> None:
     assert torch.equal(bound(picture, 0.35), bound(picture, 0.4))
 
 
-def test_a_calm_picture_s_bound_never_exceeds_17_levels() -> None:
+def test_a_lone_object_s_bound_is_two_amplitudes_at_most() -> None:
     picture = flat()
     picture[60:90, 60:90] = texture(200.0)[60:90, 60:90]
-    assert bound(picture).max() <= 1.44 * 100 * STRENGTH + 1e-4
+    assert bound(picture).max() <= 2.0 * 90 * STRENGTH + 1e-4
 
 
 @pytest.mark.parametrize("size", [(16, 16), (1, 1), (2, 7), (17, 33), (16, 400)])
