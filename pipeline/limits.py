@@ -17,12 +17,26 @@ def limit_address_space(gigabytes: float) -> None:
     Beyond it an allocation fails and the task with it, instead of the machine. Not for a
     process that uses CUDA, whose driver reserves address space by the terabyte.
     """
+    _let_blas_take_its_buffer()
     mapped_pages = int(Path("/proc/self/statm").read_text().split()[0])
     bound = mapped_pages * resource.getpagesize() + int(gigabytes * (1 << 30))
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         bound = min(bound, hard)
     resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
+
+
+def _let_blas_take_its_buffer() -> None:
+    """
+    Multiply matrices once.
+
+    NumPy's OpenBLAS takes memory at its first product and keeps it. Where it gets none it ends
+    the process, which then could not even say that it was short of memory.
+    """
+    import numpy as np
+
+    square = np.ones((256, 256), np.float32)
+    np.matmul(square, square)
 
 
 def limit_threads() -> None:

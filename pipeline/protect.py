@@ -310,8 +310,9 @@ class _Work:
 
     def run(self, partial: Path, cancelled: Callable[[], bool]) -> None:
         """Decode, protect, encode."""
-        reader = Reader(self._info, self._plan.copied, self._settings.limits)
-        writer = Writer(partial, self._plan, self._info, self._origin, self._settings.threads)
+        threads = self._settings.threads
+        reader = Reader(self._info, self._plan.copied, self._settings.limits, threads)
+        writer = Writer(partial, self._plan, self._info, self._origin, threads)
         run_stages(
             reader.items(),
             self._transform,

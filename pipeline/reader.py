@@ -258,8 +258,15 @@ class Reader:
         ended_early: the container broke off before its end.
     """
 
-    def __init__(self, info: MediaInfo, copied: frozenset[int], limits: Limits) -> None:
-        """The streams whose index is in `copied` yield packets."""
+    def __init__(
+        self, info: MediaInfo, copied: frozenset[int], limits: Limits, threads: int = 0
+    ) -> None:
+        """
+        Args:
+            copied: indices of the streams that yield packets.
+            threads: of the picture's decoder; each holds some frames more. 0 takes every core.
+        """
+        self._threads = threads
         self.damaged_packets = 0
         self.ended_early = False
         self._info = info
@@ -278,6 +285,7 @@ class Reader:
             picture: Any = container.streams[self._info.video.index]
             # Decoding frames in parallel loses the last ones before the place of a cut.
             picture.thread_type = "SLICE" if self._info.is_truncated else "AUTO"
+            picture.thread_count = self._threads
             if since is not None:
                 # A file that cannot be searched is read from where it stands.
                 with contextlib.suppress(av.error.FFmpegError):

@@ -23,6 +23,8 @@ from pipeline.reader import AudioTrack
 from pipeline.timeline import AudioClock
 
 _LONGEST_FILLING = 4096  # samples: two frames of HE-AAC
+# PyAV 18.1 reads beyond the planes of a frame of so many, and crashes.
+_MISREAD_PLANES = 8
 _SILENCE_SECONDS = 1  # a long gap is filled in pieces of this
 
 
@@ -161,6 +163,8 @@ class SoundProtector:
         yield from self._given_out(self._masker.finish())
 
     def _as_float(self, frame: av.AudioFrame) -> NDArray[np.float32]:
+        if self._is_as_wanted(frame):
+            return np.asarray(frame.to_ndarray(), np.float32)
         frame.pts = None  # the clock keeps the time; the resampler would object to gaps
         try:
             blocks = self._resampler.resample(frame)
@@ -172,8 +176,17 @@ class SoundProtector:
         arrays: list[NDArray[Any]] = [b.to_ndarray().reshape(-1, channels).T for b in blocks]
         return np.concatenate([np.zeros((channels, 0), np.float32), *arrays], axis=1)
 
+    def _is_as_wanted(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame is what most decoders give: its planes are the samples themselves."""
+        return (
+            frame.format.name == "fltp"
+            and frame.sample_rate == self._rate
+            and frame.layout.name == self._layout
+            and self.track.channels < _MISREAD_PLANES
+        )
+
     def _new_resampler(self) -> av.AudioResampler:
-        # Interleaved: PyAV 18.1 reads beyond the planes of a frame of eight, and crashes.
+        # Interleaved, for the sake of `_MISREAD_PLANES`.
         return av.AudioResampler(format="flt", layout=self._layout, rate=self._rate)
 
     def _silences(self, samples: int) -> Iterator[NDArray[np.float32]]:

@@ -27,6 +27,7 @@ RATE = 16_000  # of the network, Hz
 CHUNK = 512  # samples of one answer, 32 ms
 _CONTEXT = 64  # samples of the chunk before that the network also sees
 _PAD = 64  # reflected at a chunk's end
+_STRIDE = 128  # of the Fourier transforms
 # Not the safetensors beside it: those are the weights of another training.
 _NETWORK_FILE = "silero_vad/data/silero_vad.jit"
 
@@ -135,37 +136,49 @@ class SpeechNetwork:
         self._context = whole[:, -_CONTEXT:]
         windows = np.lib.stride_tricks.sliding_window_view(whole, CHUNK + _CONTEXT, axis=1)
         features = self._encode(windows[:, ::CHUNK].reshape(-1, CHUNK + _CONTEXT))
-        steps = features.reshape(channels, length // CHUNK, -1).swapaxes(0, 1)
+        gates = features @ self._weights.from_features + self._weights.gate_bias
+        steps = gates.reshape(channels, length // CHUNK, -1).swapaxes(0, 1)
         return np.stack([self._decode(step) for step in steps], axis=1)
 
     def _encode(self, windows: Samples) -> Samples:
         """Return (n, 128) features of (n, 576) samples."""
         w = self._weights
-        reflected = np.pad(windows, ((0, 0), (0, _PAD)), mode="reflect")
-        bins = _convolved(reflected[:, None, :], w.transform, stride=128, padding=0)
-        layer = np.hypot(bins[:, : bins.shape[1] // 2], bins[:, bins.shape[1] // 2 :])
+        # Reflected at the end; np.pad alone would take a tenth of the network's time.
+        reflected = np.concatenate([windows, windows[:, -2 : -2 - _PAD : -1]], axis=1)
+        frames = sliding_window_view(reflected, w.transform.shape[0], axis=1)[:, ::_STRIDE]
+        bins = _matrix_product(frames, w.transform)
+        layer = np.hypot(bins[..., : bins.shape[2] // 2], bins[..., bins.shape[2] // 2 :])
         for kernel, bias, stride in zip(w.kernels, w.biases, (1, 2, 2, 1), strict=True):
-            layer = _convolved(layer, kernel, stride, padding=1) + bias[:, None]
-            layer = np.maximum(layer, 0)
-        return layer[:, :, 0]
+            layer = _convolved(layer, kernel, stride) + bias
+            np.maximum(layer, 0, out=layer)
+        return layer[:, 0]
 
-    def _decode(self, features: Samples) -> Samples:
+    def _decode(self, from_features: Samples) -> Samples:
         """Return (channels,) probabilities of one chunk and remember its state (an LSTM cell)."""
         w = self._weights
-        gates = features @ w.from_features + self._hidden @ w.from_hidden + w.gate_bias
-        enter, forget, candidate, leave = np.split(gates, 4, axis=1)
-        self._cell = _sigmoid(forget) * self._cell + _sigmoid(enter) * np.tanh(candidate)
-        self._hidden = _sigmoid(leave) * np.tanh(self._cell)
+        gates = from_features + self._hidden @ w.from_hidden
+        candidate = np.tanh(gates[:, 256:384])
+        enter, forget, _, leave = np.split(
+            _sigmoid(gates), 4, axis=1
+        )  # at once: it is a call's time
+        self._cell = forget * self._cell + enter * candidate
+        self._hidden = leave * np.tanh(self._cell)
         return _sigmoid(np.maximum(self._hidden, 0) @ w.answer + w.answer_bias)
 
 
-def _convolved(layer: Samples, kernel: Samples, stride: int, padding: int) -> Samples:
-    """Return the (n, out, time) correlation of (n, in, time) with (out, in, width)."""
-    padded = np.pad(layer, ((0, 0), (0, 0), (padding, padding))) if padding else layer
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2], axis=2)
-    rows = windows[:, :, ::stride].swapaxes(1, 2)  # (n, time, in, width)
-    flat: Samples = rows.reshape(*rows.shape[:2], -1) @ kernel.reshape(kernel.shape[0], -1).T
-    return flat.swapaxes(1, 2)
+def _convolved(layer: Samples, kernel: Samples, stride: int) -> Samples:
+    """Return the (n, time, out) correlation of (n, time, in) with (3 * in, out), zeros around."""
+    count, time, channels = layer.shape
+    padded = np.zeros((count, time + 2, channels), np.float32)
+    padded[:, 1:-1] = layer
+    shifted = [padded[:, first : first + time : stride] for first in range(3)]
+    return _matrix_product(np.concatenate(shifted, axis=2), kernel)
+
+
+def _matrix_product(rows: Samples, matrix: Samples) -> Samples:
+    """Return (n, time, out) of (n, time, in) by (in, out), in one call."""
+    flat: Samples = rows.reshape(-1, rows.shape[2]) @ matrix
+    return flat.reshape(*rows.shape[:2], -1)
 
 
 def _sigmoid(values: Samples) -> Samples:
@@ -175,8 +188,8 @@ def _sigmoid(values: Samples) -> Samples:
 
 @dataclass(frozen=True)
 class _Weights:
-    transform: Samples  # (258, 1, 256): a Fourier transform, real and imaginary parts
-    kernels: tuple[Samples, ...]  # (out, in, 3)
+    transform: Samples  # (256, 258): a Fourier transform, real and imaginary parts
+    kernels: tuple[Samples, ...]  # (3 * in, out)
     biases: tuple[Samples, ...]
     from_features: Samples  # (128, 512)
     from_hidden: Samples  # (128, 512)
@@ -193,8 +206,8 @@ def _load_weights() -> _Weights:
     tensors = {name: tensor.numpy() for name, tensor in network._model.state_dict().items()}
     layers = [f"encoder.{number}.reparam_conv" for number in range(4)]
     return _Weights(
-        tensors["stft.forward_basis_buffer"],
-        tuple(tensors[f"{name}.weight"] for name in layers),
+        np.ascontiguousarray(tensors["stft.forward_basis_buffer"][:, 0].T),
+        tuple(_as_matrix(tensors[f"{name}.weight"]) for name in layers),
         tuple(tensors[f"{name}.bias"] for name in layers),
         np.ascontiguousarray(tensors["decoder.rnn.weight_ih"].T),
         np.ascontiguousarray(tensors["decoder.rnn.weight_hh"].T),
@@ -202,6 +215,11 @@ def _load_weights() -> _Weights:
         tensors["decoder.decoder.2.weight"].ravel(),
         float(tensors["decoder.decoder.2.bias"][0]),
     )
+
+
+def _as_matrix(kernel: Samples) -> Samples:
+    """Return (width * in, out) of a convolution's (out, in, width)."""
+    return np.ascontiguousarray(kernel.transpose(2, 1, 0).reshape(-1, kernel.shape[0]))
 
 
 class Resampler:

@@ -58,8 +58,10 @@ def compress(
 ) -> Tensor:
     """Halve the colour planes and quantise all, each copy (3, h, w) at a random JPEG quality."""
     scales = _step_scale(_uniform(generator, (len(batch),), *qualities)).to(batch)
-    luma = quantise(batch[:, :1], scales, _table(_LUMA_STEPS, batch))
-    chroma = quantise(halve(batch[:, 1:]), scales, _table(_CHROMA_STEPS, batch))
+    # Not slices, whose gradients are whole pictures of zeros.
+    luma, chroma = batch.split((1, 2), dim=1)
+    luma = quantise(luma, scales, _table(_LUMA_STEPS, batch))
+    chroma = quantise(halve(chroma), scales, _table(_CHROMA_STEPS, batch))
     return torch.cat((luma, enlarge(chroma, batch.shape[-2:])), dim=1)
 
 
@@ -119,10 +121,13 @@ def quantise(batch: Tensor, scales: Tensor, table: Tensor) -> Tensor:
         scales: (n,), by which each copy's table is multiplied; no step falls below 1.
         table: (8, 8) steps in levels, vertical frequency first.
     """
+    return straight_through(batch, _quantised(batch.detach(), scales, table))
+
+
+def _quantised(batch: Tensor, scales: Tensor, table: Tensor) -> Tensor:
     height, width = batch.shape[-2:]
     steps = (scales.reshape(-1, 1, 1, 1, 1, 1) * table).round().clamp_min(1.0)
-    ratio = block_dct(batch) / steps
-    restored = inverse_block_dct(straight_through(ratio, ratio.round()) * steps)
+    restored = inverse_block_dct((block_dct(batch) / steps).round() * steps)
     return restored[..., :height, :width]
 
 
@@ -177,7 +182,7 @@ def _uniform(generator: Generator, shape: tuple[int, ...], low: float, high: flo
 def _there_and_back(copy: Tensor, scale: float) -> Tensor:
     height, width = copy.shape[-2:]
     small = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return shrink(shrink(copy, small), (height, width))
+    return enlarge(shrink(copy, small), (height, width))
 
 
 def _gaussian_taps(sigmas: Tensor, radius: int) -> Tensor:
