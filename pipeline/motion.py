@@ -144,7 +144,7 @@ def _grid(height: int, width: int) -> Flow:
 
 
 def _thumbnail(picture: Picture) -> NDArray[np.float32]:
-    return cv2.resize(picture, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return shrink(picture, _THUMBNAIL[1], _THUMBNAIL[0]).astype(np.float32)
 
 
 def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -10,7 +10,9 @@ All are torch functions of a working-size picture, so one code serves CPU and ac
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -57,10 +59,15 @@ def make_carriers(scale: float, generator: torch.Generator) -> Tensor:
         scale: of the working picture, see `scale_of`.
         generator: of the CPU, whatever the device the carriers go to; its seed makes them.
     """
-    spectrum = torch.fft.rfft2(torch.randn(_CARRIERS, _TILE, _TILE, generator=generator))
-    filters = [_filters(period * scale) for period in (_LUMA_PERIOD, _COLOUR_PERIOD)]
-    fields = torch.fft.irfft2(spectrum * torch.stack(filters), s=(_TILE, _TILE))
-    return fields / fields.std(dim=(2, 3), keepdim=True)
+    fields = torch.empty(2, _CARRIERS, _TILE, _TILE)
+    # One by one: all at once would take 50 MB more, which the process then keeps.
+    for number, noise in enumerate(torch.randn(_CARRIERS, _TILE, _TILE, generator=generator)):
+        spectrum = torch.fft.rfft2(noise)
+        for kind, period in enumerate((_LUMA_PERIOD, _COLOUR_PERIOD)):
+            kept = spectrum * _filter(period * scale, number)
+            field = torch.fft.irfft2(kept, s=(_TILE, _TILE))
+            fields[kind, number] = field / field.std()
+    return fields
 
 
 def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) -> Tensor:
@@ -75,7 +82,7 @@ def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) 
         scale: of the working picture, see `scale_of`.
     """
     along = structure_angle(luma, _STRUCTURE_SIGMA * scale)
-    choice = torch.round(along * (_CARRIERS / math.pi)).long() & (_CARRIERS - 1)
+    choice = torch.round(along * (_CARRIERS / math.pi)).int() & (_CARRIERS - 1)
     in_luma, in_colour = (
         (_sample(fields, choice, displacement) * _SATURATION).clamp(-1.0, 1.0)
         for fields in carriers
@@ -105,7 +112,7 @@ def gaussian_blur(planes: Tensor, sigma: float) -> Tensor:
     Wide blurs work at half size, which is several times as fast and differs little.
     """
     if sigma < 3.0 or min(planes.shape[-2:]) < 8:
-        return _separable(planes, _gaussian_taps(sigma).to(planes))
+        return _separable(planes, _gaussian_taps(sigma))
     # Halving and doubling blur a little themselves: a variance of 0.25 + 0.5.
     narrow = math.sqrt(sigma * sigma - 0.75) / 2
     return double(gaussian_blur(halve(planes), narrow), *planes.shape[-2:])
@@ -122,15 +129,15 @@ def double(planes: Tensor, height: int, width: int) -> Tensor:
     return doubled[0, :, :height, :width]
 
 
-def _filters(period: float) -> Tensor:
-    """Return (8, 512, 257): log-Gaussian around the period, Gaussian around each direction."""
+def _filter(period: float, number: int) -> Tensor:
+    """Return (512, 257): log-Gaussian around the period, Gaussian around a carrier's direction."""
     y = torch.fft.fftfreq(_TILE)[:, None]
     x = torch.fft.rfftfreq(_TILE)[None, :]
     radius = torch.hypot(x, y).clamp_min(1e-6)
     octaves = torch.log2(radius * period)
     radial = torch.exp(-0.5 * (octaves / _RADIAL_OCTAVES) ** 2)
-    directions = torch.arange(_CARRIERS)[:, None, None] * (math.pi / _CARRIERS)
-    away = (torch.atan2(y, x) - directions + math.pi / 2) % math.pi - math.pi / 2
+    direction = number * (math.pi / _CARRIERS)
+    away = (torch.atan2(y, x) - direction + math.pi / 2) % math.pi - math.pi / 2
     return radial * torch.exp(-0.5 * (away / _ANGULAR_SIGMA) ** 2)
 
 
@@ -141,10 +148,11 @@ def _sample(carriers: Tensor, choice: Tensor, displacement: Tensor) -> Tensor:
     y = displacement[1] + torch.arange(height, device=choice.device)[:, None]
     left, top = x.floor(), y.floor()
     right_share, bottom_share = x - left, y - top
-    wrap = _TILE - 1
-    columns = (left.long() & wrap, (left.long() + 1) & wrap)
+    # 32 bits are enough to count the carriers' samples, and half as much memory to go through.
+    wrap, column, row = _TILE - 1, left.int(), top.int()
+    columns = (column & wrap, (column + 1) & wrap)
     first = choice * (_TILE * _TILE)
-    rows = (first + (top.long() & wrap) * _TILE, first + ((top.long() + 1) & wrap) * _TILE)
+    rows = (first + (row & wrap) * _TILE, first + ((row + 1) & wrap) * _TILE)
     flat = carriers.reshape(-1)
 
     def at(row: Tensor, column: Tensor) -> Tensor:
@@ -156,26 +164,26 @@ def _sample(carriers: Tensor, choice: Tensor, displacement: Tensor) -> Tensor:
 
 
 def _sobel(luma: Tensor) -> tuple[Tensor, Tensor]:
-    smooth = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    slope = torch.tensor([-1.0, -2.0, 0.0, 2.0, 1.0]) / 8
-    smooth, slope = smooth.to(luma), slope.to(luma)
+    smooth = [tap / 16 for tap in (1.0, 4.0, 6.0, 4.0, 1.0)]
+    slope = [tap / 8 for tap in (-1.0, -2.0, 0.0, 2.0, 1.0)]
     plane = luma[None]
     across = _convolve(_convolve(plane, slope, vertical=False), smooth, vertical=True)
     down = _convolve(_convolve(plane, slope, vertical=True), smooth, vertical=False)
     return across[0], down[0]
 
 
-def _gaussian_taps(sigma: float) -> Tensor:
+@functools.lru_cache(maxsize=64)
+def _gaussian_taps(sigma: float) -> tuple[float, ...]:
     reach = max(1, math.ceil(3 * sigma))
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    return taps / taps.sum()
+    return tuple((taps / taps.sum()).tolist())
 
 
-def _separable(planes: Tensor, taps: Tensor) -> Tensor:
+def _separable(planes: Tensor, taps: Sequence[float]) -> Tensor:
     return _convolve(_convolve(planes, taps, vertical=False), taps, vertical=True)
 
 
-def _convolve(planes: Tensor, taps: Tensor, *, vertical: bool) -> Tensor:
+def _convolve(planes: Tensor, taps: Sequence[float], *, vertical: bool) -> Tensor:
     """Correlate each of (n, height, width) with `taps` along one axis, edges repeated."""
     reach = len(taps) // 2
     pad = (0, 0, reach, reach) if vertical else (reach, reach, 0, 0)
@@ -184,5 +192,6 @@ def _convolve(planes: Tensor, taps: Tensor, *, vertical: bool) -> Tensor:
     # A sum of shifted planes: with one channel torch's convolution takes five times as long.
     total = padded.narrow(axis, 0, length) * taps[0]
     for shift, tap in enumerate(taps[1:], start=1):
-        total = torch.add(total, padded.narrow(axis, shift, length) * tap)
+        if tap:
+            total.add_(padded.narrow(axis, shift, length), alpha=tap)
     return total

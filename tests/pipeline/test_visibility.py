@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.motion import flow_picture, shrink
 from pipeline.stripes import gaussian_blur, scale_of, working_size
-from pipeline.visibility import largest_change, quick_bound
+from pipeline.visibility import colour_share, largest_change, quick_bound
 
 MEDIA = Path(__file__).parents[2] / "../shared/media"
 
@@ -98,7 +98,17 @@ def test_bound_grows_with_strength_up_to_the_cap() -> None:
 def test_a_lone_object_s_bound_is_two_amplitudes_at_most() -> None:
     picture = flat()
     picture[60:90, 60:90] = texture(200.0)[60:90, 60:90]
-    assert bound(picture).max() <= 2.0 * 90 * STRENGTH + 1e-4
+    assert bound(picture).max() <= 2.0 * 95 * STRENGTH + 1e-4
+
+
+def test_colour_changes_where_the_picture_has_colours_and_not_beside_them() -> None:
+    """As of a white house in a colourful street."""
+    colours = 128 + 20 * torch.randn(2, 128, 160, generator=torch.Generator().manual_seed(0))
+    colours[:, :, :80] = torch.tensor([120.0, 135.0])[:, None, None]  # tinted, but evenly
+    share = colour_share(colours, 1.0)
+    assert share.shape == (128, 160)
+    assert share[:, :50].max() == 0.0
+    assert share[:, 110:].min() == 1.0
 
 
 @pytest.mark.parametrize("size", [(16, 16), (1, 1), (2, 7), (17, 33), (16, 400)])
