@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.parameters import Parameters
+from pipeline.parameters import AudioLevel, Parameters
 from pipeline.planes import Planes
+from tests.pipeline.voices import voice
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "strength"
 
@@ -148,6 +149,105 @@ def test_the_table_is_net_of_the_control_and_says_what_is_not_reached() -> None:
     text = tables.tables(rows)
     assert "| still 0.12 | ch EL | ≥ 43 | 40 [40, 40] n2: **not reached** |" in text
     assert "| still 0.12 | net JOD | ≥ 9.4 | 9.10 [9.10, 9.10] n2: **not reached** |" in text
+
+
+def _sound(levels: list[float], rate: int = 8000) -> Any:
+    """Noise of 100 ms at each level."""
+    noise = np.random.default_rng(0).normal(0, 1, (2, len(levels) * rate // 10))
+    return (noise * np.repeat(levels, rate // 10)).astype(np.float32)
+
+
+def test_onsets_are_where_sound_sets_in_and_not_where_it_ends_or_is_faint() -> None:
+    onsets = import_module("onsets")
+    original = _sound([0.001, 0.2, 0.1, 0.0, 0.3, 0.00001, 0.001, 0.3])
+    assert onsets.onsets(original, 8000) == [800, 3200, 5600]
+    assert onsets.before_onsets(_sound([0.1, 0.1]), _sound([0.1, 0.1]), 8000) is None
+
+
+def test_a_change_before_an_onset_is_told_against_what_was_there() -> None:
+    onsets = import_module("onsets")
+    original = _sound([0.01, 0.3, 0.01, 0.3])
+    changed = original.copy()
+    assert onsets.before_onsets(original, changed, 8000) == onsets.BeforeOnsets(-60, -60, 2)
+
+    changed[:, 800:1000] *= 1.5  # the onset itself does not count
+    changed[:, 2400 - 160 : 2400] *= 1.1
+    found = onsets.before_onsets(original, changed, 8000)
+    assert found.worst_db == pytest.approx(-20)
+    assert found.mean_db == pytest.approx(-23, abs=1)  # the other half has no change
+
+
+def test_a_change_where_there_was_nothing_before_an_onset_is_the_greatest() -> None:
+    onsets = import_module("onsets")
+    original = _sound([0.0, 0.3])
+    changed = original.copy()
+    changed[0, 799] = 1e-6
+    assert onsets.before_onsets(original, changed, 8000).worst_db == 60
+
+
+def test_silence_is_runs_of_zeros_on_all_channels() -> None:
+    onsets = import_module("onsets")
+    original = onsets.with_pause(_sound([0.1, 0.1]), 8000)
+    original[:, 100] = 0  # a zero alone is no silence
+    changed = original.copy()
+    changed[:, :200] += 0.1
+    assert onsets.silence_changed(original, changed, 8000) == 0
+    changed[1, 900:903] = 1e-7
+    assert onsets.silence_changed(original, changed, 8000) == 3 / 2400
+    assert onsets.silence_changed(_sound([0.1]), _sound([0.1]), 8000) is None
+
+
+@pytest.mark.parametrize("level", [AudioLevel.WEAK, AudioLevel.MEDIUM, AudioLevel.STRONG])
+def test_speech_is_masked_without_a_change_before_onsets_or_in_silence(level: AudioLevel) -> None:
+    onsets, variants = import_module("onsets"), import_module("variants")
+    speech = onsets.with_pause(voice(4.0, 16_000), 16_000)
+    changed = variants.masked(speech, 16_000, level)
+    assert changed.shape == speech.shape
+    assert not np.array_equal(changed, speech)
+    assert onsets.before_onsets(speech, changed, 16_000).worst_db < 0
+    assert onsets.silence_changed(speech, changed, 16_000) == 0
+
+
+def test_a_frame_is_held_for_the_metric_without_being_mixed_with_another() -> None:
+    frames, visibility = import_module("frames"), import_module("visibility")
+    luma = np.arange(3, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    three = frames.Frames(np.repeat(luma[..., None], 3, axis=3), luma, 25.0, 0)
+    held = visibility._held(three, 1)
+    assert len(held) == 12
+    assert held.rate == 25.0
+    assert (held.rgb == 1).all()
+
+
+def test_true_flicker_is_motion_less_the_same_frames_held() -> None:
+    picture = import_module("picture")
+    plain = {
+        ("cvvdp", "stills"): [9.9, 9.9],
+        ("cvvdp", "video"): 9.8,
+        ("cvvdp", "held"): [9.8, 9.7],
+    }
+    found = {
+        ("cvvdp", "stills"): [9.5, 9.3],
+        ("cvvdp", "video"): 8.9,
+        ("cvvdp", "held"): [9.1, 9.0],
+    }
+    net = picture._net_visibility(found, plain)
+    assert net["cvvdp", "flicker"] == pytest.approx(9.1 - 9.5)
+    assert net["cvvdp", "net_jod_held"] == pytest.approx(9.3)
+    assert net["cvvdp", "true_flicker"] == pytest.approx(9.1 - 9.3)
+    del plain["cvvdp", "held"]
+    assert ("cvvdp", "true_flicker") not in picture._net_visibility(found, plain)
+
+
+def test_the_bars_of_quiet_hold_every_stretch() -> None:
+    records, tables = import_module("records"), import_module("tables")
+    rows = [
+        records.Record("sound", clip, "reported", "protect", "weak", "sound", measure, value)
+        for clip, worst, changed in (("a", -3.2, 0.0), ("b", 1.5, 1e-6))
+        for measure, value in (("before_onsets_worst_db", worst), ("silence_changed", changed))
+    ]
+    text = tables.tables(rows)
+    assert "| sound weak | worst onset dB, worst clip | ≤ 0 | 1.5: **not reached** |" in text
+    assert "| sound weak | silence changed %, worst clip | ≤ 0 | 0.000: **not reached** |" in text
 
 
 def test_the_halves_share_no_clip() -> None:

@@ -35,6 +35,8 @@ class Plan:
         methods: for stills, all with their visibility.
         clip_methods: for the piece; visibility is measured for `jod_methods` alone, as that
             takes the most time.
+        held_frames: of those frames, whose visibility is measured as a video that stands still.
+        held_methods: for which that is done, among `jod_methods`.
         networks: settings of the network way and the reference design, where there are any.
     """
 
@@ -46,6 +48,8 @@ class Plan:
     methods: tuple[Method, ...]
     clip_methods: tuple[Method, ...]
     jod_methods: tuple[Method, ...]
+    held_frames: int
+    held_methods: tuple[Method, ...]
     networks: Settings | None
 
 
@@ -101,11 +105,15 @@ class PictureBench:
         answers = self._judges.ask(original.some(shown).rgb)
         control = self._make(sources, CONTROL)
         plain = self._values(kind, original, control, answers, shown, with_jod=True)
+        if kind == _CLIP and self._plan.held_methods:
+            plain["cvvdp", "held"] = self._held(original, control)
         for method in methods:
             made = self._make(sources, method)
             with_jod = kind == _STILL or method in self._plan.jod_methods
             found = self._values(kind, original, made, answers, shown, with_jod=with_jod)
             found["file", "size"] = made.frames.picture_bytes / control.frames.picture_bytes
+            if kind == _CLIP and method in self._plan.held_methods:
+                found["cvvdp", "held"] = self._held(original, made)
             if with_jod:
                 found |= _net_visibility(found, plain)
             for (judge, measure), value in found.items():
@@ -159,6 +167,13 @@ class PictureBench:
                 )
         return found
 
+    def _held(self, original: Frames, made: _Made) -> list[float]:
+        """Return the JOD of a few of the frames seen in motion, each standing still."""
+        _, video = self._jod_places(_CLIP, len(original))
+        places = np.linspace(video.start, video.stop - 1, self._plan.held_frames + 2)[1:-1]
+        chosen = [int(place) for place in places]
+        return self._jod.of_held(original.some(chosen), made.frames.some(chosen))
+
     def _shown(self, kind: str, original: Frames) -> list[int]:
         if kind == _STILL:
             return list(range(len(original)))
@@ -191,4 +206,9 @@ def _net_visibility(
     if isinstance(before, float) and isinstance(after, float):
         net["cvvdp", "net_jod_video"] = net_jod(before, after)
         net["cvvdp", "flicker"] = net_jod(before, after) - float(np.mean(stills))
+        held, still = plain.get(("cvvdp", "held")), found.get(("cvvdp", "held"))
+        if isinstance(held, list) and isinstance(still, list):
+            at_rest = np.mean([net_jod(a, b) for a, b in zip(held, still, strict=True)])
+            net["cvvdp", "net_jod_held"] = float(at_rest)
+            net["cvvdp", "true_flicker"] = net_jod(before, after) - float(at_rest)
     return net

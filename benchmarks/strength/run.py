@@ -104,16 +104,18 @@ def _plan(quick: bool, networks: Settings | None) -> Plan:
     baselines = tuple(Method(name, 0.12) for name in named)
     if quick:
         few = (ours[1], *baselines)
-        return Plan(2, 1.5, 4, 8, 2, few, few, (_DEFAULT,), networks)
+        return Plan(2, 1.5, 4, 8, 2, few, few, (_DEFAULT,), 1, (_DEFAULT,), networks)
     return Plan(
-        stills=16,
+        stills=8,
         seconds=2.4,
         judged_frames=8,
         jod_frames=20,
-        jod_stills=5,
+        jod_stills=4,
         methods=ours + weak + baselines,
         clip_methods=ours + baselines,
-        jod_methods=ours,
+        jod_methods=(_DEFAULT,),
+        held_frames=2,
+        held_methods=(_DEFAULT,),
         networks=networks,
     )
 

@@ -9,10 +9,11 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+from onsets import before_onsets, silence_changed, with_pause
 from packages import required
 from pieces import Speech, cut_speech
 from records import Record
-from variants import make_sound
+from variants import make_sound, masked
 
 from pipeline.parameters import AudioLevel
 from pipeline.report import Report
@@ -77,6 +78,8 @@ class SoundBench:
             "pesq": float(self._pesq.pesq(_RATE, original, changed, "wb")),
             "visqol": float(self._visqol.measure_from_arrays(original, changed, _RATE).moslqo),
         }
+        if level is not AudioLevel.NONE:
+            found |= _before_codec(source, level)
         return {name: value for name, value in found.items() if value is not None}
 
     def _phones(self, samples: NDArray[np.float32]) -> str:
@@ -99,8 +102,36 @@ class SoundBench:
         return " ".join(s.word for s in decoder.seg() if s.word not in _NO_PHONES)
 
 
+def _before_codec(source: Path, level: AudioLevel) -> dict[str, float | None]:
+    """Return what is heard before and between sounds, measured without the codec's own."""
+    original, rate = _track(source)
+    # Few stretches have digital silence of their own.
+    paused = with_pause(original, rate)
+    found = {"silence_changed": silence_changed(paused, masked(paused, rate, level), rate)}
+    onsets = before_onsets(original, masked(original, rate, level), rate)
+    if onsets is not None:
+        found |= {
+            "onsets": onsets.count,
+            "before_onsets_db": onsets.mean_db,
+            "before_onsets_worst_db": onsets.worst_db,
+        }
+    return found
+
+
 def _speech_share(report: Report) -> float | None:
     return max((t.speech_share for t in report.audio if t.speech_share is not None), default=None)
+
+
+def _track(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Return (channels, n) sound as it is in the file, full scale 1, and its rate in Hz."""
+    blocks = []
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        convert = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+        for frame in container.decode(stream):
+            blocks += [piece.to_ndarray() for piece in convert.resample(frame)]
+        rate = int(stream.rate)
+    return np.concatenate(blocks, axis=1).astype(np.float32), rate
 
 
 def _samples(path: Path) -> NDArray[np.float32]:

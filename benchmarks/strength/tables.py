@@ -67,6 +67,8 @@ _JOD = Column("net JOD", _CVVDP, "net_jod")
 _JOD_WORST = Column("net JOD of the worst still", _CVVDP, "net_jod_worst")
 _JOD_VIDEO = Column("net JOD", _CVVDP, "net_jod_video")
 _FLICKER = Column("flicker", _CVVDP, "flicker")
+_HELD = Column("net JOD held", _CVVDP, "net_jod_held")
+_TRUE_FLICKER = Column("true flicker", _CVVDP, "true_flicker")
 _FLAT = Column("flat RMS", _FILE, "flat_rms")
 _SIZE = Column("size", _FILE, "size")
 _UNMATCHED = _share("unmatched", _FACE, "unmatched")
@@ -94,6 +96,8 @@ _PHONES = Column("net phone error", _SOUND, "phone_error", is_net=True)
 _PESQ = Column("PESQ", _SOUND, "pesq")
 _NMR = Column("NMR dB", _SOUND, "nmr_db", digits=1)
 _SNR = Column("SNR dB", _SOUND, "snr_db", digits=1)
+_BEFORE_ONSETS = Column("worst onset dB", _SOUND, "before_onsets_worst_db", digits=1)
+_SILENCE = Column("silence changed %", _SOUND, "silence_changed", factor=100, digits=3)
 _SOUND_COLUMNS = (
     _NMR,
     _SNR,
@@ -102,6 +106,9 @@ _SOUND_COLUMNS = (
     _PHONES,
     _PESQ,
     Column("ViSQOL", _SOUND, "visqol"),
+    Column("before onsets dB", _SOUND, "before_onsets_db", digits=1),
+    _BEFORE_ONSETS,
+    _SILENCE,
     Column("speech share", _SOUND, "speech_share"),
 )
 
@@ -136,6 +143,12 @@ def _still_bars(epsilon: str, jod: float, worst: float, ch: float, dr: float) ->
         yield Bar("still", epsilon, drop, dr)
 
 
+def _quiet_bars() -> Iterator[Bar]:
+    for level in ("weak", "medium", "strong"):
+        yield Bar("sound", level, _BEFORE_ONSETS, 0.0, "<=", is_worst=True)
+        yield Bar("sound", level, _SILENCE, 0.0, "<=", is_worst=True)
+
+
 BARS = (
     *_still_bars("0.12", 9.4, 9.0, 43, 37),
     Bar("still", "0.12", _FLAT, 1.5, "<="),
@@ -161,6 +174,7 @@ BARS = (
     Bar("sound", "strong", _NMR, 5.0, "<="),
     Bar("sound", "strong", _SNR, 11.0),
     Bar("sound", "strong", _PHONES, 0.45),
+    *_quiet_bars(),
 )
 
 _LEGEND = """\
@@ -172,9 +186,14 @@ pixels and know ten things. objects (NanoDet) and faces (SCRFD, MTCNN) lost: % o
 detections. face distance: 1 - cosine of MobileFaceNet; unmatched: % of the faces that matched the
 original face of another frame and no longer do. All these, net JOD, flicker and phone error are
 net of the same encode with nothing added; size is beside it. JOD: ColorVideoVDP, 10 is no
-difference. flicker: net JOD in motion less that of the same frames as stills. flat RMS: of the
-luma of 8 x 8 blocks with a variance under 4, levels, after the codec, the codec's own change
-included (c: that of the control). s: seconds of `protect`, for all stills together. Means of clips
+difference. flicker: net JOD in motion less that of the same frames as stills.
+held: each of two frames as a video that stands still; true flicker: net JOD in motion less that,
+without the metric's own step from picture to video. before onsets, worst onset: level of the
+change against the original's in the 20 ms before, ahead of the codec; -60 is that or less. silence
+changed: share of digitally silent samples, of a pause put into each stretch, that are not so any
+more. flat RMS: of the luma of 8 x 8 blocks with a variance under 4, levels, after the codec, the
+codec's own change included (c: that of the control). s: seconds of `protect`, for all stills
+together. Means of clips
 [95 % interval by resampling clips]; n: clips that could tell. In ch and dr every sure frame weighs
 the same, elsewhere every clip. unsure: the bar lies inside the interval."""
 
@@ -264,7 +283,7 @@ def _still_means(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _clip_means(records: Sequence[Record]) -> Iterator[str]:
-    return _means(records, (_JOD_VIDEO, _FLICKER, *_ANSWERS, *_FILES))
+    return _means(records, (_JOD_VIDEO, _FLICKER, _HELD, _TRUE_FLICKER, *_ANSWERS, *_FILES))
 
 
 def _sound_means(records: Sequence[Record]) -> Iterator[str]:
@@ -309,7 +328,11 @@ def _still_rows(records: Sequence[Record]) -> Iterator[str]:
 
 def _clip_rows(records: Sequence[Record]) -> Iterator[str]:
     chosen = select(records, "clip", PROTECT, "0.12")
-    return _rows(chosen, (_JOD_VIDEO, _FLICKER, *_SURE, *_ANSWERS, *_FILES), lambda r: r.clip)
+    return _rows(
+        chosen,
+        (_JOD_VIDEO, _FLICKER, _HELD, _TRUE_FLICKER, *_SURE, *_ANSWERS, *_FILES),
+        lambda r: r.clip,
+    )
 
 
 def _sound_rows(records: Sequence[Record]) -> Iterator[str]:

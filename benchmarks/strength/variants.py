@@ -14,6 +14,8 @@ from typing import Any
 from unittest.mock import patch
 
 import baselines
+import numpy as np
+from numpy.typing import NDArray
 
 import pipeline.protect
 import pipeline.sound
@@ -79,6 +81,12 @@ def make_sound(original: Path, target: Path, level: AudioLevel) -> Report:
         patch.object(pipeline.protect, "VideoProtector", lambda *_: baselines.Plain()),
     ):
         return pipeline.protect.protect(original, target, parameters, Settings(threads=1)).report
+
+
+def masked(samples: NDArray[np.float32], rate: int, level: AudioLevel) -> NDArray[np.float32]:
+    """Return (channels, n) sound as `make_sound` masks it, before any codec."""
+    masker = TrackMasker(rate, len(samples), level, _SEED)
+    return np.concatenate([masker.push(samples), masker.finish()], axis=1)
 
 
 def _protector(method: Method, networks: Settings | None) -> Callable[..., Any]:
