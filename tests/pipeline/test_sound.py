@@ -1,0 +1,59 @@
+"""How decoded sound becomes samples. `test_protect.py` has what comes of it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.parameters import AudioLevel
+from pipeline.plan import AudioPlan
+from pipeline.reader import AudioTrack
+from pipeline.sound import SoundProtector
+
+RATE = 48_000
+NOISE = np.random.default_rng(1).uniform(-1, 1, (2, 1024)).astype(np.float32)
+
+
+def protector() -> SoundProtector:
+    """One that masks nothing, so that what comes out is what was decoded."""
+    track = AudioTrack(1, "aac", RATE, 2, "stereo", Fraction(1, RATE), None, 0)
+    plan = AudioPlan(track, "aac", "stereo", None, is_masked=False)
+    return SoundProtector(plan, AudioLevel.WEAK, Fraction(0), 3600, 1)
+
+
+def protected(sound: SoundProtector, *frames: av.AudioFrame) -> NDArray[np.float32]:
+    blocks = [block.samples for frame in frames for block in sound.protect(frame)]
+    return np.concatenate([*blocks, *(block.samples for block in sound.finish())], axis=1)
+
+
+def frame_of(samples: NDArray[np.float32], rate: int = RATE, pts: int = 0) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), pts
+    return frame
+
+
+def test_what_is_decoded_as_samples_is_taken_without_converting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound = protector()
+    monkeypatch.setattr(sound, "_resampler", None)
+    assert np.array_equal(protected(sound, frame_of(NOISE)), NOISE)
+
+
+def test_whole_numbers_become_samples() -> None:
+    whole = np.round(NOISE.T * 32767).astype(np.int16).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(whole, format="s16", layout="stereo")
+    frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), 0
+    assert np.abs(protected(protector(), frame) - NOISE).max() < 1e-4
+
+
+def test_another_rate_halfway_is_brought_to_the_first() -> None:
+    """After it the samples are taken as they are again."""
+    slow = frame_of(NOISE, RATE // 2, 512)
+    samples = protected(protector(), frame_of(NOISE), slow, frame_of(NOISE, pts=3072))
+    assert np.array_equal(samples[:, :1024], NOISE)
+    assert np.array_equal(samples[:, -1024:], NOISE)
