@@ -148,7 +148,7 @@ def _copy(
         streams = {s.index: _copy_of(s, target) for s in kept}
         target.set_chapters(_chapter_times(source))
         packets = source.demux(kept)
-        clocks = {s.index: PacketClock(s.time_base) for s in kept}
+        clocks = {s.index: PacketClock(s.time_base, s.type, muxer) for s in kept}
         while True:
             if cancelled():
                 raise Cancelled

@@ -18,6 +18,8 @@ from fractions import Fraction
 _AUDIO_JITTER = Fraction(1, 100)
 # Streams are stored a little out of step; a clock that goes back further has started anew.
 _JUMP = Fraction(1)
+# Frames that H.264 and HEVC may hold back to show others first.
+_MOST_REORDERED = 16
 
 
 @dataclass(frozen=True)
@@ -82,39 +84,48 @@ class PacketClock:
     """
     Places the packets of a track that is copied, in the order of the file.
 
-    A muxer takes only packets that are decoded one after the other, and none that is shown
-    before it is decoded. A packet out of order is put one tick after the one before; where the
-    file's clock goes back by more than a second, time goes on from there.
+    What is in order keeps its times. A muxer takes only packets that are decoded one after the
+    other, and none that is shown before it is decoded: a packet out of order is put right after
+    the one before; where the file's clock goes back by more than a second, time goes on from
+    there. Subtitles have no clock of their own: one that comes late does not move the next.
     """
 
-    def __init__(self, time_base: Fraction) -> None:
+    def __init__(self, time_base: Fraction, kind: str, container: str) -> None:
         """
         Args:
             time_base: seconds per tick.
+            kind: of the track: video, audio or subtitle.
+            container: that is written, as FFmpeg names its muxer.
         """
-        self._jump = round(_JUMP / time_base)
+        # Ticks of Matroska are longer than the shortest packets of sound. Subtitles may begin
+        # together everywhere.
+        may_coincide = kind == "subtitle" or container in ("matroska", "webm")
+        self._step = 0 if may_coincide else 1
+        self._jump = None if kind == "subtitle" else round(_JUMP / time_base)
+        self._reordering = _MOST_REORDERED if kind == "video" else 0
         self._shift = 0
         self._last: int | None = None
         self._end = 0
 
     def place(self, pts: int | None, dts: int | None, duration: int | None) -> tuple[int, int]:
-        """Return when a packet is shown and decoded; of a file cut short some do not say."""
-        at = self._decoded_at(pts, dts)
-        if self._last is not None and at <= self._last:
-            if self._last - at > self._jump:
+        """Return when a packet is shown and decoded; of some the file does not say."""
+        at = self._decoded_at(pts, dts, duration)
+        if self._last is not None and at < self._last + self._step:
+            if self._jump is not None and self._last - at > self._jump:
                 self._shift += self._end - at
                 at = self._end
             else:
-                at = self._last + 1
+                at = self._last + self._step
         self._last, self._end = at, at + max(1, duration or 0)
         return max(at, at if pts is None else pts + self._shift), at
 
-    def _decoded_at(self, pts: int | None, dts: int | None) -> int:
+    def _decoded_at(self, pts: int | None, dts: int | None, duration: int | None) -> int:
         if dts is not None:
             return dts + self._shift
         shown = None if pts is None else pts + self._shift
         if self._last is None:
-            return shown or 0
+            # Matroska does not say when; early enough for what is shown before this one.
+            return 0 if shown is None else shown - self._reordering * max(1, duration or 0)
         return self._end if shown is None else min(self._end, shown)
 
 

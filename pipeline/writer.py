@@ -8,6 +8,7 @@ timestamp is the original's. What FFmpeg's muxer cannot write goes in afterwards
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -145,7 +146,7 @@ class Writer:
             packet.pts -= shift
         if packet.dts is not None:
             packet.dts -= shift
-        clock = self._clocks.setdefault(track.index, PacketClock(track.time_base))
+        clock = self._clock_of(track)
         packet.pts, packet.dts = clock.place(packet.pts, packet.dts, packet.duration)
         self._extend_span(track, packet)
         stream = self._copies[track.index]
@@ -158,6 +159,12 @@ class Writer:
         self._filled.add(stream.index)
         with self._muxing():
             self._container.mux(packet)
+
+    def _clock_of(self, track: AudioTrack | SubtitleTrack) -> PacketClock:
+        if track.index not in self._clocks:
+            kind = "audio" if isinstance(track, AudioTrack) else "subtitle"
+            self._clocks[track.index] = PacketClock(track.time_base, kind, self._plan.container)
+        return self._clocks[track.index]
 
     def _extend_span(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
         if packet.pts is None:
@@ -396,13 +403,8 @@ def _packet_like(packet: av.Packet[Any], data: bytes) -> av.Packet[Any]:
 
 
 # What FFmpeg's muxers answer, once their file is open, to times, sizes or codec headers that
-# their container cannot hold. A full or broken disk says none of these.
-_REFUSED = (
-    av.error.ArgumentError,
-    av.error.InvalidDataError,
-    av.error.PatchWelcomeError,
-    av.error.PermissionError,
-)
+# their container cannot hold. A full, broken or closed disk says none of these.
+_REFUSED = (av.error.ArgumentError, av.error.InvalidDataError, av.error.PatchWelcomeError)
 
 
 @contextlib.contextmanager
@@ -414,6 +416,8 @@ def refusal_told(name: str, container: str) -> Iterator[None]:
     try:
         yield
     except _REFUSED as error:
+        if error.errno == errno.EACCES:  # a folder's answer; a muxer's is EPERM
+            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise UnsupportedMedia(
             f"{name} states times or tracks that {container} cannot hold ({reason});"

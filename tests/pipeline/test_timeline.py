@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,14 +105,14 @@ TICKS = st.none() | st.integers(-(10**6), 10**6)
 def test_packets_are_decoded_one_after_the_other_and_before_they_are_shown(
     said: list[tuple[int | None, int | None, int | None]],
 ) -> None:
-    clock = PacketClock(MILLISECOND)
+    clock = PacketClock(MILLISECOND, "audio", "mp4")
     placed = [clock.place(*packet) for packet in said]
     assert all(b[1] > a[1] for a, b in zip(placed, placed[1:], strict=False))
     assert all(shown >= decoded for shown, decoded in placed)
 
 
 def test_packets_in_order_keep_their_times() -> None:
-    clock = PacketClock(MILLISECOND)
+    clock = PacketClock(MILLISECOND, "video", "mp4")
     said = [(40, -40, 40), (120, 0, 40), (80, 40, 40), (None, 80, 40), (3000, 120, 40)]
     assert [clock.place(*packet) for packet in said] == [
         *((40, -40), (120, 0), (80, 40), (80, 80), (3000, 120))
@@ -119,15 +120,39 @@ def test_packets_in_order_keep_their_times() -> None:
 
 
 def test_packets_of_joined_recordings_go_on_where_the_first_ended() -> None:
-    clock = PacketClock(MILLISECOND)
+    clock = PacketClock(MILLISECOND, "video", "mp4")
     said = [(n, n, 20) for n in (0, 20, 5000, 0, 20, 40)]
     assert [at for at, _ in map(lambda p: clock.place(*p), said)] == [0, 20, 5000, 5020, 5040, 5060]
 
 
 def test_packets_a_little_out_of_order_are_parted_by_a_tick() -> None:
-    clock = PacketClock(MILLISECOND)
+    clock = PacketClock(MILLISECOND, "video", "mp4")
     said = [(n, n, 20) for n in (0, 20, 10, 40)]
     assert [clock.place(*packet)[1] for packet in said] == [0, 20, 21, 40]
+
+
+@pytest.mark.parametrize("container", ["matroska", "webm"])
+def test_packets_shorter_than_a_tick_keep_their_times(container: str) -> None:
+    """TrueHD's take 5 / 6 ms, and Matroska counts whole ones."""
+    clock = PacketClock(MILLISECOND, "audio", container)
+    said = [round(n * 5 / 6) for n in range(1000)]
+    assert [clock.place(n, n, 1)[1] for n in said] == said
+
+
+@pytest.mark.parametrize("container", ["matroska", "mp4"])
+def test_subtitles_begin_together_and_a_late_one_does_not_move_the_next(container: str) -> None:
+    clock = PacketClock(MILLISECOND, "subtitle", container)
+    said = [1000, 1000, 1000, 5000, 3000, 10_000, 20_000]
+    assert [clock.place(n, n, 2000)[0] for n in said] == [
+        *(1000, 1000, 1000, 5000, 5000, 10_000, 20_000)
+    ]
+
+
+def test_frames_whose_file_says_only_when_they_are_shown_keep_those_times() -> None:
+    """As of Matroska with B-frames."""
+    clock = PacketClock(MILLISECOND, "video", "matroska")
+    said = [(0, None), (160, None), (80, None), (40, 40), (120, 80)]
+    assert [clock.place(pts, dts, 40)[0] for pts, dts in said] == [pts for pts, _ in said]
 
 
 @given(st.permutations(range(0, 400, 40)))
