@@ -40,8 +40,8 @@ _MARGIN_SIGMA = 3.0
 # A place bears at most so many times its deviation among 3 x 3 neighbours, as a geometric mean of
 # the surroundings. The band and its energy reach some 8 pixels over an edge into a clear sky: rays
 # stood out from every roof. And a lone edge, which has flat ground on both sides, is no texture.
-_LUMA_DETAIL = 1.4
-_COLOUR_DETAIL = 1.0
+_LUMA_DETAIL = 1.15
+_COLOUR_DETAIL = 0.8
 _DETAIL_SIGMA = 4.5
 # Variance of the noise of a flat place, levels squared: keeps the logarithm finite.
 _NOISE_VARIANCE = 0.05
@@ -53,8 +53,8 @@ _REFERENCE_CONTRAST = 8.0
 _POWER = 1.2
 _LARGEST_MASK = 2.5
 # Levels of change per epsilon, where luma's mask has an RMS of 1.
-_AMPLITUDE = 95.0
-_LARGEST_AMPLITUDE = 25.0
+_AMPLITUDE = 100.0
+_LARGEST_AMPLITUDE = 26.0
 # Of the colour planes' bound in luma's. In full, it misleads recognisers a little more at the
 # same JOD, but stains skin and walls green and purple, which that metric forgives and eyes do not.
 _COLOUR_SHARE = 0.4

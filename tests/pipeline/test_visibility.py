@@ -98,7 +98,7 @@ def test_bound_grows_with_strength_up_to_the_cap() -> None:
 def test_a_lone_object_s_bound_is_two_amplitudes_at_most() -> None:
     picture = flat()
     picture[60:90, 60:90] = texture(200.0)[60:90, 60:90]
-    assert bound(picture).max() <= 2.0 * 95 * STRENGTH + 1e-4
+    assert bound(picture).max() <= 2.0 * 100 * STRENGTH + 1e-4
 
 
 def test_colour_changes_where_the_picture_has_colours_and_not_beside_them() -> None:
