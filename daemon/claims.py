@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 import threading
@@ -94,7 +95,7 @@ class Claims:
         self._max_bytes = max_bytes
         self._limit = PendingLimit(lambda: len(spool.pending_ids()))
         self._lock = threading.Lock()
-        self._once = Once(server_log())
+        self._once = Once(server_log(), level=logging.ERROR)  # a file that somebody waits for
         self._are_left = False
 
     @property

@@ -26,9 +26,9 @@ _LEAST_FILES = 100
 _PATIENCE_SECONDS = 20.0
 
 
-def free_gb(path: Path) -> float:
+def free_gb(path: Path) -> float | None:
     """
-    Return how much may be written where `path` lies.
+    Return how much may be written where `path` lies; None where its file system does not tell.
 
     Raises:
         OSError: it is not there, or does not answer.
@@ -174,7 +174,7 @@ class DiskWatch:
 
 def _shortage(path: Path, found: os.statvfs_result, min_free_gb: float) -> str | None:
     free = _free(found)
-    if free < min_free_gb:
+    if free is not None and free < min_free_gb:
         return (
             f"{path} has {in_words(free)} free, less than min_free_gb ({min_free_gb:g}); make room."
         )
@@ -187,5 +187,7 @@ def _unusable(path: Path, error: OSError) -> str:
     return f"{path} cannot be used ({error.strerror}); bring it back."
 
 
-def _free(found: os.statvfs_result) -> float:
+def _free(found: os.statvfs_result) -> float | None:
+    if found.f_blocks == 0:  # what FUSE says for a file system that has no answer of its own
+        return None
     return found.f_bavail * found.f_frsize / _GB

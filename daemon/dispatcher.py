@@ -325,10 +325,10 @@ class Dispatcher:
         self._once.tell(_UNREADABLE, is_bad, of=task_id, reason=repr(found) if is_bad else None)
 
     def _begin(self, now: float) -> None:
-        unavailable = {*self._unavailable(), *self._slow_inboxes(now)}
+        closed = self._closed_inboxes(now)
         while self._pool.idle > len(_prompt(self._beginnings, now)):
             oldest = self._waiting.oldest
-            lanes = [lane for lane in oldest if lane.inbox not in unavailable]
+            lanes = [lane for lane in oldest if lane.inbox not in closed]
             if not lanes:
                 return
             busy = [running.lane for running in self._running.values()]
@@ -338,6 +338,10 @@ class Dispatcher:
             self._waiting.remove(oldest[lane])
             begin = functools.partial(self._attempts.begin, oldest[lane])
             self._beginnings.append(_Beginning(oldest[lane], lane, self._beside.begin(begin)))
+
+    def _closed_inboxes(self, now: float) -> Collection[str | None]:
+        """Return the inboxes of which nothing can be begun just now."""
+        return {*self._unavailable(), *self._slow_inboxes(now)}
 
     def _slow_inboxes(self, now: float) -> Collection[str | None]:
         prompt = _prompt(self._beginnings, now)
@@ -379,13 +383,12 @@ class Dispatcher:
         attempt = beginning.act.future.result()
         if attempt is not None:
             self._running[attempt.job.token] = _Running(attempt, beginning.lane)
-            self._pool.begin(attempt.job.with_threads(threads_of(self._videos_at_once)))
+            self._pool.begin(attempt.job.with_threads(threads_of(self._videos_at_once(now))))
 
-    @property
-    def _videos_at_once(self) -> int:
-        """How many are worked on in the next moments: the cores are shared among so many."""
-        wanted = len(self._running) + len(self._beginnings) + len(self._waiting.ids)
-        return min(wanted, self._pool.size)
+    def _videos_at_once(self, now: float) -> int:
+        """Return how many are worked on in the next moments: the cores are shared among so many."""
+        waiting = self._waiting.count_outside(self._closed_inboxes(now))
+        return min(len(self._running) + len(self._beginnings) + waiting, self._pool.size)
 
     def _note_not_begun(self, task_id: str, error: BaseException, now: float) -> None:
         self._waiting.rest(task_id, now + _REST_SECONDS)

@@ -116,6 +116,9 @@ def of_room(config: Config) -> Iterator[Finding]:
     for key, folder in places.items():
         existing = next(place for place in (folder, *folder.parents) if place.exists())
         free = free_gb(existing)
+        if free is None:
+            yield ok(f"room for {key}", f"the file system of {folder} does not tell what is free")
+            continue
         text = f"{in_words(free)} are free where {folder} lies"
         if free >= config.min_free_gb:
             yield ok(f"room for {key}", text)

@@ -75,6 +75,7 @@ class Health:
         free_gb: by what a folder is for; None where it cannot be told.
         mounts: where the file systems of outboxes, temp and state are mounted, by folder.
         statuses_until: what changed before then is told in its status file; None while unknown.
+        retention_held_until: until when nothing is removed for its age; None where it is not held.
         problems: sentences that say what is wrong and what to do.
         url: where the service's page is, None while nobody answers there.
     """
@@ -90,13 +91,15 @@ class Health:
     url: str | None = None
     mounts: Mapping[str, str] = field(default_factory=dict)
     statuses_until: datetime | None = None
+    retention_held_until: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         values = asdict(self)
         values["started_at"] = self.started_at.isoformat()
         values["updated_at"] = self.updated_at.isoformat()
-        values["statuses_until"] = self.statuses_until and self.statuses_until.isoformat()
+        for name in ("statuses_until", "retention_held_until"):
+            values[name] = values[name] and values[name].isoformat()
         values["free_gb"] = {
             name: None if free is None else round(free, 2) for name, free in self.free_gb.items()
         }
@@ -142,7 +145,8 @@ def trouble_of(state: Path) -> str | None:
     """
     reason = why_closed(state)
     try:
-        if reason is None and free_gb(state) < _FULL_GB:
+        free = free_gb(state)
+        if reason is None and free is not None and free < _FULL_GB:
             reason = f"{state} is full; make room."
     except OSError as error:
         reason = f"{state} cannot be used ({error.strerror}); bring it back."
@@ -231,7 +235,7 @@ def _lives(pid: int) -> bool:
 
 
 def _parsed(values: Mapping[str, Any]) -> Health:
-    until = values.get("statuses_until")
+    until, held_until = values.get("statuses_until"), values.get("retention_held_until")
     return Health(
         pid=int(values["pid"]),
         started_at=_time(values["started_at"]),
@@ -244,6 +248,7 @@ def _parsed(values: Mapping[str, Any]) -> Health:
         url=values.get("url"),
         mounts=dict(values.get("mounts", {})),
         statuses_until=until and _time(until),
+        retention_held_until=held_until and _time(held_until),
     )
 
 

@@ -121,12 +121,19 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """There is no result. `details`, of what nobody foresaw, are for the log."""
+    """
+    There is no result.
+
+    Attributes:
+        details: of what nobody foresaw, for the log.
+        is_spoilt: may something of it cling to the process, which is to do nothing more then?
+    """
 
     token: str
     failure: Failure
     is_retryable: bool
     details: str | None = None
+    is_spoilt: bool = False
 
 
 @dataclass(frozen=True)

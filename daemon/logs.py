@@ -108,8 +108,11 @@ class Once:
         log: BoundLogger,
         pause_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
+        level: int = logging.WARNING,
     ) -> None:
+        """`level`: of a line that tells of something bad."""
         self._log = log
+        self._level = level
         self._pause = pause_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -137,7 +140,7 @@ class Once:
         now = self._clock()
         if facts != known.facts and now >= known.told + self._pause:
             counted = {"times": known.times} if known.times > 1 else {}
-            self._log.warning(event, **_about(of), **facts, **counted)
+            self._log.log(self._level, event, **_about(of), **facts, **counted)
             known.facts, known.told = facts, now
 
     def _tell_good(self, event: str, of: Hashable, known: _Trouble) -> None:

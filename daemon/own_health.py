@@ -17,6 +17,7 @@ from daemon.health import Health, ServiceStatus, Workers
 from daemon.inbox import InboxHealth
 from daemon.logs import Once, server_log
 from daemon.pool import Pool
+from daemon.retention_hold import RetentionHold
 from daemon.spool import Spool
 from daemon.status_writer import StatusWriter
 from daemon.web_process import WebProcess
@@ -27,13 +28,20 @@ class OwnHealth:
     """Tells how one service is, from its start on."""
 
     def __init__(
-        self, state: Path, spool: Spool, pool: Pool, statuses: StatusWriter, webhooks: Webhooks
+        self,
+        state: Path,
+        spool: Spool,
+        pool: Pool,
+        statuses: StatusWriter,
+        webhooks: Webhooks,
+        retention_hold: RetentionHold,
     ) -> None:
         self._state = state
         self._spool = spool
         self._pool = pool
         self._statuses = statuses
         self._webhooks = webhooks
+        self._retention_hold = retention_hold
         self._started_at = datetime.now().astimezone()
         self._statuses_until: datetime | None = None
         self._once = Once(server_log())
@@ -97,6 +105,7 @@ class OwnHealth:
             problems=tuple(self._problems(inboxes, disks, web)),
             url=web.url if web is not None and web.is_ready else None,
             statuses_until=self._statuses_until,
+            retention_held_until=self._retention_hold.until(now),
         )
 
     def _status(self) -> ServiceStatus:

@@ -50,7 +50,7 @@ def _steady_seconds() -> float:
 
 
 class ClockWatch:
-    """Notices that the machine's clock was set. For one thread."""
+    """Notices that the machine's clock was set. For one thread at a time."""
 
     def __init__(
         self,
@@ -124,7 +124,8 @@ class _Again(BaseTrigger):
         self._pause = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        return now + self._pause
+        # By the zone's own clock an hour would be left out or come twice when summer time ends.
+        return now.astimezone(UTC) + self._pause
 
 
 def _trigger(job: Every | Daily) -> dict[str, object]:

@@ -38,6 +38,7 @@ from daemon.networks import network_problems
 from daemon.own_health import OwnHealth
 from daemon.pool import Pool
 from daemon.retention import Retention, Rules, sweep_temp
+from daemon.retention_hold import RetentionHold
 from daemon.schedule import ClockWatch, Daily, Every, Schedule
 from daemon.signals import ServiceSignals
 from daemon.spool import Spool
@@ -61,9 +62,6 @@ _MARGIN = timedelta(minutes=1)  # between the last sign of life and what was don
 _CATCH_UP_SECONDS = 60.0
 _FIRST_RETENTION_SECONDS = 300.0
 _RETENTION_SECONDS = 25 * 3600.0
-# Clocks that are only corrected are set by less.
-_WRONG_CLOCK_SECONDS = 3600.0
-_SECOND_THOUGHTS_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -123,10 +121,14 @@ class Service:
         self._web: WebProcess | None = None
         self._schedule: Schedule | None = None
         self._clock_watch = ClockWatch()
-        self._retention_clock = ClockWatch()  # looked at when something is to be removed
-        self._retention_held_until = time.monotonic()
+        self._retention_hold = RetentionHold()
         self._health = OwnHealth(
-            self._state, self._spool, self._pool, self._statuses, self._webhooks
+            self._state,
+            self._spool,
+            self._pool,
+            self._statuses,
+            self._webhooks,
+            self._retention_hold,
         )
         self._temp_locks = TempLocks()
         notifier = Notifier.taken_from(os.environ, os.getpid())
@@ -177,6 +179,8 @@ class Service:
     def _recover(self) -> None:
         last = health.read(self._state)
         self._mounts = _known_mounts(last)
+        held_until = last.retention_held_until if last else None
+        self._retention_hold.take_over(held_until, datetime.now().astimezone())
         told = (last.statuses_until or last.updated_at) if last else None
         if told is not None and told > self._spool.now():
             told = None  # the clock was set back since: nobody can tell what came after it
@@ -225,6 +229,7 @@ class Service:
             self._once.tell("the queue cannot be read", False)
 
     def _heed_clock(self) -> None:
+        self._retention_hold.look()  # at once: a service that is restarted knows nothing of before
         seconds = self._clock_watch.seconds_set()
         if seconds < 0 and not self._is_stopping:
             server_log().warning("the clock was set back", seconds=round(-seconds, 1))
@@ -530,16 +535,8 @@ class Service:
             self._remove_old()
 
     def _remove_old(self) -> None:
-        now = time.monotonic()
-        self._retention_due = now + _RETENTION_SECONDS
-        seconds = self._retention_clock.seconds_set()
-        if seconds > _WRONG_CLOCK_SECONDS:
-            # By mistake, it may be: a result of just now must not go as if it were a year old.
-            self._retention_held_until = now + _SECOND_THOUGHTS_SECONDS
-            server_log().warning(
-                "the clock was set forward, nothing old is removed for a day", seconds=seconds
-            )
-        if now < self._retention_held_until:
+        self._retention_due = time.monotonic() + _RETENTION_SECONDS
+        if self._retention_hold.look():
             return
         cleaned = self._retention.run(self._spool.now())
         server_log().info("retention", tasks=cleaned.deleted_tasks, bytes=cleaned.freed_bytes)

@@ -93,8 +93,9 @@ class Uploads:
         find_place(self._inbox, known_mount)
         self._was_there = True
         for folder in self._needs_room:
-            left = free_gb(_existing(folder)) - coming_bytes / (1 << 30)
-            if left < self._min_free_gb:
+            free = free_gb(_existing(folder))
+            left = None if free is None else free - coming_bytes / (1 << 30)
+            if left is not None and left < self._min_free_gb:
                 raise NoRoom(f"{folder} would have {in_words(left)} free")
             coming_bytes = 0  # they come to the inbox, which is the first
 

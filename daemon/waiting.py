@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from daemon.fairness import Lane
 from daemon.task import Task
@@ -34,6 +34,11 @@ class Waiting:
     def oldest(self) -> Mapping[Lane, str]:
         """The oldest task of each lane."""
         return {lane: ids[0] for lane, ids in self._lanes.items()}
+
+    def count_outside(self, inboxes: Container[str | None]) -> int:
+        """Return how many wait that came from no such inbox, as far as that is known."""
+        inside = sum(len(ids) for lane, ids in self._lanes.items() if lane.inbox in inboxes)
+        return len(self._ids) - inside
 
     def is_unread(self, task_id: str) -> bool:
         """Does it wait, and is its record still to be read?"""

@@ -8,6 +8,7 @@ service decides. Only here does `daemon` import torch, PyAV and OpenCV.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import resource
@@ -90,8 +91,10 @@ def perform(
         end = _unforeseen(error, job, is_memory_used_up())
     finally:
         meter.close()
-    if isinstance(end, Failed) and (reason := why_closed(job.folder)) is not None:
-        end = _folder_refused(end, job, reason)
+    if isinstance(end, Failed):
+        end = dataclasses.replace(end, is_spoilt=end.failure.code in _SPOILING)
+        if (reason := why_closed(job.folder)) is not None:
+            end = _folder_refused(end, job, reason)
     if not isinstance(end, Finished):
         _discard(job)
     return end
@@ -124,7 +127,7 @@ class _Worker:
             self._is_memory_used_up,
         )
         self._send(end)
-        is_spoilt = isinstance(end, Failed) and end.failure.code in _SPOILING
+        is_spoilt = isinstance(end, Failed) and end.is_spoilt
         # A stage that was deep inside an encoder when the work was called off is still there.
         is_left = threading.active_count() > threads
         return not (is_spoilt or is_left or self._is_memory_used_up())
@@ -259,7 +262,7 @@ def _unforeseen(error: Exception, job: Job, is_memory_used_up: bool) -> Failed:
 def _folder_refused(end: Failed, job: Job, reason: str) -> Failed:
     """Blame a folder that can be written no more, whatever that looked like to who wrote there."""
     failure = Failure(OutputFailed.code, f"{job.original.name}: {reason}")
-    return Failed(job.token, failure, OutputFailed.retryable, end.details)
+    return dataclasses.replace(end, failure=failure, is_retryable=OutputFailed.retryable)
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
@@ -288,8 +291,10 @@ def _give_way() -> None:
     # workers are to finish. They end when it hangs up or is gone.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Watcher and web answer at once however many workers compute.
-    os.nice(_NICENESS)
+    # Watcher and web answer at once however many workers compute. A filter of system calls, as of a
+    # stricter unit or a container, may refuse it; then the work is done all the same.
+    with contextlib.suppress(PermissionError):
+        os.nice(_NICENESS)
     # Cores that the kernel hands to a program are bounded by no limit: they have no memory.
     _tell_kernel("coredump_filter", "0")
     _tell_kernel("oom_score_adj", _OOM_SCORE)

@@ -16,7 +16,7 @@ import pytest
 import requests
 from media import Audio, Video, make_video
 from services import PATIENCE_SECONDS, ROOT, ServiceHouse, running, wait_until
-from unit_sandbox import DAEMON, NOBODY, kill_all, sandboxed, why_not
+from unit_sandbox import DAEMON, NOBODY, _allowed_calls, kill_all, sandboxed, why_not
 
 from daemon.config import load_config
 
@@ -52,6 +52,10 @@ def test_the_unit_is_exposed_to_little(unit: Path) -> None:
     words = ["security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}", str(unit)]
     done = subprocess.run([need("systemd-analyze"), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_workers_may_give_way() -> None:
+    assert "setpriority" in _allowed_calls(ROOT / "systemd/media-cleaner.service")
 
 
 def test_the_installed_configuration_lies_where_the_units_may_write() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.disk import DiskWatch, free_gb, in_words
+from daemon.disk import DiskWatch, free_gb, in_words, shortage
+from daemon.health import trouble_of
 from daemon.logs import configure_logs, reset_logs
 
 
@@ -55,6 +56,21 @@ def test_little_room_is_told_in_a_unit_that_shows_it(
         "0 MB",
         "0 MB",
     ]
+
+
+def test_a_file_system_that_does_not_tell_is_not_taken_for_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FUSE answers where a file system has no answer of its own."""
+    found = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: found)
+    watch = DiskWatch({"temp": tmp_path}, min_free_gb=5)
+    assert watch.check() == ()
+    assert watch.has_room
+    assert watch.free_gb["temp"] is None
+    assert free_gb(tmp_path) is None
+    assert shortage(tmp_path, 5) is None
+    assert trouble_of(tmp_path) is None
 
 
 def test_enough_is_no_problem(tmp_path: Path) -> None:

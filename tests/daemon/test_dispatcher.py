@@ -905,6 +905,17 @@ class TestThreadsOfTheEncoder:
         house.settle()
         assert [job.settings.threads for job in house.pool.jobs] == [4, 4]
 
+    def test_a_video_takes_the_cores_of_those_that_cannot_be_begun(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("daemon.machine.cores", lambda: 8)
+        house.unavailable = {"away"}
+        for _ in range(2):
+            house.drop(inbox="away")
+        house.drop()
+        house.settle()
+        assert [job.settings.threads for job in house.pool.jobs] == [0]
+
     def test_the_last_of_many_has_them_for_itself(self, house: House) -> None:
         for _ in range(2):
             house.drop()

@@ -601,7 +601,11 @@ def test_what_cannot_be_finished_either_is_tried_at_each_scan_and_told_once(
         (house.root / "a.mp4").touch()
         wait_until(lambda: len(asked) >= 6, "tried again and again")
     house.wait_for("a.mp4")
-    assert len(told(caplog, "claim not finished")) == 2  # when it begins and when it is over
+    lines = told(caplog, "claim not finished")
+    assert len(lines) == 2  # when it begins and when it is over
+    assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == [
+        "ERROR"
+    ]
 
 
 def test_an_inbox_with_little_room_is_not_well_and_files_are_taken(

@@ -11,7 +11,7 @@ GIB = 1 << 30
 
 @pytest.mark.parametrize(
     ("cores", "memory", "workers"),
-    [(1, 8 * GIB, 1), (2, 8 * GIB, 2), (16, 64 * GIB, 16), (16, 6 * GIB, 6), (4, GIB // 2, 1)],
+    [(1, 8 * GIB, 1), (2, 8 * GIB, 2), (16, 64 * GIB, 16), (16, 12 * GIB, 6), (4, GIB // 2, 1)],
 )
 def test_workers_are_as_many_as_cores_and_memory_bear(
     monkeypatch: pytest.MonkeyPatch, cores: int, memory: int, workers: int

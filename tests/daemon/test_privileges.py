@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from media import Video, make_video
 from unit_sandbox import NOBODY, shown_folders, why_not
 
+from daemon import privileges
 from daemon.child import Child
 from daemon.jobs import Finished, Job, Moved, Ready
 from pipeline.parameters import Parameters
@@ -97,6 +99,22 @@ def test_a_service_with_a_right_to_leases_keeps_it_to_itself() -> None:
     service, worker = (sets(text) for text in json.loads(done.stdout))
     assert service["CapEff"] == LEASE
     assert worker["CapPrm"] == worker["CapEff"] == worker["CapAmb"] == 0
+
+
+def test_a_system_without_an_ambient_set_has_none_to_pass_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As kernels before 4.3, and some sandboxes."""
+    refused = OSError(errno.EINVAL, "Invalid argument")
+
+    def control_process(option: int, value: int) -> None:
+        raise refused
+
+    monkeypatch.setattr(privileges, "control_process", control_process)
+    privileges.pass_none_on()
+    refused = OSError(errno.EPERM, "Operation not permitted")
+    with pytest.raises(OSError, match="not permitted"):
+        privileges.pass_none_on()
 
 
 @as_root

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from daemon.logs import configure_logs, reset_logs
-from daemon.schedule import ClockWatch, Daily, Every, Schedule
+from daemon.schedule import ClockWatch, Daily, Every, Schedule, _Again
 
 PATIENCE = 10.0
 
@@ -119,6 +120,19 @@ def test_turns_that_were_missed_are_made_up_for_by_one() -> None:
     job.wait_for(1)
     schedule.stop()
     assert job.count <= 2
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "fold"),
+    [(1, 59, 0), (2, 30, 0), (2, 59, 0), (2, 0, 1), (2, 30, 1), (3, 0, 0)],
+)
+@pytest.mark.parametrize("pause", [10.0, 3600.0, 25 * 3600.0])
+def test_the_next_turn_is_as_far_off_as_ever_when_summer_time_ends(
+    hour: int, minute: int, fold: int, pause: float
+) -> None:
+    now = datetime(2026, 10, 25, hour, minute, 55, fold=fold, tzinfo=ZoneInfo("Europe/Berlin"))
+    following = _Again(pause).get_next_fire_time(None, now)
+    assert following.timestamp() - now.timestamp() == pause
 
 
 # --- The clock is set ---

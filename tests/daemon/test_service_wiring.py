@@ -555,13 +555,36 @@ def test_a_clock_that_is_set_forward_removes_nothing_for_a_day(
         assert service is not None
         now = service._spool.now() + timedelta(seconds=year)
         monkeypatch.setattr(service._spool, "_clock", lambda: now)
-        service._retention_clock._lead -= year
+        service._retention_hold._watch._lead -= year
         for _ in range(2):
             service._remove_old()
             assert result.exists()
-        service._retention_held_until = time.monotonic()  # a day later
+        service._retention_hold._until = time.monotonic()  # a day later
         service._remove_old()
         assert not result.exists()
+
+
+def test_a_clock_that_was_set_forward_is_remembered_over_a_restart(house: House) -> None:
+    """The clock is looked at all the time, and not only when something is to be removed."""
+    with house.running():
+        assert house.service is not None
+        assert not house.service._retention_hold.look()
+        house.service._retention_hold._watch._lead -= 365 * 86400.0
+        wait_until(lambda: held_until(house) is not None, "told", 10)
+    first = held_until(house)
+    house.signals.ends = 0
+    with house.running():
+        assert house.service is not None
+        assert house.service._retention_hold.look()
+        until = house.service._retention_hold.until(datetime.now().astimezone())
+        assert first is not None
+        assert until is not None
+        assert abs((until - first).total_seconds()) < 60  # of the same day
+
+
+def held_until(house: House) -> datetime | None:
+    told = health_module.read(house.state)
+    return told and told.retention_held_until
 
 
 def test_a_clock_that_is_set_back_has_the_schedule_made_anew(

@@ -222,6 +222,13 @@ def test_room_is_looked_for_before_and_now_and_then_while_a_file_arrives(
             file.write(b"x" * 1000)
 
 
+def test_a_file_system_that_does_not_tell_its_room_is_not_taken_for_full(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "free_gb", lambda folder: None)
+    house.uploads(min_free_gb=5).check_room(coming_bytes=4 << 30)
+
+
 def test_any_folder_that_is_needed_may_lack_room(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

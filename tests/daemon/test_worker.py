@@ -233,6 +233,24 @@ class TestAJob:
         )
         assert end.is_retryable
 
+    @pytest.mark.parametrize(
+        ("error", "is_spoilt"),
+        [(MemoryError(), True), (ValueError(), True), (UnsupportedMedia("It is odd."), False)],
+    )
+    def test_whose_folder_can_be_written_no_more_still_spoils_its_process(
+        self,
+        make_job: Callable[..., Job],
+        monkeypatch: pytest.MonkeyPatch,
+        error: BaseException,
+        is_spoilt: bool,
+    ) -> None:
+        failing(monkeypatch, error)
+        monkeypatch.setattr(worker, "why_closed", lambda folder: "is read-only")
+        end = do(make_job())
+        assert isinstance(end, Failed)
+        assert end.failure.code == "output_failed"
+        assert end.is_spoilt == is_spoilt
+
     def test_bears_the_users_name_of_the_file_in_whatever_the_pipeline_says(
         self, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -290,6 +308,18 @@ class TestAJob:
         assert isinstance(end, Failed)
         assert end.failure.code == "out_of_memory"
         assert "broken.mov" in end.failure.message
+
+
+def test_a_worker_that_may_not_be_nice_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nice(step: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    told: list[str] = []
+    monkeypatch.setattr(signal, "signal", lambda *words: None)
+    monkeypatch.setattr(os, "nice", nice)
+    monkeypatch.setattr(worker, "_tell_kernel", lambda name, value: told.append(name))
+    worker._give_way()
+    assert told == ["coredump_filter", "oom_score_adj"]
 
 
 class TestTheMeter:
