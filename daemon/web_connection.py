@@ -14,6 +14,7 @@ from typing import Any
 
 from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
+from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import TConn
 
 # 2,000 characters of notes in a query can be 24 KB; the rest has room beside it.
@@ -23,6 +24,10 @@ _HEAD_END = b"\r\n\r\n"
 _STALL_SECONDS = 60.0
 # What the app did not read of a body is read so long, if it is not much, to go on after it.
 _DRAIN_SECONDS = 0.25
+# What a client still sends when it has its answer is read so long, so that it gets to reading that.
+# gunicorn's own 64 KB are there before a client, or nginx in front, looks up from its sending.
+_PARTING_SECONDS = 2.0
+_MOST_PARTING_BYTES = 1 << 30
 
 
 class Head(Enum):
@@ -82,7 +87,11 @@ class Connection(TConn):
 
     def end(self, graceful: bool = False) -> None:
         """Close it, or give the client some seconds to take the answer first."""
-        super().close(graceful)
+        if graceful:
+            self.sock.setblocking(True)
+            close_graceful(self.sock, _PARTING_SECONDS, _MOST_PARTING_BYTES)
+        else:
+            super().close()
 
     def _looked(self) -> Head:
         # What was read with the request before is no longer in the socket.
