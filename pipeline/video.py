@@ -166,12 +166,10 @@ def _add(
     """
     level = original.level
     peak = math.floor(PEAK_PER_BUDGET * budget * level)
-    enlarge: Callable[[Field, tuple[int, ...], int], NDArray[Any]]
-    write_sum: Callable[[NDArray[Any], Plane, Plane], None]
+    enlarge: Callable[[Field, tuple[int, ...], int], NDArray[Any]] = _enlarge
+    write_sum: Callable[[NDArray[Any], Plane, Plane], None] = _write_sum(original.depth)
     if original.depth == 8:
         enlarge, write_sum = _enlarge_8, _write_sum_8
-    else:
-        enlarge, write_sum = _enlarge, _write_sum(original.depth)
     changes = [np.multiply(field[..., n], level, order="C") for n in range(field.shape[2])]
     wholes = [enlarge(c, plane.shape, peak) for c, plane in zip(changes, original, strict=False)]
     missing = 3 - len(changes)  # of two channels, the second is Cr's as well
