@@ -32,6 +32,8 @@ from urllib.parse import quote, unquote
 
 import requests
 
+__version__ = "0.1.0"  # the program's, as setup.cfg has it; this file goes about alone
+
 DEFAULT_SERVER = "http://localhost:8000"
 ENDED = frozenset({"completed", "failed", "cancelled"})
 PARAMETERS = (
@@ -502,6 +504,7 @@ def main(line: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Client of a Media Cleaner server.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     environment = os.environ
     _add_shared(
         parser,
@@ -544,7 +547,11 @@ def _parser() -> argparse.ArgumentParser:
         add(name, act, purpose).add_argument("task_id", metavar="ID")
     download = add("download", _fetch, "fetch the result of a completed task")
     download.add_argument("task_id", metavar="ID")
-    download.add_argument("folder", nargs="?", default=".", help="where to (default: here)")
+    folder = download.add_argument(
+        "folder", metavar="[FOLDER]", default=".", help="where to (default: here)"
+    )
+    # Not `nargs="?"`: Python 3.11 would count it as left out once an option follows ID.
+    folder.required = False
     return parser
 
 

@@ -25,7 +25,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from daemon.console import AnswerLost, complain, keep_details, say
 from daemon.errors import CannotListen, ConfigError, Interrupted, Unwell, UsageError
@@ -53,6 +53,7 @@ COMMANDS = {
     "resume": "go on after a pause or a drain",
 }
 _WITHOUT_COMMAND = "serve"
+_ANSWERED_WITHOUT = ("-h", "--help", "--version")
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
 
@@ -110,6 +111,7 @@ def parser(line: Sequence[str]) -> argparse.ArgumentParser:
         epilog=f"{PROGRAM} COMMAND --help tells of one command.",
         allow_abbrev=False,
     )
+    main_parser.add_argument("--version", action=_Version, help="show this program's version")
     _add_shared(main_parser, config=None, json=False)
     commands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
@@ -135,7 +137,7 @@ def _with_command(line: Sequence[str]) -> Sequence[str]:
     while rest and (rest[0] == "--json" or rest[0].split("=")[0] == "--config"):
         takes_value = rest[0] == "--config"
         del rest[: 2 if takes_value else 1]
-    names_none = not rest or (rest[0].startswith("-") and rest[0] not in ("-h", "--help"))
+    names_none = not rest or (rest[0].startswith("-") and rest[0] not in _ANSWERED_WITHOUT)
     place = len(line) - len(rest)
     return [*line[:place], _WITHOUT_COMMAND, *rest] if names_none else line
 
@@ -151,6 +153,34 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         complain(f"{message}; see {self.prog} --help.")
         self.exit(WRONG_USE)
+
+
+class _Version(argparse.Action):
+    """Says the version and ends; looks it up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **rest: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **rest)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        say([f"{PROGRAM} {_version()}"])
+        parser.exit(DONE)
+
+
+def _version() -> str:
+    """
+    Return the version as setup.cfg has it, by what was installed.
+
+    Raises:
+        UsageError: the packages were never installed.
+    """
+    from importlib import metadata  # only here, or each command would wait for it
+
+    try:
+        return metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError as error:
+        raise UsageError(
+            f"{PROGRAM} is not installed, so its version is not known; `make setup` installs it."
+        ) from error
 
 
 def _add_shared(command: argparse.ArgumentParser, *, config: object, json: object) -> None:

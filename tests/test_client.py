@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import hashlib
 import http.server
 import json
@@ -50,6 +51,27 @@ def run(house: ServiceHouse, *words: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
     )
+
+
+# --- The command line alone ---
+
+
+def test_the_version_is_that_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        client_module.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split()[1:] == [setup["metadata"]["version"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [("ID --json there", "there"), ("--json ID there", "there"), ("ID --json", "."), ("ID", ".")],
+)
+def test_an_option_may_stand_before_the_folder_of_a_download(words: str, folder: str) -> None:
+    arguments = client_module._parser().parse_args(["download", *words.split()])
+    assert (arguments.task_id, arguments.folder) == ("ID", folder)
 
 
 # --- Against the service ---

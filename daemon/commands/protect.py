@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 from daemon.config import current_config
 from daemon.console import say, say_json
 from daemon.errors import Interrupted, UsageError
+from daemon.machine import threads_of
 from daemon.progress_bar import progress_bar
 from daemon.signals import Interruption
 from pipeline.errors import Cancelled, UnreadableMedia
@@ -25,13 +27,14 @@ _PARAMETERS = ("epsilon", "video_strength", "audio_level", "every_n_frames", "mo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this command takes."""
     parser.add_argument("original", type=Path, metavar="IN", help="the video")
-    parser.add_argument(
+    output = parser.add_argument(
         "output",
         type=Path,
-        metavar="OUT",
-        nargs="?",
+        metavar="[OUT]",
         help="the protected copy, or a folder for it (default: IN_protected beside IN)",
     )
+    # Not `nargs="?"`: Python 3.11 would count it as left out once an option follows IN.
+    output.required = False
     parser.add_argument(
         "--preview",
         metavar="T",
@@ -58,11 +61,12 @@ def run(arguments: argparse.Namespace) -> None:
     parameters = Parameters.parse(given, config.parameters)
     _check_original(arguments.original)
     limit_threads()
-    _bound_memory(config.settings)  # before the first frame of a stranger's file is decoded
+    settings = dataclasses.replace(config.settings, threads=threads_of(1))
+    _bound_memory(settings)  # before the first frame of a stranger's file is decoded
     if arguments.preview is not None:
-        _preview(arguments, parameters, config.settings)
+        _preview(arguments, parameters, settings)
     else:
-        _protect(arguments, parameters, config.settings)
+        _protect(arguments, parameters, settings)
 
 
 def _protect(arguments: argparse.Namespace, parameters: Parameters, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import fcntl
 import json
 import os
@@ -14,9 +15,13 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from media import Audio, Video, make_video
+
+from daemon.__main__ import main, parser
+from pipeline.errors import UnreadableMedia
 
 ROOT = Path(__file__).parents[2]
 FAST = "preset: ultrafast\n"
@@ -92,12 +97,55 @@ def test_help_of_protect_names_every_parameter(tmp_path: Path) -> None:
         assert name in text
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--json", "--version"]])
+def test_the_version_is_that_of_the_package(tmp_path: Path, words: list[str]) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    result = run(tmp_path, *words)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"media-cleaner {setup['metadata']['version']}\n"
+
+
+def test_a_version_that_nobody_installed_is_told_as_that(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("daemon.__main__.PROGRAM", "media-cleaner-of-nobody")
+    monkeypatch.setattr("daemon.__main__.raise_on_signals", lambda: None)
+    assert main(["--version"]) == 2
+    assert "is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "in.mp4 out.mp4 --epsilon .1 --force",
+        "--epsilon .1 --force in.mp4 out.mp4",
+        "in.mp4 --epsilon .1 out.mp4 --force",
+        "--force in.mp4 --epsilon=.1 out.mp4",
+        "in.mp4 --epsilon .1 --force -- out.mp4",
+    ],
+)
+def test_options_may_stand_before_between_and_behind_the_names(words: str) -> None:
+    line = ["protect", *words.split()]
+    arguments = parser(line).parse_args(line)
+    assert (arguments.original, arguments.output) == (Path("in.mp4"), Path("out.mp4"))
+    assert (arguments.epsilon, arguments.force) == (".1", True)
+
+
+@pytest.mark.parametrize("words", ["in.mp4 --epsilon .1", "--epsilon .1 in.mp4", "in.mp4"])
+def test_an_output_need_not_be_named(words: str) -> None:
+    line = ["protect", *words.split()]
+    arguments = parser(line).parse_args(line)
+    assert (arguments.original, arguments.output) == (Path("in.mp4"), None)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--frobnicate"], "--frobnicate"),
         (["protct"], "protct"),
-        (["protect"], "IN"),
+        (["protect"], "are required: IN;"),
+        (["protect", "clip.mp4", "--force", "out.mp4", "more.mp4"], "arguments: more.mp4;"),
         (["verify", "a.mp4"], "PROTECTED"),
         (["protect", "--epsilo", "0.1", "clip.mp4"], "--epsilo"),
         (["protect", "--epsilon", "0.5", "clip.mp4"], "epsilon is '0.5'; allowed is a number"),
@@ -214,6 +262,25 @@ def test_protect_needs_no_config_file(folder: Path) -> None:
 
 def test_an_ending_that_no_container_has_ends_with_2(folder: Path) -> None:
     assert_one_line(run(folder, "protect", "clip.mp4", "out.xyz"), 2, ".xyz")
+
+
+def test_a_quota_of_cpu_time_bounds_the_threads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def protect(*arguments: Any, **options: Any) -> None:
+        seen.append(arguments[3].threads)
+        raise UnreadableMedia("seen enough")
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("daemon.machine.cpu_quota", lambda: 0.5)
+    monkeypatch.setattr("daemon.__main__.raise_on_signals", lambda: None)
+    monkeypatch.setattr("pipeline.protect.protect", protect)
+    for name in ("limit_threads", "_bound_memory"):  # they would bind this process
+        monkeypatch.setattr(f"daemon.commands.protect.{name}", lambda *_: None)
+    assert main(["protect", "clip.mp4"]) == 1
+    assert seen == [1]
 
 
 def test_a_moment_is_previewed_beside_the_video(folder: Path, clip: Path) -> None:
