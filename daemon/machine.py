@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 # One worker on a 1080p video holds about 600 MB; a network or a video of 4K needs more.
 _WORKER_BYTES = 2 << 30
+_GROUP = re.compile(r"^[0-9]+:([^:\n]*):(.*)$", re.MULTILINE)  # a line of /proc/self/cgroup
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return how many cores this process may use: those it may run on, as far as its time goes."""
+    runs_on = len(os.sched_getaffinity(0))
+    quota = cpu_quota()
+    return runs_on if quota is None else max(1, min(runs_on, math.ceil(quota)))
 
 
 def default_workers() -> int:
@@ -28,9 +34,58 @@ def threads_of(videos: int) -> int:
     """
     Return how many threads the encoder of each of so many videos at once may use.
 
-    0 lets it take as many as it likes, for one that has the machine to itself.
+    0 lets it take as many as it likes, for one that has the machine to itself. FFmpeg knows
+    nothing of quotas, so where there is one it is told.
     """
-    return 0 if videos <= 1 else max(1, cores() // videos)
+    if videos <= 1 and cpu_quota() is None:
+        return 0
+    return max(1, cores() // max(1, videos))
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """
+    Return how many CPU seconds a second this process gets, as containers and systemd limit it.
+
+    None where no control group limits it. A group's limit holds for all below it, so the least of
+    those on the way up counts. Both versions of control groups are asked.
+
+    Args:
+        root: below which `proc` and `sys` lie.
+    """
+    return min((q for folder in _cpu_groups(root) for q in _quotas(folder)), default=None)
+
+
+def _cpu_groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of the groups that this process is in, as cgroups(7) has it."""
+    mounted = root / "sys/fs/cgroup"
+    for controllers, path in _GROUP.findall(_text(root / "proc/self/cgroup")):
+        if not controllers:
+            top = mounted
+        elif "cpu" in controllers.split(","):
+            top = mounted / "cpu"
+        else:
+            continue
+        group = top / path.lstrip("/")
+        # Up to the top itself: in a container it is the container's own group, and the path
+        # may be the one that the host knows.
+        yield from (group, *(parent for parent in group.parents if parent.is_relative_to(top)))
+
+
+def _quotas(folder: Path) -> Iterator[float]:
+    match _text(folder / "cpu.max").split():  # version 2; "max" for no limit
+        case [quota, period] if quota.isdecimal():
+            yield int(quota) / int(period)
+    quota, period = (_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+    if quota.isdecimal() and period:  # version 1; -1 for no limit
+        yield int(quota) / int(period)
+
+
+def _text(path: Path) -> str:
+    """Return what a file of the kernel says; nothing where there is none, or no more."""
+    try:
+        return os.fsdecode(path.read_bytes())
+    except OSError:  # also a group that went meanwhile, or a sandbox: no limit is known from it
+        return ""
 
 
 def _memory_bytes() -> int:

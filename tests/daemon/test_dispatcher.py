@@ -893,6 +893,10 @@ def test_a_first_attempt_reads_no_sidecar_that_came_after_the_claim(house: House
 
 
 class TestThreadsOfTheEncoder:
+    @pytest.fixture(autouse=True)
+    def _whole_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("daemon.machine.cpu_quota", lambda: None)
+
     def test_a_video_alone_may_take_all_cores(self, house: House) -> None:
         house.drop()
         house.settle()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from daemon import machine
@@ -26,4 +29,86 @@ def test_videos_at_once_share_the_cores(
     monkeypatch: pytest.MonkeyPatch, videos: int, threads: int
 ) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: None)
     assert machine.threads_of(videos) == threads
+
+
+# --- Control groups ---
+
+V2 = "0::/system.slice/media-cleaner.service\n"
+V1 = (
+    "5:memory:/docker/abc\n4:cpuset:/docker/abc\n3:cpu,cpuacct:/docker/abc\n"
+    "1:name=systemd:/docker/abc\n0::/docker/abc\n"
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "quota"),
+    [
+        (V2, {}, None),
+        (V2, {"system.slice/media-cleaner.service/cpu.max": "max 100000\n"}, None),
+        (V2, {"system.slice/media-cleaner.service/cpu.max": "150000 100000\n"}, 1.5),
+        # The least on the way up counts.
+        (
+            V2,
+            {
+                "system.slice/media-cleaner.service/cpu.max": "400000 100000\n",
+                "system.slice/cpu.max": "100000 50000\n",
+            },
+            2.0,
+        ),
+        (V2, {"user.slice/cpu.max": "10000 100000\n"}, None),  # another's
+        # A container's own group is at the top.
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 0.5),
+        ("0::/\u0432\u0438\u0434\u0435\u043e\n", {"cpu.max": "max 100000\n"}, None),
+        (
+            V1,
+            {
+                "cpu/docker/abc/cpu.cfs_quota_us": "300000\n",
+                "cpu/docker/abc/cpu.cfs_period_us": "100000\n",
+            },
+            3.0,
+        ),
+        # In a container the path is the host's, and its own group is at the top.
+        (V1, {"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 0.5),
+        (V1, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        (V1, {"memory/docker/abc/cpu.cfs_quota_us": "1\n"}, None),
+    ],
+)
+def test_the_quota_of_the_groups_that_we_are_in_is_read(
+    root: Path, groups: str, limits: dict[str, str], quota: float | None
+) -> None:
+    write(root, {"proc/self/cgroup": groups})
+    write(root, {f"sys/fs/cgroup/{name}": text for name, text in limits.items()})
+    assert machine.cpu_quota(root) == quota
+
+
+def test_a_machine_without_control_groups_has_no_quota(root: Path) -> None:
+    assert machine.cpu_quota(root) is None
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores", "threads"),
+    [(None, 8, 0), (64.0, 8, 8), (1.5, 2, 2), (0.2, 1, 1)],
+)
+def test_a_quota_leaves_as_many_cores_as_its_time_fills(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int, threads: int
+) -> None:
+    """One video alone is told so: FFmpeg would take threads for all cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: 64 * GIB)
+    assert (machine.cores(), machine.default_workers()) == (cores, cores)
+    assert machine.threads_of(1) == threads
