@@ -2,7 +2,8 @@
 Nothing is removed for its age for a day after the machine's clock was set forward.
 
 By mistake, it may be: a result of just now must not go as if it were a year old. Kept over a
-restart by `state/service.json`.
+restart by `state/service.json`. Whether the clock was set while no service ran cannot be told, so
+a start after a day or more of silence counts as that too.
 """
 
 from __future__ import annotations
@@ -33,13 +34,25 @@ class RetentionHold:
         self._until = steady()
         self._lock = threading.Lock()
 
-    def take_over(self, until: datetime | None, now: datetime) -> None:
+    def take_over(self, until: datetime | None, last_seen: datetime | None, now: datetime) -> None:
         """
-        Hold as long as the last service did, by what `until` was there.
+        Hold as long as the last service did, or where nobody knows whether the clock was set since.
 
-        One that ends later than a day from now was of a clock that has been set back since.
+        Args:
+            until: when its hold ended; later than a day from now it was of a clock that has been
+                set back since.
+            last_seen: its last sign of life.
         """
         left = 0.0 if until is None else (until - now).total_seconds()
+        silence = timedelta() if last_seen is None else now - last_seen
+        # Not twice in a row: a machine that is on for some hours a week would never remove.
+        if until is None and silence.total_seconds() > _SECOND_THOUGHTS_SECONDS:
+            left = _SECOND_THOUGHTS_SECONDS
+            server_log().warning(
+                "nothing old is removed for a day: no service ran for long, or the clock was set"
+                " forward meanwhile",
+                days=round(silence / timedelta(days=1), 1),
+            )
         if 0 < left <= _SECOND_THOUGHTS_SECONDS:
             with self._lock:
                 self._until = max(self._until, self._steady() + left)

@@ -122,6 +122,7 @@ class Service:
         self._schedule: Schedule | None = None
         self._clock_watch = ClockWatch()
         self._retention_hold = RetentionHold()
+        self._is_removing_old = threading.Lock()
         self._health = OwnHealth(
             self._state,
             self._spool,
@@ -179,8 +180,11 @@ class Service:
     def _recover(self) -> None:
         last = health.read(self._state)
         self._mounts = _known_mounts(last)
-        held_until = last.retention_held_until if last else None
-        self._retention_hold.take_over(held_until, datetime.now().astimezone())
+        self._retention_hold.take_over(
+            last.retention_held_until if last else None,
+            last.updated_at if last else None,
+            datetime.now().astimezone(),
+        )
         told = (last.statuses_until or last.updated_at) if last else None
         if told is not None and told > self._spool.now():
             told = None  # the clock was set back since: nobody can tell what came after it
@@ -535,6 +539,15 @@ class Service:
             self._remove_old()
 
     def _remove_old(self) -> None:
+        """Apply retention; one run at a time, whichever schedule or job began it."""
+        if not self._is_removing_old.acquire(blocking=False):
+            return
+        try:
+            self._apply_retention()
+        finally:
+            self._is_removing_old.release()
+
+    def _apply_retention(self) -> None:
         self._retention_due = time.monotonic() + _RETENTION_SECONDS
         if self._retention_hold.look():
             return

@@ -122,7 +122,8 @@ class Turns:
     def _forget(self, now: datetime) -> None:
         """Forget receivers and users that nothing is waiting for."""
         for name, receiver in list(self._receivers.items()):
-            if not receiver.waiting and not receiver.is_busy and receiver.resumes_at <= now:
+            has_rested = _has_come(receiver.resumes_at, now, _LONGEST_PAUSE)
+            if not receiver.waiting and not receiver.is_busy and has_rested:
                 del self._receivers[name]
         if not self._receivers:
             self._served.clear()

@@ -58,9 +58,41 @@ def test_a_hold_goes_on_after_a_restart_unless_the_clock_was_set_back(
 ) -> None:
     hold = machine.hold()
     until = None if hours is None else NOW + timedelta(hours=hours)
-    hold.take_over(until, NOW)
+    hold.take_over(until, NOW, NOW)
     assert hold.look() == is_held
     assert hold.until(NOW) == (until if is_held else None)
+
+
+@pytest.mark.parametrize(
+    ("hours", "is_held"), [(None, False), (-300 * 24, False), (0, False), (23, False), (25, True)]
+)
+def test_a_start_after_long_silence_holds_since_the_clock_may_have_been_set(
+    machine: Machine, hours: int | None, is_held: bool
+) -> None:
+    hold = machine.hold()
+    hold.take_over(None, None if hours is None else NOW - timedelta(hours=hours), NOW)
+    assert hold.look() == is_held
+    machine.pass_by(23 * HOUR)
+    assert hold.look() == is_held
+    machine.pass_by(1 * HOUR)
+    assert not hold.look()
+
+
+def test_a_machine_that_is_on_for_some_hours_a_week_removes_every_other_time(
+    machine: Machine,
+) -> None:
+    """One day of second thoughts is enough, whether or not the machine was on for all of it."""
+    now, until, seen = NOW, None, NOW - timedelta(weeks=1)
+    held = []
+    for _ in range(4):
+        hold = machine.hold()
+        hold.take_over(until, seen, now)
+        held.append(hold.look())
+        machine.pass_by(3 * HOUR)
+        seen = now + timedelta(hours=3)
+        until = hold.until(seen)
+        now += timedelta(weeks=1)
+    assert held == [True, False, True, False]
 
 
 def test_threads_that_look_at_once_are_all_held(machine: Machine) -> None:

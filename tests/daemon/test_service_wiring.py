@@ -33,6 +33,7 @@ from daemon.health import Health, InboxHealth, ServiceStatus, Workers
 from daemon.jobs import Bounds, Done, Ended, Event, Job, Lost, Progressed, Refused
 from daemon.logs import reset_logs
 from daemon.outbox import status_path
+from daemon.retention import Cleaned
 from daemon.service import Overrides, Service
 from daemon.spool import Spool
 from daemon.spool_errors import TaskBusy
@@ -582,6 +583,22 @@ def test_a_clock_that_was_set_forward_is_remembered_over_a_restart(house: House)
         assert abs((until - first).total_seconds()) < 60  # of the same day
 
 
+def test_a_start_after_long_silence_removes_nothing_for_a_day(house: House) -> None:
+    """Nobody saw whether the clock was set meanwhile."""
+    with house.running():
+        assert house.service is not None
+        assert not house.service._retention_hold.look()
+        wait_until(lambda: health_module.read(house.state), "told", 10)
+    told = health_module.read(house.state)
+    assert told is not None
+    earlier = told.updated_at - timedelta(days=300)
+    health_module.write(house.state, dataclasses.replace(told, updated_at=earlier))
+    house.signals.ends = 0
+    with house.running():
+        assert house.service is not None
+        assert house.service._retention_hold.look()
+
+
 def held_until(house: House) -> datetime | None:
     told = health_module.read(house.state)
     return told and told.retention_held_until
@@ -598,6 +615,46 @@ def test_a_clock_that_is_set_back_has_the_schedule_made_anew(
         wait_until(lambda: service._schedule not in (None, before), "made anew", 10)
     told = (house.folder / "logs/server.log").read_text()
     assert told.count("the clock was set back") == 1
+
+
+class SlowRetention:
+    """Removes nothing, and takes its time over it."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+
+    def run(self, now: datetime) -> Cleaned:
+        self.runs += 1
+        self.has_begun.set()
+        assert self.may_end.wait(30)
+        return Cleaned()
+
+
+def test_retention_never_runs_twice_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where the schedule was made anew while the old one's job is still at it."""
+    slow = SlowRetention()
+    with house.running():
+        service = house.service
+        assert service is not None
+        monkeypatch.setattr(service, "_retention", slow)
+        first = threading.Thread(target=service._remove_old)
+        first.start()
+        assert slow.has_begun.wait(30)
+        before = service._schedule
+        service._clock_watch._lead += 3600.0
+        wait_until(lambda: service._schedule not in (None, before), "made anew", 10)
+        second = threading.Thread(target=service._remove_old)
+        second.start()
+        second.join(20)
+        was_left_out, runs = not second.is_alive(), slow.runs
+        slow.may_end.set()
+        first.join(30)
+        second.join(30)
+        assert was_left_out
+        assert runs == 1
+        service._remove_old()
+        assert slow.runs == 2
 
 
 def test_ends_are_told_anew_where_the_clock_was_set_back_meanwhile(house: House) -> None:

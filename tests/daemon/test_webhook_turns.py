@@ -154,3 +154,17 @@ def test_nothing_is_kept_of_receivers_that_are_done_with() -> None:
     assert turn is not None
     made.done(turn, True, now + timedelta(hours=1))
     assert (made._receivers, made._served, made._known) == ({}, {}, set())
+
+
+def test_nothing_is_kept_of_receivers_whose_pause_was_of_a_clock_set_back_since() -> None:
+    made = turns(*((f"t{n}", f"host{n}", f"user{n}") for n in range(9)))
+    for _ in range(8):
+        turn = made.take(NOON)
+        assert turn is not None
+        made.done(turn, False, NOON)
+    assert len(made._receivers) == 9
+    before = later(days=-900)
+    last = made.take(before)
+    assert last is not None
+    made.done(last, True, before)
+    assert (made._receivers, made._served, made._known) == ({}, {}, set())
