@@ -86,6 +86,7 @@ class SoundProtector:
         self._layout = plan.layout
         self._rate = plan.track.sample_rate
         self._resampler = self._new_resampler()
+        self._kind: tuple[str, str, int] | None = None  # format, layout and rate of the last block
         self._clock = AudioClock(self._rate, origin)
         self._longest = longest
         self._origin = origin
@@ -123,7 +124,14 @@ class SoundProtector:
             time = Fraction(frame.pts * frame.time_base)
         if self._is_filling(time):
             return
-        samples = self._as_float(frame)
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:
+            # The stream changed its rate or layout halfway: go on in those of its start.
+            yield from self._rest()
+            self._kind = kind
+        yield from self._placed(time, self._as_float(frame))
+
+    def _placed(self, time: Fraction | None, samples: NDArray[np.float32]) -> Iterator[Sound]:
         gap = self._clock.place(time, samples.shape[1])
         if self._clock.end > self._longest * self._rate:
             raise LimitExceeded(
@@ -160,18 +168,23 @@ class SoundProtector:
 
     def finish(self) -> Iterator[Sound]:
         """Yield the rest."""
+        yield from self._rest()
         yield from self._given_out(self._masker.finish())
 
     def _as_float(self, frame: av.AudioFrame) -> NDArray[np.float32]:
         if self._is_as_wanted(frame):
             return np.asarray(frame.to_ndarray(), np.float32)
         frame.pts = None  # the clock keeps the time; the resampler would object to gaps
-        try:
-            blocks = self._resampler.resample(frame)
-        except ValueError:
-            # The stream changed its rate or layout halfway: go on in those of its start.
-            self._resampler = self._new_resampler()
-            blocks = self._resampler.resample(frame)
+        return self._joined(self._resampler.resample(frame))
+
+    def _rest(self) -> Iterator[Sound]:
+        """Yield what the resampler still holds, and have a new one, for whatever comes next."""
+        samples = self._joined(self._resampler.resample(None))
+        self._resampler = self._new_resampler()
+        if samples.shape[1]:  # without any, the clock would begin at zero
+            yield from self._placed(None, samples)
+
+    def _joined(self, blocks: list[av.AudioFrame]) -> NDArray[np.float32]:
         channels = self.track.channels
         arrays: list[NDArray[Any]] = [b.to_ndarray().reshape(-1, channels).T for b in blocks]
         return np.concatenate([np.zeros((channels, 0), np.float32), *arrays], axis=1)

@@ -248,6 +248,8 @@ def _decoded(source: SoundSource, rate: int) -> Iterator[tuple[Fraction | None, 
         try:
             converted = convert.resample(frame)
         except ValueError:  # rate or layout changed halfway
+            for piece in convert.resample(None):
+                yield None, _by_channel(piece)
             convert = av.AudioResampler(format="flt", layout=layout, rate=rate)
             converted = convert.resample(frame)
         for piece in converted:

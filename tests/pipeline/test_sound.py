@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -39,8 +42,14 @@ def frame_of(samples: NDArray[np.float32], rate: int = RATE, pts: int = 0) -> av
 def test_what_is_decoded_as_samples_is_taken_without_converting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    class Untouched:
+        def resample(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+            assert frame is None
+            return []
+
     sound = protector()
-    monkeypatch.setattr(sound, "_resampler", None)
+    monkeypatch.setattr(sound, "_new_resampler", Untouched)
+    monkeypatch.setattr(sound, "_resampler", Untouched())
     assert np.array_equal(protected(sound, frame_of(NOISE)), NOISE)
 
 
@@ -57,3 +66,33 @@ def test_another_rate_halfway_is_brought_to_the_first() -> None:
     samples = protected(protector(), frame_of(NOISE), slow, frame_of(NOISE, pts=3072))
     assert np.array_equal(samples[:, :1024], NOISE)
     assert np.array_equal(samples[:, -1024:], NOISE)
+    assert samples.shape[1] == 4096
+
+
+def test_no_sample_is_lost_where_a_recording_changes_its_rate(tmp_path: Path) -> None:
+    """Nor at its end: what the resampler holds of one rate comes before the next."""
+    path = joined_recordings(tmp_path / "joined.ac3", (48_000, 32_000, 44_100, 48_000, 32_000))
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    assert {frame.sample_rate for frame in frames} == {48_000, 32_000, 44_100}
+    seconds = sum(Fraction(frame.samples, frame.sample_rate) for frame in frames)
+    sound = protector()
+    samples = protected(sound, *frames)
+    assert abs(samples.shape[1] - seconds * RATE) < 2
+    assert sound.samples == samples.shape[1]
+    assert sound.dropped_seconds == 0
+
+
+def joined_recordings(path: Path, rates: Sequence[int]) -> Path:
+    """Write one AC-3 stream of half a second of a tone at each of the rates."""
+    with path.open("wb") as file:
+        for rate in rates:
+            piece = io.BytesIO()
+            with av.open(piece, "w", format="ac3") as out:
+                stream = out.add_stream("ac3", rate=rate, layout="stereo")
+                tone = np.sin(2 * np.pi * 440 / rate * np.arange(rate // 2))
+                samples = np.stack([0.3 * tone] * 2).astype(np.float32)
+                out.mux(stream.encode(frame_of(samples, rate)))
+                out.mux(stream.encode(None))
+            file.write(piece.getvalue())
+    return path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,59 @@ def test_another_sample_rate_is_resampled(tmp_path: Path) -> None:
 
     assert found.snr_db is not None
     assert found.snr_db > 35
+
+
+def test_a_recording_that_changes_its_rate_stays_aligned(tmp_path: Path) -> None:
+    original = _of_rates(tmp_path / "a.mkv", (48000, 32000, 48000))
+    with av.open(str(original)) as container:
+        frames = list(container.decode(audio=0))
+    first = round(frames[0].time * RATE)  # behind the codec's priming
+    # Each stretch of one rate by itself, to its last sample.
+    stretches = [_at_one_rate(list(group)) for _, group in groupby(frames, lambda f: f.sample_rate)]
+    assert len(stretches) == 3
+
+    found = _measured(original, _file(tmp_path / "b.mkv", np.hstack(stretches), first=first))
+
+    assert found.shift_ms == 0
+    assert found.snr_db is not None
+    assert found.snr_db > 60
+
+
+def _of_rates(path: Path, rates: Sequence[int]) -> Path:
+    """Five pictures, and one track of AC-3 that has each of the rates for 0.48 s."""
+    with av.open(str(path), "w") as output:
+        video: Any = output.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        sound: Any = output.add_stream("ac3", rate=rates[0], layout="mono")
+        for index in range(5):
+            picture = av.VideoFrame(32, 32, "yuv420p")
+            picture.pts, picture.time_base = index, Fraction(1, 25)
+            output.mux(video.encode(picture))
+        output.mux(video.encode(None))
+        for number, rate in enumerate(rates):
+            encoder: Any = av.CodecContext.create("ac3", "w")
+            encoder.sample_rate, encoder.layout, encoder.format = rate, "mono", "fltp"
+            samples = _speechlike(0.48, seed=number)[:, : rate * 48 // 100]
+            block = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
+            block.sample_rate, block.pts, block.time_base = rate, 0, Fraction(1, rate)
+            packets = [*encoder.encode(block), *encoder.encode(None)]
+            # The last is the encoder's filling-up.
+            for index, packet in enumerate(packets[: rate * 48 // 100 // 1536]):
+                packet.stream, packet.time_base = sound, Fraction(1, 1000)
+                packet.pts = packet.dts = number * 480 + round(index * 1_536_000 / rate)
+                output.mux(packet)
+    return path
+
+
+def _at_one_rate(frames: Sequence[av.AudioFrame]) -> NDArray[np.float32]:
+    """Return (1, n) at RATE of frames that have one rate."""
+    convert = av.AudioResampler("fltp", "mono", RATE)
+    blocks = []
+    for frame in frames:
+        frame.pts = None
+        blocks += convert.resample(frame)
+    blocks += convert.resample(None)
+    return np.concatenate([b.to_ndarray() for b in blocks], axis=1).astype(np.float32)
 
 
 def test_other_channels_are_compared_by_their_mean(tmp_path: Path) -> None:
