@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.device import choose_device
-from pipeline.motion import FLOW_SHORT_SIDE, Field, Flow, carry, scaled_flow, shrink
+from pipeline.motion import FLOW_SHORT_SIDE, Field, Flow, carry, flow_size, scaled_flow, shrink
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.perturbation import refine
 from pipeline.planes import Plane, Planes
@@ -33,11 +33,13 @@ _WARM_STEPS = 3
 # Of the bound for a change that networks refine: it fills its bound more than stripes do, and at
 # this share it is as visible as they are (JOD).
 _REFINED_SHARE = 0.7
-# By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up.
+# By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up;
+# pixels of a picture with a short side of 256.
 _SMOOTHING_SIGMA = 4.0
 # Stripes that are stretched or turned by more than this on average, as by a long zoom, start
 # anew. Rarely: at 0.25 the jumps cost more bits (3 %) than the distortion did.
 _LARGEST_DISTORTION = 0.6
+_DISTORTION_STEP = 5  # pixels of the flow
 
 
 class Artist:
@@ -61,7 +63,9 @@ class Artist:
         # The CPU's generator on any device, so that a seed gives the same stripes everywhere.
         self._generator = torch.Generator().manual_seed(seed)
         self._carriers = make_carriers(self._scale, self._generator).to(self.device)
-        self._displacement: Field = np.zeros((*self._size, 2), np.float32)
+        # Since the shot's begin, in pixels of the flow and at its size: it is as smooth.
+        self._displacement: Flow = np.zeros((*flow_size(height, width), 2), np.float32)
+        self._shrunk = min(self._displacement.shape[:2]) / min(self._size)
         self._pattern: Field | None = None
         self._answers = self._answers_changed = 0
         self.anchors = 0
@@ -81,15 +85,15 @@ class Artist:
 
     def continue_shot(self, original: Planes, flow: Flow) -> Field:
         """Return the change of an anchor whose pixels came by `flow` from the one before."""
-        moved = carry(self._displacement, flow) + scaled_flow(flow, *self._size)
-        self._displacement = _smoothed(moved, _SMOOTHING_SIGMA * self._scale)
+        moved = carry(self._displacement, flow) + flow
+        self._displacement = _smoothed(moved, _SMOOTHING_SIGMA * self._scale * self._shrunk)
         if _distortion(self._displacement) > _LARGEST_DISTORTION:
             self._displacement[:] = self._displacement.mean(axis=(0, 1))
         return self._draw(original, flow)
 
     def _scatter(self) -> None:
         """Sample the carriers at another place, so that no two shots share stripes."""
-        offset = torch.rand(2, generator=self._generator) * 512
+        offset = torch.rand(2, generator=self._generator) * (512 * self._shrunk)
         self._displacement[:] = offset.numpy()
 
     def _draw(self, original: Planes, flow: Flow | None) -> Field:
@@ -101,8 +105,8 @@ class Artist:
             limit[1:] *= colour_share(frame[1:], self._scale)
             if self._surrogates is not None:
                 limit *= _REFINED_SHARE
-            displacement = torch.from_numpy(self._displacement).to(self.device).permute(2, 0, 1)
-            pattern = limit * stripes(luma, displacement, self._carriers, self._scale)
+            displacement = scaled_flow(self._displacement, *self._size)
+            pattern = limit * stripes(luma, self._tensor(displacement), self._carriers, self._scale)
         if self._surrogates is None:
             return _carried(_to_field(_within_budget(pattern[:2], self._budget)))
         return self._refine(frame, pattern, limit, flow)
@@ -111,13 +115,16 @@ class Artist:
         assert self._surrogates is not None
         start, steps = pattern, _COLD_STEPS
         if self._pattern is not None and flow is not None:
-            moved = torch.from_numpy(carry(self._pattern, flow)).to(self.device).permute(2, 0, 1)
+            moved = self._tensor(carry(self._pattern, flow))
             start, steps = torch.clamp(moved, -limit, limit), _WARM_STEPS
         refined = refine(start, frame, limit, self._surrogates, steps, self._generator)
         change = _within_budget(refined, self._budget)
         self._ask(frame, change)
         self._pattern = _to_field(change)
         return _carried(self._pattern)
+
+    def _tensor(self, field: Field) -> Tensor:
+        return torch.from_numpy(field).to(self.device).permute(2, 0, 1)
 
     def _ask(self, frame: Tensor, change: Tensor) -> None:
         """Count the surrogates' first answers that the change turned."""
@@ -132,7 +139,7 @@ class Artist:
         return torch.from_numpy(small / level).to(self.device)
 
 
-def _smoothed(displacement: Field, sigma: float) -> Field:
+def _smoothed(displacement: Flow, sigma: float) -> Flow:
     """Blur by `sigma` pixels, at half the size: it is smooth enough, and four times as fast."""
     height, width = displacement.shape[:2]
     small = cv2.resize(displacement, ((width + 1) // 2, (height + 1) // 2))
@@ -140,10 +147,12 @@ def _smoothed(displacement: Field, sigma: float) -> Field:
     return np.asarray(cv2.resize(blurred, (width, height)), np.float32)
 
 
-def _distortion(displacement: Field) -> float:
+def _distortion(displacement: Flow) -> float:
     """Return how far the displacement's gradient is from none, on average."""
-    samples = displacement[::8, ::8]  # it is smooth enough to be looked at here and there
-    steps = (np.abs(np.diff(samples, axis=axis)).sum() / (8 * samples.size) for axis in (0, 1))
+    # It is smooth enough to be looked at here and there.
+    samples = displacement[::_DISTORTION_STEP, ::_DISTORTION_STEP]
+    pixels = _DISTORTION_STEP * samples.size
+    steps = (np.abs(np.diff(samples, axis=axis)).sum() / pixels for axis in (0, 1))
     return float(np.hypot(*steps))
 
 

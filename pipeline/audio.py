@@ -400,14 +400,15 @@ def _room_under(original: Samples, change: Samples, moment: int) -> Samples:
     change is looked at half a moment ahead, because it swells towards an onset.
     """
     sound = _recent_energy(original, moment)
-    ahead = np.pad(change[:, moment // 2 :], ((0, 0), (0, moment // 2)))
+    ahead = np.zeros_like(change)
+    ahead[:, : -(moment // 2)] = change[:, moment // 2 :]
     added = _recent_energy(ahead, moment)
     return np.sqrt(np.minimum(1, _UNDER * sound / (added + 1e-20))).astype(np.float32)
 
 
 def _recent_energy(samples: Samples, moment: int) -> NDArray[np.float64]:
-    energy = np.square(samples, dtype=np.float64).sum(axis=0)
-    totals = np.cumsum(np.pad(energy, (moment, 0)))
+    totals = np.zeros(samples.shape[1] + moment)  # np.pad takes as long as all the rest
+    np.square(samples, dtype=np.float64).sum(axis=0).cumsum(out=totals[moment:])
     return np.maximum(totals[moment:] - totals[:-moment], 0)  # rounding may lead below 0
 
 

@@ -101,9 +101,7 @@ class HearingModel:
 
     def spectra(self, samples: Samples) -> Spectra:
         """Return the windowed spectra of every whole window in `samples`, one per hop."""
-        width = len(self.window)
-        windows = np.lib.stride_tricks.sliding_window_view(samples, width, axis=1)
-        return fft.rfft(windows[:, :: self.hop] * self.window, axis=2)
+        return fft.rfft(hops(samples, len(self.window), self.hop) * self.window, axis=2)
 
     def power(self, spectra: Spectra) -> NDArray[np.float32]:
         """Return (frames, bins) energy, summed over channels."""
@@ -141,6 +139,18 @@ class HearingModel:
         sums = np.add.reduceat(values, self.near.ravel(), axis=1)[:, ::2]
         counts: Samples = np.diff(self.near, axis=1).ravel().astype(np.float32)
         return np.asarray(sums / counts, np.float32)
+
+
+def hops(samples: Samples, width: int, hop: int) -> Samples:
+    """
+    Return (..., windows, width), read only: the windows of (..., n), each `hop` after the last.
+
+    NumPy's `sliding_window_view` does the same in the time of a Fourier transform.
+    """
+    *outer, stride = samples.strides
+    shape = (*samples.shape[:-1], (samples.shape[-1] - width) // hop + 1, width)
+    strides = (*outer, hop * stride, stride)
+    return np.lib.stride_tricks.as_strided(samples, shape, strides, writeable=False)
 
 
 def hold(threshold: BandEnergy, previous: NDArray[np.float32] | None) -> BandEnergy:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pipeline.planes import Plane
 
 Flow = NDArray[np.float32]
-Field = NDArray[np.float32]
+Field = NDArray[np.float32]  # (height, width, channels)
+Layer = NDArray[np.float32]  # (height, width): one channel of a field
 Picture = NDArray[np.uint8]
 
 FLOW_SHORT_SIDE = 160
@@ -63,6 +64,13 @@ class Follower:
         return self._flow
 
 
+def flow_size(height: int, width: int) -> tuple[int, int]:
+    """Return (height, width) of the picture that the flow of such a frame is measured on."""
+    ratio = min(1.0, FLOW_SHORT_SIDE / min(height, width))
+    tall, wide = (max(_SMALLEST_FLOW_SIDE, round(side * ratio)) for side in (height, width))
+    return tall, wide
+
+
 def flow_picture(luma: Plane, level: int) -> Picture:
     """
     Return the luma plane at 160 lines (short side; never under 32), 8 bits.
@@ -71,10 +79,7 @@ def flow_picture(luma: Plane, level: int) -> Picture:
         luma: (height, width) uint8 or uint16.
         level: of an 8-bit plane, in units of `luma`.
     """
-    height, width = luma.shape
-    ratio = min(1.0, FLOW_SHORT_SIDE / min(height, width))
-    size = tuple(max(_SMALLEST_FLOW_SIDE, round(side * ratio)) for side in (width, height))
-    small = shrink(luma, size[1], size[0])
+    small = shrink(luma, *flow_size(*luma.shape))
     return np.asarray(
         small if level == 1 else cv2.convertScaleAbs(small, alpha=1 / level), np.uint8
     )
@@ -115,6 +120,8 @@ def carry(field: Field, flow: Flow) -> Field:
 
 def scaled_flow(flow: Flow, height: int, width: int) -> Flow:
     """Return the flow of a picture at another size, its vectors in that size's pixels."""
+    if flow.shape[:2] == (height, width):
+        return flow.copy()
     resized = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
     scaled = np.asarray(resized, np.float32)
     scaled[..., 0] *= width / flow.shape[1]

@@ -52,7 +52,7 @@ class Settings:
         odd_size: `pad` an odd width or height by one line and crop it on display, or
             `keep` it by a codec that can (VP9).
         device: `auto` takes an accelerator where there is one.
-        threads: of the decoder and of the encoder; 0 takes every core.
+        threads: of the encoder, and of the decoder when it reads back; 0 takes every core.
     """
 
     surrogates: tuple[str, ...] = (EMBEDDED,)

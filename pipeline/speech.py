@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from pipeline.masking import hops
 from pipeline.torchscript import load_torchscript
 
 Samples = NDArray[np.float32]
@@ -45,6 +45,7 @@ _LOOK_AHEAD = _AHEAD + _SHORTEST - 1 + len(_FADE) // 2 + 1
 # No sample rate in use needs a finer ratio to 16 kHz (11.025 kHz: 640/441).
 _FINEST_RATIO = 1000
 _FILTER_REACH = 10  # zero crossings each side
+_FEWEST_OUTPUTS = 16  # of one matrix product; more are more zeros to multiply by
 _EDGE = 0.95  # of half the lower rate
 
 
@@ -114,9 +115,8 @@ class SpeechGate:
 
 def _soft(speech: Samples) -> Samples:
     """Return the gate; its first value belongs to chunk `_LOOK_BACK` of `speech`."""
-    view = np.lib.stride_tricks.sliding_window_view
-    runs = view(speech, _SHORTEST).min(axis=1)
-    opened = view(runs, _HANG + _SHORTEST + _AHEAD).max(axis=1)
+    runs = hops(speech, _SHORTEST, 1).min(axis=1)
+    opened = hops(runs, _HANG + _SHORTEST + _AHEAD, 1).max(axis=1)
     return np.convolve(opened, _FADE, mode="valid").astype(np.float32)
 
 
@@ -134,8 +134,8 @@ class SpeechNetwork:
         channels, length = samples.shape
         whole = np.concatenate([self._context, samples], axis=1)
         self._context = whole[:, -_CONTEXT:]
-        windows = np.lib.stride_tricks.sliding_window_view(whole, CHUNK + _CONTEXT, axis=1)
-        features = self._encode(windows[:, ::CHUNK].reshape(-1, CHUNK + _CONTEXT))
+        windows = hops(whole, CHUNK + _CONTEXT, CHUNK)
+        features = self._encode(windows.reshape(-1, CHUNK + _CONTEXT))
         gates = features @ self._weights.from_features + self._weights.gate_bias
         steps = gates.reshape(channels, length // CHUNK, -1).swapaxes(0, 1)
         return np.stack([self._decode(step) for step in steps], axis=1)
@@ -145,8 +145,7 @@ class SpeechNetwork:
         w = self._weights
         # Reflected at the end; np.pad alone would take a tenth of the network's time.
         reflected = np.concatenate([windows, windows[:, -2 : -2 - _PAD : -1]], axis=1)
-        frames = sliding_window_view(reflected, w.transform.shape[0], axis=1)[:, ::_STRIDE]
-        bins = _matrix_product(frames, w.transform)
+        bins = _matrix_product(hops(reflected, w.transform.shape[0], _STRIDE), w.transform)
         layer = np.hypot(bins[..., : bins.shape[2] // 2], bins[..., bins.shape[2] // 2 :])
         for kernel, bias, stride in zip(w.kernels, w.biases, (1, 2, 2, 1), strict=True):
             layer = _convolved(layer, kernel, stride) + bias
@@ -158,9 +157,8 @@ class SpeechNetwork:
         w = self._weights
         gates = from_features + self._hidden @ w.from_hidden
         candidate = np.tanh(gates[:, 256:384])
-        enter, forget, _, leave = np.split(
-            _sigmoid(gates), 4, axis=1
-        )  # at once: it is a call's time
+        opened = _sigmoid(gates)  # at once: it is a call's time
+        enter, forget, leave = opened[:, :128], opened[:, 128:256], opened[:, 384:]
         self._cell = forget * self._cell + enter * candidate
         self._hidden = leave * np.tanh(self._cell)
         return _sigmoid(np.maximum(self._hidden, 0) @ w.answer + w.answer_bias)
@@ -226,43 +224,53 @@ class Resampler:
     """
     To the network's rate, block by block; output sample k lies at k * rate / RATE.
 
-    Not scipy.signal's, whose import alone takes 47 MB in every worker.
+    Not scipy.signal's, whose import alone takes 47 MB in every worker. Some outputs at a time
+    are one product of the samples around them with a matrix that is mostly zeros, which takes
+    a fifth of the time of gathering the samples of each output.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         # Beyond the finest ratio the pitch is off by under 1e-6, which no detector hears;
         # over two hours the places shift by under 8 ms.
         ratio = Fraction(RATE, sample_rate).limit_denominator(_FINEST_RATIO)
-        self._up, self._down = ratio.numerator, ratio.denominator
-        slower = max(self._up, self._down)
+        up, down = ratio.numerator, ratio.denominator
+        slower = max(up, down)
         # A whole number of outputs, so that the filter's delay is one too.
-        half = -(-_FILTER_REACH * slower // self._down) * self._down
+        half = -(-_FILTER_REACH * slower // down) * down
         # Context in whole periods of the ratio, so that a block always starts on an output.
-        self._context = -(-half // (self._up * self._down)) * self._down
-        self._buffer = np.zeros((channels, self._context), np.float32)
-        self._phases = _phases(_low_pass(half, _EDGE / slower) * self._up, self._up)
-        # Places, at the raised rate, of one period of outputs; the filter delays by `half`,
-        # and the context is longer than that.
-        first = (self._context * self._up + half) // self._down
-        self._places = (first + np.arange(self._up)) * self._down
+        context = -(-half // (up * down)) * down
+        # One more sample in front, since the longest phase may reach before the context.
+        self._buffer = np.zeros((channels, context + 1), np.float32)
+        periods = -(-_FEWEST_OUTPUTS // up)
+        self._step = periods * down
+        # Places, at the raised rate; the filter delays by `half`, and the context is longer.
+        places = ((context * up + half) // down + np.arange(periods * up)) * down
+        self._matrix = _matrix(_phases(_low_pass(half, _EDGE / slower) * up, up), places)
 
     def push(self, samples: Samples) -> Samples:
         """Return the (channels, m) samples that (channels, n) more make known; m may be 0."""
         self._buffer = np.concatenate([self._buffer, samples], axis=1)
-        periods = (self._buffer.shape[1] - 2 * self._context) // self._down
-        if periods <= 0:
+        if self._buffer.shape[1] < len(self._matrix):
             return self._buffer[:, :0]
-        length = self._phases.shape[1]
-        # One more sample in front, since the longest phase may reach before the buffer.
-        heard = np.pad(self._buffer, ((0, 0), (1, 0)))
-        starts = self._places // self._up - length + 2 + self._down * np.arange(periods)[:, None]
-        taps = self._phases[self._places % self._up]
-        raised = [
-            np.einsum("pul,ul->pu", sliding_window_view(channel, length)[starts], taps).ravel()
-            for channel in heard
-        ]
-        self._buffer = self._buffer[:, periods * self._down :]
-        return np.stack(raised)
+        windows = hops(self._buffer, len(self._matrix), self._step)
+        self._buffer = self._buffer[:, windows.shape[1] * self._step :]
+        return _matrix_product(windows, self._matrix).reshape(len(windows), -1)
+
+
+def _matrix(phases: Samples, places: NDArray[np.intp]) -> Samples:
+    """
+    Return (samples, outputs): how much of each sample of a window goes into each output.
+
+    Args:
+        phases: of `_phases`.
+        places: of the outputs at the raised rate.
+    """
+    up, length = phases.shape
+    starts = places // up - length + 2
+    matrix = np.zeros((starts[-1] + length, len(places)), np.float32)
+    for output, (start, place) in enumerate(zip(starts, places, strict=True)):
+        matrix[start : start + length, output] = phases[place % up]
+    return matrix
 
 
 def _low_pass(half: int, edge: float) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ change keeps to the budget.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.anchor import Artist
 from pipeline.limiter import Limiter
-from pipeline.motion import Field, Follower, Picture, flow_picture, is_cut
+from pipeline.motion import Field, Follower, Layer, Picture, flow_picture, is_cut
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.planes import Plane, Planes
 from pipeline.settings import Settings
@@ -82,7 +81,8 @@ class VideoProtector:
         self._follower = Follower()
         self._limiter = Limiter()
         self._before: Picture | None = None
-        self._fresh = self._fading = np.zeros((0, 0, 2), np.float32)
+        self._fresh: list[Layer] = []
+        self._fading: list[Layer] = []
         self._since_anchor = 0
         self._frames = self._cuts = 0
         self._largest, self._largest_rms = 0.0, np.zeros(3)
@@ -118,8 +118,8 @@ class VideoProtector:
             largest_rms=(y, cb, cr),
         )
 
-    def _next_field(self, picture: Picture, original: Planes) -> Field:
-        """Return (h, w, channels) levels: this frame's change in Y, Cb, Cr; two if Cr's is Cb's."""
+    def _next_field(self, picture: Picture, original: Planes) -> list[Layer]:
+        """Return this frame's change in Y, Cb, Cr, in levels; two layers if Cr's is Cb's."""
         if self._before is None:
             return self._begin_shot(picture, original)
         if is_cut(self._before, picture):
@@ -131,12 +131,12 @@ class VideoProtector:
         if self._since_anchor < self._interval:
             return carried
         self._fading = carried
-        self._fresh = self._artist.continue_shot(original, flow)
+        self._fresh = _layers(self._artist.continue_shot(original, flow))
         self._start_interval(picture)
         return self._mixture()
 
-    def _begin_shot(self, picture: Picture, original: Planes) -> Field:
-        self._fresh = self._fading = self._artist.begin_shot(original)
+    def _begin_shot(self, picture: Picture, original: Planes) -> list[Layer]:
+        self._fresh = self._fading = _layers(self._artist.begin_shot(original))
         self._start_interval(picture)
         return self._fresh
 
@@ -145,18 +145,23 @@ class VideoProtector:
         self._limiter.start(picture)
         self._since_anchor = 0
 
-    def _mixture(self) -> Field:
+    def _mixture(self) -> list[Layer]:
         """Return the change at the last anchor, as mixed for the current frame."""
         fade = min(max(self._interval, _SHORTEST_FADE), _LONGEST_FADE)
         share = (self._since_anchor + 1) / fade
         if share >= 1.0 or self._fading is self._fresh:
             return self._fresh
-        mixed = cv2.addWeighted(self._fresh, share, self._fading, 1.0 - share, 0.0)
-        return np.asarray(mixed, np.float32)
+        pairs = zip(self._fresh, self._fading, strict=True)
+        mixed = (cv2.addWeighted(new, share, old, 1.0 - share, 0.0) for new, old in pairs)
+        return [np.asarray(layer, np.float32) for layer in mixed]
+
+
+def _layers(field: Field) -> list[Layer]:
+    return [np.ascontiguousarray(field[..., channel]) for channel in range(field.shape[2])]
 
 
 def _add(
-    field: Field, original: Planes, protected: Planes, budget: float
+    field: list[Layer], original: Planes, protected: Planes, budget: float
 ) -> list[tuple[float, float]]:
     """
     Write original + field into protected.
@@ -170,13 +175,18 @@ def _add(
     write_sum: Callable[[NDArray[Any], Plane, Plane], None] = _write_sum(original.depth)
     if original.depth == 8:
         enlarge, write_sum = _enlarge_8, _write_sum_8
-    changes = [np.multiply(field[..., n], level, order="C") for n in range(field.shape[2])]
+    changes = [layer * level for layer in field] if level > 1 else field
     wholes = [enlarge(c, plane.shape, peak) for c, plane in zip(changes, original, strict=False)]
     missing = 3 - len(changes)  # of two channels, the second is Cr's as well
-    changes += changes[-1:] * missing
-    wholes += wholes[-1:] * missing
+    planes = zip(
+        changes + changes[-1:] * missing,
+        wholes + wholes[-1:] * missing,
+        original,
+        protected,
+        strict=True,
+    )
     measures = []
-    for change, whole, source, target in zip(changes, wholes, original, protected, strict=True):
+    for change, whole, source, target in planes:
         write_sum(whole, source, target)
         # Rounding and interpolation can lift the RMS of a change at working size; then a
         # smaller one is added, until the plane itself keeps to the budget.
@@ -194,8 +204,8 @@ def _enlarge_8(change: Field, shape: tuple[int, ...], peak: int) -> NDArray[np.i
     fixed = np.clip(change, -peak, peak) * np.float32(256) + np.float32(128)
     small = np.rint(fixed, out=fixed).astype(np.int16)
     enlarged = cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    whole = np.asarray(enlarged, np.int16)
-    return np.right_shift(whole, 8, out=whole).astype(np.int8)
+    whole = np.empty(shape, np.int8)
+    return np.right_shift(np.asarray(enlarged, np.int16), 8, out=whole, casting="unsafe")
 
 
 def _write_sum_8(whole: NDArray[np.int8], source: Plane, target: Plane) -> None:
@@ -205,19 +215,10 @@ def _write_sum_8(whole: NDArray[np.int8], source: Plane, target: Plane) -> None:
     Less 128, which is to turn the highest bit, levels are signed bytes, whose sums OpenCV
     saturates at what are 0 and 255 levels: several times as fast as adding other types.
     """
-    middle = _middle(source.shape)
-    cv2.bitwise_xor(source, middle, target)
+    np.bitwise_xor(source, 128, out=target)
     signed = target.view(np.int8)
     cv2.add(signed, whole, signed)
-    cv2.bitwise_xor(target, middle, target)
-
-
-@functools.lru_cache(maxsize=4)
-def _middle(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return a plane of 128s: with a number in its place, OpenCV takes twice as long."""
-    middle = np.full(shape, 128, np.uint8)
-    middle.setflags(write=False)
-    return middle
+    np.bitwise_xor(target, 128, out=target)
 
 
 def _enlarge(change: Field, shape: tuple[int, ...], peak: int) -> NDArray[np.int16]:

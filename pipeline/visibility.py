@@ -13,7 +13,9 @@ power and spread were set by experiment against ColorVideoVDP.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -91,14 +93,15 @@ def largest_change(luma: Tensor, scale: float, strength: float) -> Tensor:
     # A geometric mean: one strong edge in a flat neighbourhood must not open all of it.
     around = gaussian_blur(energy, _SPREAD_SIGMA * half)
     detail = gaussian_blur(_log_variance(luma), _DETAIL_SIGMA * half)
-    in_luma, in_colour = (
-        _mask(torch.minimum(around, _inside(energy, margin * half, half)).minimum(detail + more))
-        for margin, more in _KEEPING_AWAY
-    )
+    inside = _inside(energy, [margin * half for margin, _ in _KEEPING_AWAY], half)
+    in_detail = torch.cat([detail + more for _, more in _KEEPING_AWAY])
+    masks = _mask(torch.minimum(around, inside).minimum(in_detail))
+    masks[1] *= _COLOUR_SHARE
     amplitude = min(_AMPLITUDE * strength, _LARGEST_AMPLITUDE)
-    contrast = in_luma.square().mean().sqrt().clamp_min(_CALMEST)
-    bound = torch.cat((in_luma, _COLOUR_SHARE * in_colour)) * (amplitude * contrast**_CALMING_POWER)
-    return double(bound.clamp_max(_LARGEST_CHANGE * amplitude), *luma.shape)[[0, 1, 1]]
+    contrast = masks[0].square().mean().sqrt().clamp_min(_CALMEST)
+    bound = (masks * (amplitude * contrast**_CALMING_POWER)).clamp_max(_LARGEST_CHANGE * amplitude)
+    in_luma, in_colour = double(bound, *luma.shape)
+    return torch.stack((in_luma, in_colour, in_colour))
 
 
 def colour_share(colours: Tensor, scale: float) -> Tensor:
@@ -111,7 +114,8 @@ def colour_share(colours: Tensor, scale: float) -> Tensor:
     """
     half = halve(colours)
     sigma = _COLOUR_SIGMA * scale / 2
-    mean, square = (gaussian_blur(planes, sigma) for planes in (half, half * half))
+    blurred = gaussian_blur(torch.cat((half, half * half)), sigma)
+    mean, square = blurred[:2], blurred[2:]
     deviation = (square - mean * mean).clamp_min(0.0).sum(dim=0, keepdim=True).sqrt()
     share = (deviation - _COLOURLESS) / (_COLOURFUL - _COLOURLESS)
     return double(share.clamp(0.0, 1.0), *colours.shape[-2:])[0]
@@ -127,18 +131,19 @@ def quick_bound(picture: NDArray[np.uint8]) -> _Array:
         picture: (height, width) luma of the whole frame, at 160 lines or so.
     """
     scale = scale_of(*picture.shape)
-    half, plane = scale / 2, picture.astype(np.float32)
-    energy = _quick_log_energy(plane, scale)
+    half = scale / 2
+    energy = _quick_log_energy(picture, scale)
     around = _blurred(energy, _SPREAD_SIGMA * half)
-    detail = _blurred(_quick_log_variance(plane), _DETAIL_SIGMA * half)
-    bound = np.empty((*energy.shape, 2), np.float32)
-    for index, (margin, more) in enumerate(_KEEPING_AWAY):
+    detail = _blurred(_quick_log_variance(picture), _DETAIL_SIGMA * half)
+    masks = []
+    for margin, more in _KEEPING_AWAY:
         inside = _quick_inside(energy, margin * half, half)
-        bound[..., index] = _quick_mask(np.minimum(np.minimum(around, inside), detail + more))
-    contrast = max(float(np.sqrt(np.square(bound[..., 0]).mean())), _CALMEST)
-    bound[..., 1] *= _COLOUR_SHARE
-    bound *= np.float32(contrast**_CALMING_POWER)
-    return np.minimum(bound, _LARGEST_CHANGE, out=bound)
+        masks.append(_quick_mask(np.minimum(np.minimum(around, inside), detail + more)))
+    in_luma, in_colour = masks
+    contrast = max(cv2.norm(in_luma, cv2.NORM_L2) / math.sqrt(in_luma.size), _CALMEST)
+    calming = contrast**_CALMING_POWER
+    bounds = np.stack((in_luma * calming, in_colour * (_COLOUR_SHARE * calming)))
+    return np.minimum(bounds, _LARGEST_CHANGE, out=bounds).transpose(1, 2, 0)
 
 
 def _log_energy(luma: Tensor, scale: float) -> Tensor:
@@ -162,11 +167,11 @@ def _mean_of_nine(planes: Tensor) -> Tensor:
     return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
 
 
-def _inside(energy: Tensor, margin: float, scale: float) -> Tensor:
-    """Return the least energy within `margin` pixels, smoothed: textures without their rims."""
-    reach = max(1, round(margin))
-    least = _least(_least(energy, reach, axis=2), reach, axis=1)
-    return gaussian_blur(least, _MARGIN_SIGMA * scale)
+def _inside(energy: Tensor, margins: Sequence[float], scale: float) -> Tensor:
+    """Return the least energy within each of `margins`, smoothed: textures without their rims."""
+    reaches = (max(1, round(margin)) for margin in margins)
+    least = [_least(_least(energy, reach, axis=2), reach, axis=1) for reach in reaches]
+    return gaussian_blur(torch.cat(least), _MARGIN_SIGMA * scale)
 
 
 def _least(planes: Tensor, reach: int, axis: int) -> Tensor:
@@ -182,20 +187,24 @@ def _least(planes: Tensor, reach: int, axis: int) -> Tensor:
 
 def _mask(log_energy: Tensor) -> Tensor:
     """Return what a place of that energy bears, in (0, 2.5]."""
-    contrast = torch.exp(0.5 * log_energy) / _REFERENCE_CONTRAST
-    return (contrast**_POWER).clamp_max(_LARGEST_MASK)
+    log_contrast = 0.5 * log_energy - math.log(_REFERENCE_CONTRAST)
+    return log_contrast.mul_(_POWER).exp_().clamp_max_(_LARGEST_MASK)
 
 
-def _quick_log_energy(plane: _Array, scale: float) -> _Array:
-    fine = _blurred(plane, _BAND_FINE_SIGMA * scale)
-    band = _BAND_GAIN * (fine - _blurred(plane, _BAND_COARSE_SIGMA * scale))
-    energy = _blurred(_halved(band * band), _ENERGY_SIGMA * scale / 2)
+def _quick_log_energy(picture: NDArray[np.uint8], scale: float) -> _Array:
+    fine = _blurred(picture, _BAND_FINE_SIGMA * scale)
+    band = fine - _blurred(picture, _BAND_COARSE_SIGMA * scale)
+    band *= np.float32(_BAND_GAIN)
+    band *= band
+    energy = _blurred(_halved(band), _ENERGY_SIGMA * scale / 2)
     return _log(energy + np.float32(_NOISE_ENERGY))
 
 
-def _quick_log_variance(plane: _Array) -> _Array:
+def _quick_log_variance(picture: NDArray[np.uint8]) -> _Array:
+    plane = picture.astype(np.float32)
     mean, square = (
-        cv2.blur(p, (3, 3), borderType=cv2.BORDER_REPLICATE) for p in (plane, plane * plane)
+        cv2.boxFilter(p, cv2.CV_32F, (3, 3), borderType=cv2.BORDER_REPLICATE)
+        for p in (picture, plane * plane)
     )
     variance = np.asarray(square - mean * mean, np.float32)
     return _halved(_log(np.maximum(variance, 0.0) + np.float32(_NOISE_VARIANCE)))
@@ -217,9 +226,16 @@ def _log(plane: _Array) -> _Array:
     return np.asarray(cv2.log(plane), np.float32)
 
 
-def _blurred(plane: _Array, sigma: float) -> _Array:
-    blurred = cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+def _blurred(plane: _Array | NDArray[np.uint8], sigma: float) -> _Array:
+    taps = _quick_taps(sigma)
+    blurred = cv2.sepFilter2D(plane, cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(blurred, np.float32)
+
+
+@functools.lru_cache(maxsize=16)
+def _quick_taps(sigma: float) -> _Array:
+    """Return those that OpenCV takes for float32, for bytes too."""
+    return np.asarray(cv2.getGaussianKernel(round(8 * sigma + 1) | 1, sigma, cv2.CV_32F))
 
 
 def _halved(plane: _Array) -> _Array:

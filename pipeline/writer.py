@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,6 +41,9 @@ from pipeline.timeline import PacketClock, Placed, decoding_times
 from pipeline.vorbis_comment import without_vorbis_comment
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
+# Where none are set. x264 itself takes half as many again as there are cores: they wait for each
+# other, for a twentieth of its CPU time and no gain beside a decoder and a protecting stage.
+_THREADS_OF = {"libx264": lambda: len(os.sched_getaffinity(0))}
 _CODEC_NAME = {"libx264": "h264", "libx265": "hevc"}
 
 
@@ -225,7 +229,7 @@ class Writer:
         stream.width, stream.height = plan.coded_width, plan.coded_height
         stream.pix_fmt = plan.pixel_format
         stream.time_base = stream.codec_context.time_base = track.time_base
-        stream.thread_count = threads
+        stream.thread_count = threads or _THREADS_OF.get(plan.encoder, lambda: 0)()
         stream.flags |= _BITEXACT
         stream.color_range = plan.colour.range
         stream.color_primaries = plan.colour.primaries

@@ -33,7 +33,11 @@ def held(
 ) -> NDArray[np.float32]:
     limiter = Limiter()
     limiter.start(anchor)
-    return limiter.carry(change, frame, STILL)
+    return np.dstack(limiter.carry(layers(change), frame, STILL))
+
+
+def layers(change: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return list(np.ascontiguousarray(change.transpose(2, 0, 1)))
 
 
 @pytest.mark.parametrize("channels", [2, 3])
@@ -70,7 +74,8 @@ def test_a_bound_that_moved_with_the_picture_holds_nothing_back() -> None:
     limiter.start(np.ascontiguousarray(wide[:, 8:248]))
     flow = STILL - np.float32([8, 0])  # the frame lies 8 pixels to the left in the scene
     change = field(2)
-    held_back = limiter.carry(change, np.ascontiguousarray(wide[:, :240]), flow)
+    frame = np.ascontiguousarray(wide[:, :240])
+    held_back = np.dstack(limiter.carry(layers(change), frame, flow))
     inside = (slice(None), slice(40, -40))
     alone = carry(change, flow)
     assert np.abs(held_back)[inside].mean() > 0.9 * np.abs(alone)[inside].mean()
@@ -78,4 +83,4 @@ def test_a_bound_that_moved_with_the_picture_holds_nothing_back() -> None:
 
 def test_a_limiter_without_an_anchor_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="anchor"):
-        Limiter().carry(field(2), texture(), STILL)
+        Limiter().carry(layers(field(2)), texture(), STILL)

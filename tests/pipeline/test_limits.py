@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import OutOfMemory
+from pipeline.protect import lack_of_memory_told
 
 
 def run(code: str) -> str:
@@ -54,3 +60,9 @@ except (OutOfMemory, OutputFailed) as error:
     print("limits.worker_memory_gb" in error.message, error.message)
 """
     assert run(code).startswith("True")
+
+
+def test_a_call_that_hides_its_lack_of_memory_is_told_as_that() -> None:
+    """So OpenCV's where NumPy had none for the result, and another thread gave some back then."""
+    with pytest.raises(OutOfMemory), lack_of_memory_told(Path("large.mp4")):
+        raise SystemError("resize returned a result with an exception set") from MemoryError()

@@ -13,6 +13,7 @@ from pipeline.masking import (
     bark,
     hearing_model,
     hold,
+    hops,
     noise_to_mask,
     threshold_of_hearing_db,
 )
@@ -211,3 +212,11 @@ def test_unequal_shapes_are_refused() -> None:
 def test_a_rate_out_of_range_is_refused(rate: int) -> None:
     with pytest.raises(ValueError, match="sample rate"):
         hearing_model(rate)
+
+
+def test_hops_are_the_windows_that_numpy_slides_each_hop_after_the_last() -> None:
+    samples = np.random.default_rng(0).normal(size=(2, 103)).astype(np.float32)[:, 1:]
+    slid = np.lib.stride_tricks.sliding_window_view(samples, 16, axis=1)[:, ::5]
+    windows = hops(samples, 16, 5)
+    assert np.array_equal(windows, slid)
+    assert not windows.flags.writeable

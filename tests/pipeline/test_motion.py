@@ -131,3 +131,10 @@ def cuts_of(clip: str) -> list[int]:
                 cuts.append(index)
             before = picture
     return cuts
+
+
+def test_a_flow_at_its_own_size_stays_as_it_is_in_memory_of_its_own() -> None:
+    flow = np.random.default_rng(0).normal(size=(40, 60, 2)).astype(np.float32)
+    scaled = scaled_flow(flow, 40, 60)
+    assert np.array_equal(scaled, flow)
+    assert not np.shares_memory(scaled, flow)

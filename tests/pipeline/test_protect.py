@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -35,9 +36,12 @@ from pipeline.errors import (
     UnreadableMedia,
 )
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
-from pipeline.protect import Progress, protect, protect_into
+from pipeline.plan import plan_output
+from pipeline.protect import Progress, decoding_threads, protect, protect_into
+from pipeline.reader import probe as probe_media
 from pipeline.report import Report
 from pipeline.settings import Limits, Settings
+from pipeline.writer import Writer
 from tests.pipeline.networks import torchscript
 from tests.pipeline.voices import voice
 
@@ -848,3 +852,27 @@ def test_two_protections_of_one_video_differ(tmp_path: Path) -> None:
     a, b = (protect(original, tmp_path / f"{n}.mp4", Parameters(), FAST).output for n in range(2))
     pairs = itertools.islice(zip(lumas(a), lumas(b), strict=True), 1)
     assert all((x != y).any() for x, y in pairs)
+
+
+@pytest.mark.parametrize(
+    ("codec", "lines", "threads", "decoding"),
+    [("h264", 240, 0, 1), ("h264", 2160, 0, 2), ("hevc", 240, 0, 2), ("hevc", 2160, 1, 1)],
+)
+def test_no_more_threads_decode_than_keep_up_with_protecting(
+    tmp_path: Path, codec: str, lines: int, threads: int, decoding: int
+) -> None:
+    track = probe_media(make_video(tmp_path / "clip.mp4", Video(frames=2)), Limits()).video
+    track = replace(track, codec=codec, width=lines * 16 // 9, height=lines)
+    assert decoding_threads(track, threads) == decoding
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_x264_works_in_as_many_threads_as_there_are_cores_or_are_set(
+    tmp_path: Path, threads: int
+) -> None:
+    info = probe_media(make_video(tmp_path / "clip.mp4", Video(frames=2)), Limits())
+    plan = plan_output(info, NO_SOUND, FAST)
+    writer = Writer(tmp_path / "new.mp4", plan, info, Fraction(0), threads)
+    cores = len(os.sched_getaffinity(0))
+    assert writer._video.codec_context.thread_count == (threads or cores)
+    writer.abandon()
