@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pipeline.surrogate import Surrogates
 
 # Gradient steps from the stripes alone, and from the anchor before, which needs fewer.
-_COLD_STEPS = 6
+_COLD_STEPS = 8
 _WARM_STEPS = 3
 # Of the bound for a change that networks refine: it fills its bound more than stripes do, and at
 # this share it is as visible as they are (JOD).
-_REFINED_SHARE = 0.7
+_REFINED_SHARE = 0.66
 # By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up;
 # pixels of a picture with a short side of 256.
 _SMOOTHING_SIGMA = 4.0
@@ -66,7 +66,7 @@ class Artist:
         # Since the shot's begin, in pixels of the flow and at its size: it is as smooth.
         self._displacement: Flow = np.zeros((*flow_size(height, width), 2), np.float32)
         self._shrunk = min(self._displacement.shape[:2]) / min(self._size)
-        self._pattern: Field | None = None
+        self._refined: tuple[Field, Field] | None = None  # the change and its momentum
         self._answers = self._answers_changed = 0
         self.anchors = 0
 
@@ -113,15 +113,17 @@ class Artist:
 
     def _refine(self, frame: Tensor, pattern: Tensor, limit: Tensor, flow: Flow | None) -> Field:
         assert self._surrogates is not None
-        start, steps = pattern, _COLD_STEPS
-        if self._pattern is not None and flow is not None:
-            moved = self._tensor(carry(self._pattern, flow))
+        start, steps, momentum = pattern, _COLD_STEPS, None
+        if self._refined is not None and flow is not None:
+            moved, momentum = (self._tensor(carry(field, flow)) for field in self._refined)
             start, steps = torch.clamp(moved, -limit, limit), _WARM_STEPS
-        refined = refine(start, frame, limit, self._surrogates, steps, self._generator)
-        change = _within_budget(refined, self._budget)
+        change, momentum = refine(
+            start, frame, limit, self._surrogates, steps, self._generator, momentum
+        )
+        change = _within_budget(change, self._budget)
         self._ask(frame, change)
-        self._pattern = _to_field(change)
-        return _carried(self._pattern)
+        self._refined = _to_field(change), _to_field(momentum)
+        return _carried(self._refined[0])
 
     def _tensor(self, field: Field) -> Tensor:
         return torch.from_numpy(field).to(self.device).permute(2, 0, 1)
