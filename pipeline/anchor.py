@@ -21,7 +21,7 @@ from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.perturbation import refine
 from pipeline.planes import Plane, Planes
 from pipeline.settings import Settings
-from pipeline.stripes import make_carriers, scale_of, stripes, working_size
+from pipeline.stripes import TILE, make_carriers, scale_of, stripes, working_size
 from pipeline.visibility import colour_share, largest_change
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Artist:
 
     def _scatter(self) -> None:
         """Sample the carriers at another place, so that no two shots share stripes."""
-        offset = torch.rand(2, generator=self._generator) * (512 * self._shrunk)
+        offset = torch.rand(2, generator=self._generator) * (TILE * self._shrunk)
         self._displacement[:] = offset.numpy()
 
     def _draw(self, original: Planes, flow: Flow | None) -> Field:

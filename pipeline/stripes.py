@@ -30,8 +30,8 @@ _CARRIERS = 8  # a power of two, like the side of a tile: wrapping is a bit mask
 _RADIAL_OCTAVES = 0.3
 _ANGULAR_SIGMA = 0.25
 # Side of a carrier. The carriers wrap around, so a picture of any size can be covered.
-_TILE = 512
-_STRIDE = _TILE + 1  # of its rows in memory
+TILE = 512
+_STRIDE = TILE + 1  # of its rows in memory
 # Slope of the sign at a zero crossing: saturated one pixel away, but not jagged.
 _SATURATION = 3.0
 # Below four pixels a period is lost in the 4:2:0 planes, so small pictures get fewer stripes.
@@ -65,13 +65,13 @@ def make_carriers(scale: float, generator: torch.Generator) -> Tensor:
     fields = torch.empty(2, _CARRIERS, _STRIDE, _STRIDE)
     bands = [_band(period * scale) for period in (_LUMA_PERIOD, _COLOUR_PERIOD)]
     # One by one: all at once would take 50 MB more, which the process then keeps.
-    for number, noise in enumerate(torch.randn(_CARRIERS, _TILE, _TILE, generator=generator)):
+    for number, noise in enumerate(torch.randn(_CARRIERS, TILE, TILE, generator=generator)):
         spectrum = torch.fft.rfft2(noise).mul_(_sector(number))
         for kind, band in enumerate(bands):
-            field = torch.fft.irfft2(spectrum * band, s=(_TILE, _TILE))
-            fields[kind, number, :_TILE, :_TILE] = field / field.std()
-    fields[..., _TILE, :] = fields[..., 0, :]
-    fields[..., _TILE] = fields[..., 0]
+            field = torch.fft.irfft2(spectrum * band, s=(TILE, TILE))
+            fields[kind, number, :TILE, :TILE] = field / field.std()
+    fields[..., TILE, :] = fields[..., 0, :]
+    fields[..., TILE] = fields[..., 0]
     return fields
 
 
@@ -153,7 +153,7 @@ def _sector(number: int) -> Tensor:
 
 
 def _frequencies() -> tuple[Tensor, Tensor]:
-    return torch.fft.fftfreq(_TILE)[:, None], torch.fft.rfftfreq(_TILE)[None, :]
+    return torch.fft.fftfreq(TILE)[:, None], torch.fft.rfftfreq(TILE)[None, :]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _places(choice: Tensor, displacement: Tensor) -> _Places:
     y = displacement[1] + torch.arange(height, device=choice.device)[:, None]
     left, top = x.floor(), y.floor()
     # 32 bits are enough to count the carriers' samples, and half as much memory to go through.
-    column, row = (side.int().bitwise_and_(_TILE - 1) for side in (left, top))
+    column, row = (side.int().bitwise_and_(TILE - 1) for side in (left, top))
     row.add_(choice, alpha=_STRIDE).mul_(_STRIDE).add_(column)
     return _Places(row.reshape(-1), x.sub_(left), y.sub_(top))
 

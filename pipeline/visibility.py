@@ -7,8 +7,8 @@ the bound follows that contrast and is near nothing on sky, wall and skin.
 `largest_change` is for anchors; `quick_bound` is the same formula in OpenCV, on a picture so
 small that every frame can be asked.
 
-After contrast masking as in Legge and Foley 1980 (a power of the masking contrast); band,
-power and spread were set by experiment against ColorVideoVDP.
+After contrast masking as in Legge and Foley 1980 (a power of the masking contrast); band
+and power were set by experiment against ColorVideoVDP.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _blurred(plane: _Array | NDArray[np.uint8], sigma: float) -> _Array:
 
 @functools.lru_cache(maxsize=16)
 def _quick_taps(sigma: float) -> _Array:
-    """Return those that OpenCV takes for float32, for bytes too."""
+    """Return the weights that OpenCV takes for float32; for bytes it would take fewer."""
     return np.asarray(cv2.getGaussianKernel(round(8 * sigma + 1) | 1, sigma, cv2.CV_32F))
 
 

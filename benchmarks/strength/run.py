@@ -45,8 +45,8 @@ def main() -> None:
     book = _Book(arguments.out / "measures.csv", arguments.out / "TABLES.md", tables)
     asked = _Book(arguments.out / "network.csv", arguments.out / "NETWORK.md", network_tables)
     if "tables" in parts:
-        book.add("tables", read_csv(arguments.out / "measures.csv"))
-        asked.add("network's tables", read_csv(arguments.out / "network.csv"))
+        book.read()
+        asked.read()
     with tempfile.TemporaryDirectory() as folder:
         if "sound" in parts:
             _measure_sound(arguments, Path(folder), book)
@@ -65,6 +65,13 @@ class _Book:
         self._measures, self._page, self._write = measures, page, write
         self.records: list[Record] = []
         self._start = time.monotonic()
+
+    def read(self) -> None:
+        """Take what an earlier run measured, if there was one, and write the page anew."""
+        if self._measures.is_file():
+            self.add(self._page.name, read_csv(self._measures))
+        else:
+            print(f"{self._page.name} stays as it is: there is no {self._measures}.")
 
     def add(self, title: str, records: Iterable[Record]) -> None:
         """Take one clip's measures."""
