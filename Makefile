@@ -52,7 +52,7 @@ endif
 	@# First and alone, so that nothing that follows chooses another build.
 	$(PIP) install --quiet --no-deps $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') \
 	  --constraint constraints.txt torch torchvision
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[networks,test,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[networks,onnx,test,dev]'
 	@$(BIN)/python -c 'import torch; print("torch", torch.__version__, "is set up:", \
 	  f"CUDA {torch.version.cuda}," if torch.version.cuda else "CPU only,", \
 	  "an accelerator is there" if torch.cuda.is_available() else "no accelerator is there")'

@@ -34,7 +34,7 @@ from daemon.names import is_left_alone, is_sidecar
 from daemon.yaml_file import read_mapping
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
-from pipeline.settings import EMBEDDED, PRESETS, Settings
+from pipeline.settings import EMBEDDED, PRESETS, Settings, names_a_file
 from pipeline.settings import Limits as PipelineLimits
 
 DEFAULT_NAME = "config.yaml"
@@ -269,8 +269,7 @@ class Config(_Section):
 
     def _surrogate_place(self, name: str) -> str:
         """Return a surrogate's name; one that is a file's is made absolute, as all paths here."""
-        is_file = "/" in name or Path(name).suffix in (".pt", ".pth", ".ts", ".torchscript")
-        return str(self.place(Path(name))) if is_file else name
+        return str(self.place(Path(name))) if names_a_file(name) else name
 
     @property
     def folders(self) -> dict[str, Path]:

@@ -48,6 +48,7 @@ class Network:
         input_size: side of the square it wants, pixels.
         taps: names of the submodules whose outputs are compared, beside the network's own.
         mean, std: of R, G and B in 0-1, by which its input is normalised.
+        batch_size: how many pictures the module takes at once; None where it takes any number.
     """
 
     name: str
@@ -56,16 +57,26 @@ class Network:
     taps: tuple[str, ...] = ()
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    batch_size: int | None = None
 
     def features(self, batch: Tensor) -> list[Tensor]:
         """Return (n, length) for each tap, then for the output, of a batch (n, 3, h, w)."""
-        with _capture(self.module, self.taps) as captured:
-            output = first_tensor(self.module(self._prepare(batch)))
-        return [feature.flatten(1) for feature in (*captured, output)]
+        features = [self._features(part) for part in self._parts(batch)]
+        return [torch.cat(parts) for parts in zip(*features, strict=True)]
 
     def top1(self, batch: Tensor) -> Tensor:
         """Return (n,) int64: the index of the largest output for each of (n, 3, h, w)."""
-        return first_tensor(self.module(self._prepare(batch))).flatten(1).argmax(dim=1)
+        outputs = [first_tensor(self.module(part)).flatten(1) for part in self._parts(batch)]
+        return torch.cat(outputs).argmax(dim=1)
+
+    def _features(self, part: Tensor) -> list[Tensor]:
+        with _capture(self.module, self.taps) as captured:
+            output = first_tensor(self.module(part))
+        return [feature.flatten(1) for feature in (*captured, output)]
+
+    def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """Return what goes through the module at once, in turn."""
+        return self._prepare(batch).split(self.batch_size or len(batch))
 
     def _prepare(self, batch: Tensor) -> Tensor:
         """Return normalised RGB; a picture that is not square is squeezed, not cropped."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 EMBEDDED = "embedded"
+_NETWORK_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript", ".onnx")
 # x264's and x265's own names, fastest first; VP9 is driven by their position.
 PRESETS = (
     "ultrafast",
@@ -25,6 +26,11 @@ PRESETS = (
     "slower",
     "veryslow",
 )
+
+
+def names_a_file(surrogate: str) -> bool:
+    """Whether a surrogate's name is that of a file, and not of a network that torchvision has."""
+    return "/" in surrogate or surrogate.endswith(_NETWORK_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,14 @@ class Settings:
 
     Attributes:
         surrogates: `("embedded",)`, or the names of one or several networks.
-        weights: file for a surrogate's name: TorchScript, or a state dict of the
+        weights: file for a surrogate's name: TorchScript, ONNX, or a state dict of the
             torchvision classifier of that name.
         crf: constant rate factor of the encoder, 0-51; smaller is better and larger.
         preset: the encoder's speed, one of `PRESETS`.
         odd_size: `pad` an odd width or height by one line and crop it on display, or
             `keep` it by a codec that can (VP9).
         device: `auto` takes an accelerator where there is one.
-        threads: of the encoder, and of the decoder when it reads back; 0 takes every core.
+        threads: of the encoder; half as many, at most 4, decode. 0 takes every core.
     """
 
     surrogates: tuple[str, ...] = (EMBEDDED,)

@@ -2,10 +2,11 @@
 Load the networks that the configuration names.
 
 A surrogate is named as torchvision names its classifiers, its weights downloaded or given
-under `weights:`; or it is a TorchScript file. The convention for such a file: it takes
+under `weights:`; or it is a TorchScript or ONNX file. The convention for such a file: it takes
 (n, 3, 224, 224) float32 RGB, normalised as for ImageNet, and returns a tensor (n, ...):
-class scores or an embedding. What cannot be had or used is an error that names the next
-step, never another way of protecting.
+class scores or an embedding. An ONNX file may say that its pictures are squares of another
+size. What cannot be had or used is an error that names the next step, never another way of
+protecting.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from torch import Tensor, nn
 from pipeline.device import choose_device
 from pipeline.errors import SurrogateUnavailable
 from pipeline.network import Network, choose_taps, similarity
-from pipeline.settings import EMBEDDED, Settings
+from pipeline.onnx_file import UnfitOnnx, load_onnx, require_onnx
+from pipeline.settings import EMBEDDED, Settings, names_a_file
 from pipeline.torchscript import load_torchscript
 from pipeline.torchvision_import import import_torchvision
 
-_FILE_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 # What torch's readers raise on files that are damaged or something else altogether.
 _UNREADABLE = (
     OSError,
@@ -45,7 +46,15 @@ _UNREADABLE = (
     pickle.UnpicklingError,
 )
 # What networks raise on an input that they do not take, or without a gradient.
-_UNUSABLE = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError)
+_UNUSABLE = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
 # DenseNet's published files still bear names of layers from before torch 0.4: norm.1, conv.2.
 _OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 _OTHER_WAY = f"or set `surrogate: {EMBEDDED}`, which needs no network"
@@ -117,13 +126,17 @@ def _refusal(check: Callable[[], object]) -> str | None:
 
 def _check_name(name: str, settings: Settings) -> None:
     path = _given_file(name, settings)
-    if path is None or not _is_torchscript(path):
+    if path is not None and _is_onnx(path):
+        _refuse_without_onnx(path)
+    elif path is None or not _is_torchscript(path):
         _refuse_unless_classifier(name, path, _torchvision(name))
 
 
 def _load(name: str, settings: Settings, device: torch.device) -> Network:
     path = _given_file(name, settings)
-    if path is not None and _is_torchscript(path):
+    if path is not None and _is_onnx(path):
+        network = _onnx_network(name, path)
+    elif path is not None and _is_torchscript(path):
         network = Network(_short(name), _torchscript(path))
     else:
         network = _torchvision_network(name, path)
@@ -138,7 +151,7 @@ def _load(name: str, settings: Settings, device: torch.device) -> Network:
 def _given_file(name: str, settings: Settings) -> Path | None:
     """Return the file that the configuration gives for a name, or that the name itself is."""
     path = settings.weights.get(name)
-    if path is None and ("/" in name or name.endswith(_FILE_SUFFIXES)):
+    if path is None and names_a_file(name):
         path = Path(name)
     if path is not None and not path.is_file():
         raise SurrogateUnavailable(
@@ -151,6 +164,32 @@ def _given_file(name: str, settings: Settings) -> Path | None:
 def _short(name: str) -> str:
     """Return a name as the report shows it: without folders, which are nobody's business."""
     return Path(name).name
+
+
+def _is_onnx(path: Path) -> bool:
+    """Whether a file says that it is ONNX; its first bytes do not."""
+    return path.suffix.lower() == ".onnx"
+
+
+def _refuse_without_onnx(path: Path) -> None:
+    try:
+        require_onnx()
+    except (ImportError, RuntimeError) as error:
+        raise SurrogateUnavailable(
+            f"{path} is an ONNX file, for which packages are missing ({_first_line(error)}): "
+            f"pip install 'media-cleaner[onnx]', {_OTHER_WAY}."
+        ) from error
+
+
+def _onnx_network(name: str, path: Path) -> Network:
+    _refuse_without_onnx(path)
+    try:
+        found = load_onnx(path)
+    except UnfitOnnx as error:
+        raise SurrogateUnavailable(f"{path} {error}, {_OTHER_WAY}.") from error
+    taps = choose_taps(found.module, found.input_size)
+    size, batch = found.input_size, found.batch_size
+    return Network(_short(name), found.module, size, taps, batch_size=batch)
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -211,13 +250,13 @@ def _refuse_unless_classifier(name: str, path: Path | None, torchvision: ModuleT
         raise SurrogateUnavailable(
             f"{path} is no TorchScript archive, or a damaged one, and {_short(name)!r} is no "
             "torchvision classifier whose state dict it could be: export the network with "
-            "torch.jit.trace and save, or list the file under `weights:` by torchvision's name "
-            f"for the network, {_OTHER_WAY}."
+            "torch.jit.trace and save, or as ONNX, or list the file under `weights:` by "
+            f"torchvision's name for the network, {_OTHER_WAY}."
         )
     near = ", ".join(difflib.get_close_matches(name, classifiers, n=4, cutoff=0.4)) or "resnet18"
     raise SurrogateUnavailable(
         f"Surrogate {name!r} is not known: torchvision has {near}. For a network of your own "
-        f"give a TorchScript file under `weights: {{{name}: FILE}}`, {_OTHER_WAY}."
+        f"give a TorchScript or ONNX file under `weights: {{{name}: FILE}}`, {_OTHER_WAY}."
     )
 
 

@@ -25,7 +25,7 @@ pip() { "$ROOT$APP/bin/python" -m pip --disable-pip-version-check install --quie
 # First and alone, so that nothing that follows chooses another build.
 pip --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --constraint constraints.txt \
   torch torchvision
-pip --constraint constraints.txt '.[networks]'
+pip --constraint constraints.txt '.[networks,onnx]'
 # Of one version number the program may differ: its own files, whatever pip thinks.
 pip --no-deps --force-reinstall .
 

@@ -78,7 +78,7 @@ def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
     assert found(tmp_path, text) == ""
 
 
-@pytest.mark.parametrize("name", ["nets/mine.pt", "mine.torchscript"])
+@pytest.mark.parametrize("name", ["nets/mine.pt", "mine.torchscript", "mine.onnx"])
 def test_a_surrogate_that_is_a_missing_file_is_told(tmp_path: Path, name: str) -> None:
     assert f"surrogate: {tmp_path / name} is not a file" in found(tmp_path, f"surrogate: {name}")
     (tmp_path / name).parent.mkdir(exist_ok=True)
