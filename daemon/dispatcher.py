@@ -382,13 +382,19 @@ class Dispatcher:
         self._once.tell(_HELD, False, of=beginning.task_id)
         attempt = beginning.act.future.result()
         if attempt is not None:
-            self._running[attempt.job.token] = _Running(attempt, beginning.lane)
-            self._pool.begin(attempt.job.with_threads(threads_of(self._videos_at_once(now))))
+            # First of all: what fails here runs nowhere, and is found as an orphan.
+            job = attempt.job.with_threads(threads_of(self._videos_at_once(now)))
+            self._running[job.token] = _Running(attempt, beginning.lane)
+            self._pool.begin(job)
 
     def _videos_at_once(self, now: float) -> int:
-        """Return how many are worked on in the next moments: the cores are shared among so many."""
+        """
+        Return how many are worked on in the next moments, one more than run by now among them.
+
+        The cores are shared among so many.
+        """
         waiting = self._waiting.count_outside(self._closed_inboxes(now))
-        return min(len(self._running) + len(self._beginnings) + waiting, self._pool.size)
+        return min(1 + len(self._running) + len(self._beginnings) + waiting, self._pool.size)
 
     def _note_not_begun(self, task_id: str, error: BaseException, now: float) -> None:
         self._waiting.rest(task_id, now + _REST_SECONDS)

@@ -11,6 +11,7 @@ from pathlib import Path
 # One worker on a 1080p video holds about 600 MB; a network or a video of 4K needs more.
 _WORKER_BYTES = 2 << 30
 _GROUP = re.compile(r"^[0-9]+:([^:\n]*):(.*)$", re.MULTILINE)  # a line of /proc/self/cgroup
+_NUMBER = re.compile(r"[0-9]{1,15}")  # of microseconds; longer is no time that a machine keeps
 
 
 def cores() -> int:
@@ -35,7 +36,7 @@ def threads_of(videos: int) -> int:
     Return how many threads the encoder of each of so many videos at once may use.
 
     0 lets it take as many as it likes, for one that has the machine to itself. FFmpeg knows
-    nothing of quotas, so where there is one it is told.
+    nothing of quotas, so where there is one, what protects or previews a video is told.
     """
     if videos <= 1 and cpu_quota() is None:
         return 0
@@ -72,11 +73,17 @@ def _cpu_groups(root: Path) -> Iterator[Path]:
 
 
 def _quotas(folder: Path) -> Iterator[float]:
-    match _text(folder / "cpu.max").split():  # version 2; "max" for no limit
-        case [quota, period] if quota.isdecimal():
-            yield int(quota) / int(period)
+    """Yield what a group's files say, those of version 2 and those of version 1."""
+    match _text(folder / "cpu.max").split():
+        case [quota, period]:
+            yield from _quota(quota, period)
     quota, period = (_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-    if quota.isdecimal() and period:  # version 1; -1 for no limit
+    yield from _quota(quota, period)
+
+
+def _quota(quota: str, period: str) -> Iterator[float]:
+    """Yield the share; nothing for no limit ("max" or -1), or for what is no number."""
+    if _NUMBER.fullmatch(quota) and _NUMBER.fullmatch(period) and int(period):
         yield int(quota) / int(period)
 
 
@@ -84,7 +91,9 @@ def _text(path: Path) -> str:
     """Return what a file of the kernel says; nothing where there is none, or no more."""
     try:
         return os.fsdecode(path.read_bytes())
-    except OSError:  # also a group that went meanwhile, or a sandbox: no limit is known from it
+    except (OSError, ValueError):
+        # Also a group that went meanwhile, a sandbox, or a name with a zero byte, which no path
+        # has: no limit is known from it.
         return ""
 
 

@@ -3,7 +3,8 @@ Nothing is removed for its age for a day after the machine's clock was set forwa
 
 By mistake, it may be: a result of just now must not go as if it were a year old. Kept over a
 restart by `state/service.json`. Whether the clock was set while no service ran cannot be told, so
-a start after a day or more of silence counts as that too.
+a start after a day or more of silence counts as that too. Where the last service was held already,
+only after thirty days or more: a machine that is on for some hours a week would never remove.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from daemon.schedule import ClockWatch
 # Clocks that are only corrected are set by less.
 _WRONG_CLOCK_SECONDS = 3600.0
 _SECOND_THOUGHTS_SECONDS = 24 * 3600.0
+_LONGEST_HABIT = timedelta(days=30)  # between two times that a machine is on
 
 
 class RetentionHold:
@@ -45,8 +47,8 @@ class RetentionHold:
         """
         left = 0.0 if until is None else (until - now).total_seconds()
         silence = timedelta() if last_seen is None else now - last_seen
-        # Not twice in a row: a machine that is on for some hours a week would never remove.
-        if until is None and silence.total_seconds() > _SECOND_THOUGHTS_SECONDS:
+        was_held = until is not None and silence < _LONGEST_HABIT
+        if silence.total_seconds() > _SECOND_THOUGHTS_SECONDS and not was_held:
             left = _SECOND_THOUGHTS_SECONDS
             server_log().warning(
                 "nothing old is removed for a day: no service ran for long, or the clock was set"

@@ -122,7 +122,7 @@ class Service:
         self._schedule: Schedule | None = None
         self._clock_watch = ClockWatch()
         self._retention_hold = RetentionHold()
-        self._is_removing_old = threading.Lock()
+        self._retention_lock = threading.Lock()
         self._health = OwnHealth(
             self._state,
             self._spool,
@@ -540,12 +540,12 @@ class Service:
 
     def _remove_old(self) -> None:
         """Apply retention; one run at a time, whichever schedule or job began it."""
-        if not self._is_removing_old.acquire(blocking=False):
+        if not self._retention_lock.acquire(blocking=False):
             return
         try:
             self._apply_retention()
         finally:
-            self._is_removing_old.release()
+            self._retention_lock.release()
 
     def _apply_retention(self) -> None:
         self._retention_due = time.monotonic() + _RETENTION_SECONDS

@@ -271,6 +271,9 @@ def _x264_options(track: VideoTrack, settings: Settings, notes: list[str]) -> di
 def _x265_options(track: VideoTrack, settings: Settings, notes: list[str]) -> dict[str, str]:
     # info=0: otherwise the stream names x265's version and every setting.
     parameters = ["info=0", "log-level=none"]
+    if settings.threads:
+        # FFmpeg's number of threads is here that of the frames worked on at once.
+        parameters.append(f"pools={settings.threads}")
     if track.mastering_display is not None:
         mastering = parse_mastering_display(track.mastering_display)
         if mastering is not None:

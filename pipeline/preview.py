@@ -322,7 +322,8 @@ class _Output:
 def _frames(
     info: MediaInfo, settings: Settings, since: Fraction | None
 ) -> Generator[av.VideoFrame, None, None]:
-    with closing(Reader(info, frozenset(), settings.limits).items(since)) as items:
+    reader = Reader(info, frozenset(), settings.limits, settings.threads)
+    with closing(reader.items(since)) as items:
         for item in items:
             if isinstance(item, VideoItem):
                 yield item.frame

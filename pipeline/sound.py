@@ -43,6 +43,16 @@ class Sound:
     at: int
 
 
+def kind_of(frame: av.AudioFrame) -> tuple[str, str, int]:
+    """
+    Return a decoded block's format, layout and rate.
+
+    Where they change, a new resampler has to be made: PyAV's knows those of its first block
+    alone, and where they were its own it hands through whatever comes after.
+    """
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
 class Untouched:
     """Stands where a masker would, for sound that has none."""
 
@@ -86,7 +96,7 @@ class SoundProtector:
         self._layout = plan.layout
         self._rate = plan.track.sample_rate
         self._resampler = self._new_resampler()
-        self._kind: tuple[str, str, int] | None = None  # format, layout and rate of the last block
+        self._kind: tuple[str, str, int] | None = None  # of the last block
         self._clock = AudioClock(self._rate, origin)
         self._longest = longest
         self._origin = origin
@@ -124,7 +134,7 @@ class SoundProtector:
             time = Fraction(frame.pts * frame.time_base)
         if self._is_filling(time):
             return
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        kind = kind_of(frame)
         if kind != self._kind:
             # The stream changed its rate or layout halfway: go on in those of its start.
             yield from self._rest()

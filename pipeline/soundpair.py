@@ -23,6 +23,7 @@ from pipeline.measure import snr_db
 from pipeline.pairing import time_of
 from pipeline.reader import AudioTrack, MediaInfo, open_media
 from pipeline.settings import Limits
+from pipeline.sound import kind_of
 from pipeline.timeline import AudioClock
 
 Samples = NDArray[np.float32]
@@ -242,17 +243,16 @@ def _decoded(source: SoundSource, rate: int) -> Iterator[tuple[Fraction | None, 
     """Yield (seconds on the file's clock, (channels, n) samples), past what is damaged."""
     layout = source.track.layout
     convert = av.AudioResampler(format="flt", layout=layout, rate=rate)
+    kind = None
     for frame in _frames(source):
-        time = time_of(frame)
-        frame.pts = None  # the resampler objects to gaps; the clock sees to them
-        try:
-            converted = convert.resample(frame)
-        except ValueError:  # rate or layout changed halfway
+        if kind_of(frame) != kind:  # at the start, or where rate or layout changed halfway
             for piece in convert.resample(None):
                 yield None, _by_channel(piece)
             convert = av.AudioResampler(format="flt", layout=layout, rate=rate)
-            converted = convert.resample(frame)
-        for piece in converted:
+            kind = kind_of(frame)
+        time = time_of(frame)
+        frame.pts = None  # the resampler objects to gaps; the clock sees to them
+        for piece in convert.resample(frame):
             yield time, _by_channel(piece)
             time = None
     for piece in convert.resample(None):

@@ -41,9 +41,7 @@ from pipeline.timeline import PacketClock, Placed, decoding_times
 from pipeline.vorbis_comment import without_vorbis_comment
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
-# Where none are set. x264 itself takes half as many again as there are cores: they wait for each
-# other, for a twentieth of its CPU time and no gain beside a decoder and a protecting stage.
-_THREADS_OF = {"libx264": lambda: len(os.sched_getaffinity(0))}
+_MOST_X265_FRAMES = 16  # at once; told of more, x265 does not begin
 _CODEC_NAME = {"libx264": "h264", "libx265": "hevc"}
 
 
@@ -229,7 +227,7 @@ class Writer:
         stream.width, stream.height = plan.coded_width, plan.coded_height
         stream.pix_fmt = plan.pixel_format
         stream.time_base = stream.codec_context.time_base = track.time_base
-        stream.thread_count = threads or _THREADS_OF.get(plan.encoder, lambda: 0)()
+        stream.thread_count = _threads(plan.encoder, threads)
         stream.flags |= _BITEXACT
         stream.color_range = plan.colour.range
         stream.color_primaries = plan.colour.primaries
@@ -337,6 +335,17 @@ class Writer:
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             self._container.close()
+
+
+def _threads(encoder: str, threads: int) -> int:
+    """Return how many threads to tell an encoder of, where `threads` are set; 0 for its choice."""
+    if encoder == "libx264" and not threads:
+        # x264 itself takes half as many again as there are cores: they wait for each other, for a
+        # twentieth of its CPU time and no gain beside a decoder and a protecting stage.
+        return len(os.sched_getaffinity(0))
+    if encoder == "libx265":
+        return min(threads, _MOST_X265_FRAMES)  # the size of its pool is among its own options
+    return threads
 
 
 class _TopFieldMarker:

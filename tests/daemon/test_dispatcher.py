@@ -930,3 +930,20 @@ class TestThreadsOfTheEncoder:
         house.drop()
         house.settle()
         assert house.pool.jobs[0].settings.threads == 0
+
+    def test_one_whose_share_cannot_be_told_is_not_taken_for_running(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No worker has it, so it is found in processing, and brought back."""
+
+        def no_quota() -> None:
+            raise ValueError("unreadable")
+
+        task = house.drop()
+        with monkeypatch.context() as broken:
+            broken.setattr("daemon.machine.cpu_quota", no_quota)
+            with pytest.raises(ValueError, match="unreadable"):
+                house.settle()
+        assert house.pool.jobs == []
+        house.until(lambda: house.pool.jobs, forward=10)
+        assert [job.task_id for job in house.pool.jobs] == [task.task_id]

@@ -95,6 +95,42 @@ def test_the_quota_of_the_groups_that_we_are_in_is_read(
     assert machine.cpu_quota(root) == quota
 
 
+@pytest.mark.parametrize(
+    ("quota", "period"),
+    [
+        ("100000", "0"),
+        ("100000", "-1"),
+        ("100000", "often"),
+        ("100000", ""),
+        ("", "100000"),
+        ("1e5", "100000"),
+        ("\u0661\u0662", "100000"),
+        ("9" * 5000, "100000"),
+        ("100000", "9" * 5000),
+        ("9" * 400, "1"),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_is_no_quota_limits_nothing(root: Path, version: int, quota: str, period: str) -> None:
+    cpu = root / "sys/fs/cgroup"
+    if version == 1:
+        write(root, {"proc/self/cgroup": "4:cpu:/\n"})
+        write(cpu, {"cpu/cpu.cfs_quota_us": quota, "cpu/cpu.cfs_period_us": period})
+    else:
+        write(root, {"proc/self/cgroup": "0::/\n"})
+        write(cpu, {"cpu.max": f"{quota} {period}\n"})
+    assert machine.cpu_quota(root) is None
+
+
+@pytest.mark.parametrize("group", ["a\0b", "a" * 5000, "/".join("a" * 3000), "\udcff", "../.."])
+def test_a_group_that_no_folder_can_be_is_passed_over(root: Path, group: str) -> None:
+    path = root / "proc/self/cgroup"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(os.fsencode(f"0::/{group}\n"))
+    write(root, {"sys/fs/cgroup/cpu.max": "50000 100000\n"})
+    assert machine.cpu_quota(root) == 0.5
+
+
 def test_a_machine_without_control_groups_has_no_quota(root: Path) -> None:
     assert machine.cpu_quota(root) is None
 

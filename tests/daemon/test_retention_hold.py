@@ -95,6 +95,19 @@ def test_a_machine_that_is_on_for_some_hours_a_week_removes_every_other_time(
     assert held == [True, False, True, False]
 
 
+@pytest.mark.parametrize(("days", "is_held"), [(2, False), (29, False), (31, True), (365, True)])
+def test_a_silence_too_long_for_any_habit_holds_again(
+    machine: Machine, days: int, is_held: bool
+) -> None:
+    """A service that was stopped inside a hold may start with its clock a year ahead."""
+    hold = machine.hold()
+    seen = NOW - timedelta(days=days)
+    hold.take_over(seen + timedelta(hours=23), seen, NOW)
+    assert hold.look() == is_held
+    machine.pass_by(24 * HOUR)
+    assert not hold.look()
+
+
 def test_threads_that_look_at_once_are_all_held(machine: Machine) -> None:
     """One of them alone sees the step."""
     hold = machine.hold()

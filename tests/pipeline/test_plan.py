@@ -135,6 +135,15 @@ def test_ten_bits_or_hdr_become_hevc_under_apples_name() -> None:
         assert video.pixel_format == "yuv420p10le"
 
 
+@pytest.mark.parametrize(("threads", "pools"), [(0, None), (1, "1"), (3, "3")])
+def test_the_pool_of_x265_has_as_many_threads_as_are_set(threads: int, pools: str | None) -> None:
+    """By itself it has one for each core, however few frames are worked on at once."""
+    deep = replace(PICTURE, depth=10, pixel_format="yuv420p10le")
+    options = plan_output(info(deep), MASK, Settings(threads=threads)).video.options
+    set_ = dict(option.split("=") for option in options["x265-params"].split(":"))
+    assert set_.get("pools") == pools
+
+
 def test_an_odd_size_is_padded_by_default_and_kept_on_request() -> None:
     odd = info(replace(PICTURE, width=321, height=241))
     padded = plan_output(odd, MASK, Settings()).video

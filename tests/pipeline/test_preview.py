@@ -171,6 +171,24 @@ def test_the_codec_is_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert coarse > 2 * fine
 
 
+def test_the_decoder_takes_no_more_threads_than_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    class Noted(pipeline.preview.Reader):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            taken.append(self._threads)
+
+    monkeypatch.setattr(pipeline.preview, "Reader", Noted)
+    video = make_video(tmp_path / "a.mp4", Video())
+
+    show(video, "0.6", settings=Settings(preset="ultrafast", threads=3))
+
+    assert set(taken) == {3}
+
+
 def test_padding_of_an_odd_size_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

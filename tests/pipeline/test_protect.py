@@ -855,15 +855,38 @@ def test_two_protections_of_one_video_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "lines", "threads", "decoding"),
-    [("h264", 240, 0, 1), ("h264", 2160, 0, 2), ("hevc", 240, 0, 2), ("hevc", 2160, 1, 1)],
+    ("threads", "cores", "decoding"),
+    [(1, 8, 1), (2, 8, 1), (3, 8, 1), (4, 8, 2), (64, 8, 4), (0, 1, 1), (0, 6, 3), (0, 64, 4)],
 )
-def test_no_more_threads_decode_than_keep_up_with_protecting(
-    tmp_path: Path, codec: str, lines: int, threads: int, decoding: int
+def test_half_of_a_videos_threads_decode_but_never_many(
+    monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, decoding: int
 ) -> None:
-    track = probe_media(make_video(tmp_path / "clip.mp4", Video(frames=2)), Limits()).video
-    track = replace(track, codec=codec, width=lines * 16 // 9, height=lines)
-    assert decoding_threads(track, threads) == decoding
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert decoding_threads(threads) == decoding
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        pytest.param(Video(width=320, height=240, frames=3), id="libx264"),
+        pytest.param(
+            Video(
+                codec="libx265",
+                pixel_format="yuv420p10le",
+                options={"x265-params": "log-level=none"},
+                frames=3,
+            ),
+            id="libx265",
+        ),
+        pytest.param(Video(width=321, height=241, pixel_format="yuv444p", frames=3), id="vp9"),
+    ],
+)
+def test_more_threads_than_an_encoder_takes_may_be_set(tmp_path: Path, video: Video) -> None:
+    """x265 does not begin with more than 16; those of a server with 128 cores may be set."""
+    settings = replace(FAST, threads=17, odd_size="keep")
+    _, output, report = run(tmp_path, video, settings=settings)
+    assert len(frame_times(output)) == 3
+    assert report.video_codec in {"h264", "hevc", "vp9"}
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])

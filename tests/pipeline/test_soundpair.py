@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline import soundpair
 from pipeline.errors import LimitExceeded
 from pipeline.measure import EQUAL_DB
 from pipeline.pairing import frame_times
@@ -200,6 +202,27 @@ def test_a_recording_that_changes_its_rate_stays_aligned(tmp_path: Path) -> None
     assert found.shift_ms == 0
     assert found.snr_db is not None
     assert found.snr_db > 60
+
+
+def test_a_change_of_rate_is_noticed_behind_sound_that_needed_no_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV's resampler hands through what has its own format, and then looks at no frame more."""
+    path = _file(tmp_path / "a.mkv", _speechlike(1))
+    info = probe(path, Limits())
+    blocks = [_speechlike(0.5)[:, : rate // 2] for rate in (RATE, RATE // 2)]
+    frames = []
+    for rate, samples in zip((RATE, RATE // 2), blocks, strict=True):
+        frames.append(av.AudioFrame.from_ndarray(samples, "flt", "mono"))
+        frames[-1].sample_rate = rate
+    monkeypatch.setattr(soundpair, "_frames", lambda source: iter(frames))
+
+    track = replace(info.audio[0], layout="mono")
+    decoded = soundpair._decoded(SoundSource(info, track, Fraction(0)), RATE)
+
+    samples = np.concatenate([piece for _, piece in decoded], axis=1)
+    assert samples.shape[1] == pytest.approx(RATE, abs=2)
+    assert np.array_equal(samples[:, : RATE // 2], blocks[0])
 
 
 def _of_rates(path: Path, rates: Sequence[int]) -> Path:
