@@ -19,8 +19,9 @@ import torch
 from torch import Generator, Tensor
 
 from pipeline.network import Network, similarity
+from pipeline.stripes import gaussian_blur
 from pipeline.surrogate import Surrogates
-from pipeline.transforms import gaussian_blur, publish, shuffle_and_rotate, straight_through
+from pipeline.transforms import cut_out, publish, shuffle_and_rotate, straight_through
 
 # Over these each step's gradient is averaged: plain copies of the picture for the networks
 # asked, shuffled ones for those that are not. Twice as many mislead a tenth more.
@@ -28,9 +29,9 @@ _PLAIN_COPIES, _SHUFFLED_COPIES = 1, 1
 _DECAY = 0.8
 # A step, in bounds: two go from one bound to the other.
 _STRIDE = 1.0
-# In pixels of a working picture with a short side of 256. With less the change costs more bits
-# and misleads no better.
-_SMOOTHING_SIGMA = 1.6
+# Of gradients of luma and of colour, in pixels of a picture with a short side of 256. Finer changes
+# cost more bits, and after the codec mislead less; wider ones of colour stain.
+_LUMA_SIGMA, _COLOUR_SIGMA = 4.0, 2.6
 _SMOOTHING_SIDE = 256
 
 
@@ -104,7 +105,8 @@ def _similarity_gradient(
 def _copies(picture: Tensor, generator: Generator) -> Tensor:
     """Return (copies, 3, h, w): the picture as it may reach a recogniser, each time otherwise."""
     batch = picture.expand(_PLAIN_COPIES + _SHUFFLED_COPIES, *picture.shape)
-    plain, shuffled = publish(batch, generator).split((_PLAIN_COPIES, _SHUFFLED_COPIES))
+    seen = cut_out(publish(batch, generator), generator)
+    plain, shuffled = seen.split((_PLAIN_COPIES, _SHUFFLED_COPIES))
     return torch.cat((plain, shuffle_and_rotate(shuffled, generator)))
 
 
@@ -125,8 +127,11 @@ def _twin(generator: Generator) -> Generator:
 
 
 def _smooth(planes: Tensor) -> Tensor:
-    sigma = _SMOOTHING_SIGMA * min(planes.shape[-2:]) / _SMOOTHING_SIDE
-    return gaussian_blur(planes[None], planes.new_tensor([sigma]), sigma)[0]
+    scale = min(planes.shape[-2:]) / _SMOOTHING_SIDE
+    luma, colour = planes.split((1, 2))
+    return torch.cat(
+        (gaussian_blur(luma, _LUMA_SIGMA * scale), gaussian_blur(colour, _COLOUR_SIGMA * scale))
+    )
 
 
 def _normalised(gradient: Tensor) -> Tensor:

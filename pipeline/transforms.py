@@ -2,7 +2,8 @@
 The random transforms that EoT averages over, on pictures of Y, Cb and Cr.
 
 `publish` is what really happens to a picture on its way to a recogniser: it is shrunk,
-blurred, its colour halved, its blocks quantised. `shuffle_and_rotate` is for transfer to
+blurred, its colour halved, its blocks quantised; and `cut_out`, since many see a part of it
+alone. `shuffle_and_rotate` is for transfer to
 networks we do not know. All take (n, channels, height, width) float32 levels, give the same
 shape, treat each of the n copies differently, and let gradients through. Random numbers come
 from the generator's own device, so that one on the CPU draws alike for every device.
@@ -21,6 +22,8 @@ _LARGEST_SIGMA = 1.0
 # JPEG's qualities; the quantisers of H.264 at CRF 18-28 lie among these.
 _QUALITIES = (40, 95)
 _LARGEST_ANGLE = math.radians(24)
+# Of the short side; a common recogniser's square has seven eighths of it.
+_SMALLEST_WINDOW = 0.85
 # Where a picture is cut in two for shuffling, as a share of its side.
 _CUTS = (0.3, 0.7)
 _BLOCK = 8
@@ -78,6 +81,22 @@ def shuffle_and_rotate(batch: Tensor, generator: Generator) -> Tensor:
     swaps = _uniform(generator, (count, 2), 0.0, 1.0) < 0.5
     angles = _uniform(generator, (count, 2, 2), -_LARGEST_ANGLE, _LARGEST_ANGLE)
     return rearrange(batch, *(draw.to(batch.device) for draw in (cuts, swaps, angles)))
+
+
+def cut_out(batch: Tensor, generator: Generator, smallest: float = _SMALLEST_WINDOW) -> Tensor:
+    """
+    Show each copy through a window of its own, stretched to the whole.
+
+    Some recognisers squeeze a picture into their square, most cut the square out of it. Of
+    each side a window keeps from `smallest` of the short side to all, wherever that lies.
+    """
+    height, width = batch.shape[-2:]
+    least = smallest * min(height, width) / torch.tensor([width, height])
+    share = least + (1 - least) * _uniform(generator, (len(batch), 2), 0.0, 1.0).cpu()
+    middle = (1 - share) * _uniform(generator, (len(batch), 2), -1.0, 1.0).cpu()
+    windows = torch.cat((torch.diag_embed(share), middle[..., None]), dim=2).to(batch)
+    grid = F.affine_grid(windows, list(batch.shape), align_corners=False)
+    return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
 
 
 def gaussian_blur(batch: Tensor, sigmas: Tensor, largest_sigma: float) -> Tensor:

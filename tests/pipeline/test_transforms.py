@@ -10,6 +10,7 @@ from pipeline.transforms import (
     block_dct,
     blur,
     compress,
+    cut_out,
     enlarge,
     gaussian_blur,
     halve,
@@ -23,7 +24,7 @@ from pipeline.transforms import (
     straight_through,
 )
 
-RANDOM = [rescale, blur, compress, publish, shuffle_and_rotate]
+RANDOM = [rescale, blur, compress, publish, cut_out, shuffle_and_rotate]
 
 
 def generator(seed: int = 0) -> Generator:
@@ -203,3 +204,17 @@ def test_straight_through_gives_the_exact_value_with_the_other_s_gradient():
     assert torch.equal(result, torch.tensor([0.0, 2.0]))
     (gradient,) = torch.autograd.grad(result.sum(), value)
     assert torch.equal(gradient, torch.tensor([2.0, 2.0]))
+
+
+def test_a_window_keeps_from_most_of_the_short_side_to_all():
+    """Of a picture that is twice as wide as high: of its width from 0.425 on."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 50), torch.linspace(0, 1, 100), indexing="ij")
+    places = torch.stack((x, y, y)).expand(200, -1, -1, -1)
+    seen = cut_out(places, generator())
+    lowest, highest = seen.flatten(2).min(dim=2).values, seen.flatten(2).max(dim=2).values
+    width, height = (highest - lowest)[:, :2].unbind(dim=1)
+    assert 0.40 < width.min() < 0.48
+    assert 0.80 < height.min() < 0.88
+    assert min(width.max(), height.max()) > 0.96
+    assert lowest[:, 0].min() < 0.05  # it lies anywhere
+    assert highest[:, 0].max() > 0.95
