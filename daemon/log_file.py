@@ -22,6 +22,8 @@ from daemon.console import complain
 MOST_BYTES = 10_000_000
 KEPT = 5
 _PAUSE_SECONDS = 60.0
+# What another process is just writing is whole within microseconds.
+_LOOKS, _BETWEEN_LOOKS_SECONDS = 5, 0.01
 
 
 class LineFile(logging.Handler):
@@ -126,8 +128,13 @@ def _size(path: Path) -> int:
 
 
 def _ends_line(descriptor: int) -> bool:
-    size = os.fstat(descriptor).st_size
-    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+    """Whether the file ends with a whole line, now or as soon as another process is through."""
+    for _ in range(_LOOKS):
+        size = os.fstat(descriptor).st_size
+        if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+            return True
+        time.sleep(_BETWEEN_LOOKS_SECONDS)
+    return False
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

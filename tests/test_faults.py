@@ -73,7 +73,7 @@ def forbidden(place: str, mode: int, seconds: float = HOLD_SECONDS) -> Fault:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     make_video(folder / "short.mp4", Video(frames=10, width=160, height=120))
-    make_video(folder / "long.mp4", Video(frames=400, width=640, height=360))
+    make_video(folder / "long.mp4", Video(frames=1000, width=640, height=360))
     return folder
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -324,6 +325,21 @@ def test_a_file_that_cannot_be_rotated_goes_on_growing(
         handler.handle(record(f"line{number}"))
     assert (tmp_path / "a.log").read_text().count("\n") == 4
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_line_that_another_process_is_just_writing_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("half")
+
+    def complete() -> None:
+        with path.open("a") as file:
+            file.write(" and half\n")
+
+    timer = threading.Timer(0.015, complete)
+    timer.start()
+    LineFile(path).handle(logging.LogRecord("x", 20, "", 0, "mine", None, None))
+    timer.join()
+    assert path.read_text() == "half and half\nmine\n"
 
 
 def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from services import ServiceHouse, running, wait_until
 
 SHORT = Video(frames=10, width=160, height=120)
 # Some seconds of work, so that there is time to interfere.
-LONG = Video(frames=600, width=640, height=360)
+LONG = Video(frames=900, width=640, height=360)
 
 
 @pytest.fixture(scope="module")
@@ -332,6 +332,7 @@ def test_a_stopped_worker_costs_its_own_task_one_attempt(tmp_path: Path, clips: 
         wait_until(lambda: house.health()["workers"]["ready"] == 2, "both workers are warm")
         for name in ("a.mp4", "b.mp4"):
             drop(clips / "long.mp4", house, name)
+        for name in ("a.mp4", "b.mp4"):
             started(house, name)
         os.kill(house.workers()[0], signal.SIGSTOP)
         tasks = [house.wait_for(name, "completed") for name in ("a.mp4", "b.mp4")]
