@@ -24,7 +24,8 @@ from pipeline.surrogate import Surrogates
 from pipeline.transforms import cut_out, publish, shuffle_and_rotate, straight_through
 
 # Over these each step's gradient is averaged: plain copies of the picture for the networks
-# asked, shuffled ones for those that are not. Twice as many mislead a tenth more.
+# asked, shuffled ones for those that are not. Twice as many take twice the time and mislead
+# others a tenth more.
 _PLAIN_COPIES, _SHUFFLED_COPIES = 1, 1
 _DECAY = 0.8
 # A step, in bounds: two go from one bound to the other.
@@ -56,7 +57,7 @@ def refine(
         generator: on any device. On the CPU the same seed gives the same change to the bit;
             on an accelerator, but for the order in which it sums.
         momentum: as returned for the anchor before, carried to this one; None to begin with.
-            With it the change differs less from anchor to anchor, and takes a tenth fewer bits.
+            With it the change differs less from anchor to anchor, and takes a twelfth fewer bits.
 
     Returns:
         The change, (3, h, w) levels within `limit`, and the momentum of its gradients, the same
