@@ -458,11 +458,13 @@ class TestTheProcess:
         child.kill()
 
     def test_takes_no_job_after_one_that_left_it_short_of_memory(
-        self, make_job: Callable[..., Job]
+        self, make_job: Callable[..., Job], tmp_path: Path
     ) -> None:
+        # Its encoder alone holds more pictures ahead than go into what is allowed here.
+        large = make_video(tmp_path / "large.mp4", Video(1920, 1080, frames=30))
         child = Child("daemon.worker", "0.08", "cpu")
         assert child.recv() == Ready()
-        child.send(make_job())
+        child.send(make_job(original=large))
         end = self.end(child, "t1")
         assert isinstance(end, Failed)
         assert end.failure.code == "out_of_memory"
