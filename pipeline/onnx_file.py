@@ -56,11 +56,14 @@ class OnnxNetwork:
         module: in eval mode, on the CPU.
         input_size: side of the square that it takes, pixels.
         batch_size: how many pictures it takes at once; None where it takes any number.
+        takes_levels: whether the graph begins by subtracting, as networks do whose input
+            is levels of 0-255 and not normalised.
     """
 
     module: nn.Module
     input_size: int
     batch_size: int | None
+    takes_levels: bool
 
 
 def require_onnx() -> tuple[ModuleType, ModuleType]:
@@ -79,9 +82,12 @@ def require_onnx() -> tuple[ModuleType, ModuleType]:
     return importlib.import_module("onnx"), onnx2pytorch
 
 
-def load_onnx(file: Path) -> OnnxNetwork:
+def load_onnx(file: Path, side: int = INPUT_SIZE) -> OnnxNetwork:
     """
     Return the network that the file holds.
+
+    Args:
+        side: of the pictures for a network that takes any size, pixels.
 
     Raises:
         ImportError, RuntimeError: as `require_onnx`.
@@ -90,10 +96,11 @@ def load_onnx(file: Path) -> OnnxNetwork:
     onnx, onnx2pytorch = require_onnx()
     model = _read(file, onnx)
     _refuse_foreign_operators(model.graph)
-    size = _input_size(model.graph, onnx)
+    size = _input_size(model.graph, onnx) or side
+    takes_levels = _begins_by_subtracting(model.graph)
     prepare(model.graph)
     module = _converted(model, onnx2pytorch)
-    return OnnxNetwork(module, size, _batch_size(module, size))
+    return OnnxNetwork(module, size, _batch_size(module, size), takes_levels)
 
 
 def _read(file: Path, onnx: ModuleType) -> Any:
@@ -122,10 +129,19 @@ def _all_nodes(graph: Any) -> Iterator[Any]:
             yield from _all_nodes(inner)
 
 
-def _input_size(graph: Any, onnx: ModuleType) -> int:
-    """Return the side of the square picture that the graph takes, pixels."""
+def _inputs(graph: Any) -> list[Any]:
     weights = {tensor.name for tensor in graph.initializer}  # old files list them as inputs too
-    inputs = [value for value in graph.input if value.name not in weights]
+    return [value for value in graph.input if value.name not in weights]
+
+
+def _begins_by_subtracting(graph: Any) -> bool:
+    (pictures,) = _inputs(graph)
+    return any(n.op_type == "Sub" and pictures.name in n.input for n in graph.node)
+
+
+def _input_size(graph: Any, onnx: ModuleType) -> int | None:
+    """Return the side of the square picture that the graph takes, pixels; None for any."""
+    inputs = _inputs(graph)
     if len(inputs) != 1:
         raise UnfitOnnx(f"takes {len(inputs)} inputs, not one batch of pictures: {_HINT}")
     kind = inputs[0].type.tensor_type
@@ -137,7 +153,7 @@ def _input_size(graph: Any, onnx: ModuleType) -> int:
     return _side(shape)
 
 
-def _side(shape: list[int | None]) -> int:
+def _side(shape: list[int | None]) -> int | None:
     told = "(" + ", ".join("any" if length is None else str(length) for length in shape) + ")"
     if len(shape) != 4 or shape[1] not in (3, None):
         last = ", channels first" if len(shape) == 4 and shape[3] == 3 else ""
@@ -145,7 +161,7 @@ def _side(shape: list[int | None]) -> int:
     fixed = {length for length in shape[2:] if length is not None}
     if len(fixed) > 1:
         raise UnfitOnnx(f"takes {told}, but surrogates see squares: {_HINT}, both alike")
-    return fixed.pop() if fixed else INPUT_SIZE
+    return fixed.pop() if fixed else None
 
 
 def _converted(model: Any, onnx2pytorch: ModuleType) -> nn.Module:

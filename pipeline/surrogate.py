@@ -14,10 +14,9 @@ from __future__ import annotations
 import difflib
 import functools
 import http.client
-import pickle
 import re
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,33 +27,22 @@ from torch import Tensor, nn
 
 from pipeline.device import choose_device
 from pipeline.errors import SurrogateUnavailable
-from pipeline.network import Network, choose_taps, similarity
-from pipeline.onnx_file import UnfitOnnx, load_onnx, require_onnx
+from pipeline.network import Network, choose_taps
+from pipeline.network_file import (
+    UNREADABLE,
+    UnfitNetwork,
+    first_line,
+    is_onnx,
+    is_torchscript,
+    read_onnx,
+    read_torchscript,
+    refuse_without_onnx,
+    settle,
+    unfit,
+)
 from pipeline.settings import EMBEDDED, Settings, names_a_file
-from pipeline.torchscript import load_torchscript
 from pipeline.torchvision_import import import_torchvision
 
-# What torch's readers raise on files that are damaged or something else altogether.
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    pickle.UnpicklingError,
-)
-# What networks raise on an input that they do not take, or without a gradient.
-_UNUSABLE = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-)
 # DenseNet's published files still bear names of layers from before torch 0.4: norm.1, conv.2.
 _OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 _OTHER_WAY = f"or set `surrogate: {EMBEDDED}`, which needs no network"
@@ -99,7 +87,9 @@ def load_surrogates(settings: Settings) -> Surrogates | None:
         )
     device = choose_device(settings)
     names = dict.fromkeys(settings.surrogates)  # the same network twice would weigh double
-    return Surrogates(tuple(_load(name, settings, device) for name in names), device)
+    with _told_as_unavailable():
+        networks = tuple(_load(name, settings, device) for name in names)
+    return Surrogates(networks, device)
 
 
 def find_obstacles(settings: Settings) -> tuple[str, ...]:
@@ -118,33 +108,38 @@ def find_obstacles(settings: Settings) -> tuple[str, ...]:
 
 def _refusal(check: Callable[[], object]) -> str | None:
     try:
-        check()
+        with _told_as_unavailable():
+            check()
     except SurrogateUnavailable as error:
         return error.message
     return None
 
 
+@contextmanager
+def _told_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except UnfitNetwork as error:
+        raise SurrogateUnavailable(f"{error}, {_OTHER_WAY}.") from error
+
+
 def _check_name(name: str, settings: Settings) -> None:
     path = _given_file(name, settings)
-    if path is not None and _is_onnx(path):
-        _refuse_without_onnx(path)
-    elif path is None or not _is_torchscript(path):
+    if path is not None and is_onnx(path):
+        refuse_without_onnx(path)
+    elif path is None or not is_torchscript(path):
         _refuse_unless_classifier(name, path, _torchvision(name))
 
 
 def _load(name: str, settings: Settings, device: torch.device) -> Network:
     path = _given_file(name, settings)
-    if path is not None and _is_onnx(path):
+    if path is not None and is_onnx(path):
         network = _onnx_network(name, path)
-    elif path is not None and _is_torchscript(path):
-        network = Network(_short(name), _torchscript(path))
+    elif path is not None and is_torchscript(path):
+        network = Network(_short(name), read_torchscript(path))
     else:
         network = _torchvision_network(name, path)
-    for parameter in network.module.parameters():  # TorchScript has no requires_grad_ for all
-        parameter.requires_grad_(False)
-    # torch's stubs leave this argument out.
-    network.module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _check(network, path, device)
+    settle(network, path or name, device)
     return network
 
 
@@ -166,51 +161,11 @@ def _short(name: str) -> str:
     return Path(name).name
 
 
-def _is_onnx(path: Path) -> bool:
-    """Whether a file says that it is ONNX; its first bytes do not."""
-    return path.suffix.lower() == ".onnx"
-
-
-def _refuse_without_onnx(path: Path) -> None:
-    try:
-        require_onnx()
-    except (ImportError, RuntimeError) as error:
-        raise SurrogateUnavailable(
-            f"{path} is an ONNX file, for which packages are missing ({_first_line(error)}): "
-            f"pip install 'media-cleaner[onnx]', {_OTHER_WAY}."
-        ) from error
-
-
 def _onnx_network(name: str, path: Path) -> Network:
-    _refuse_without_onnx(path)
-    try:
-        found = load_onnx(path)
-    except UnfitOnnx as error:
-        raise SurrogateUnavailable(f"{path} {error}, {_OTHER_WAY}.") from error
+    found = read_onnx(path)
     taps = choose_taps(found.module, found.input_size)
     size, batch = found.input_size, found.batch_size
     return Network(_short(name), found.module, size, taps, batch_size=batch)
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive; a state dict has no constants."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
-    except OSError as error:
-        raise _unusable(path, error) from error
-
-
-def _torchscript(path: Path) -> nn.Module:
-    try:
-        module: nn.Module = load_torchscript(path)
-    except _UNREADABLE as error:
-        raise _unusable(path, error) from error
-    if hasattr(module, "training"):  # a frozen archive has none: it is in eval mode for good
-        module.eval()
-    return module
 
 
 def _torchvision_network(name: str, path: Path | None) -> Network:
@@ -230,7 +185,7 @@ def _torchvision(name: str) -> ModuleType:
     except (ImportError, RuntimeError) as error:
         raise SurrogateUnavailable(
             f"Surrogate {name!r} is a torchvision name, but torchvision cannot be imported "
-            f"({_first_line(error)}): install the torchvision that fits torch "
+            f"({first_line(error)}): install the torchvision that fits torch "
             f"{torch.__version__}, {_OTHER_WAY}."
         ) from error
 
@@ -274,7 +229,7 @@ def _downloaded(name: str, weights: Any) -> Path:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise SurrogateUnavailable(
             f"The weights of surrogate {name!r} could not be downloaded from {weights.url} "
-            f"({_first_line(error)}): download that file elsewhere and put it at {path}, or give "
+            f"({first_line(error)}): download that file elsewhere and put it at {path}, or give "
             f"its place in config.yaml as `weights: {{{name}: FILE}}`, {_OTHER_WAY}."
         ) from error
     return path
@@ -289,8 +244,8 @@ def _build(name: str, path: Path, torchvision: ModuleType) -> nn.Module:
         with torch.random.fork_rng(devices=[]):  # first weights are drawn, then overwritten
             module = torchvision.models.get_model(name, weights=None, **options)
         module.load_state_dict(state)
-    except _UNREADABLE as error:
-        raise _unusable(path, error, f"is not a state dict of torchvision's {name}") from error
+    except UNREADABLE as error:
+        raise unfit(path, error, f"is not a state dict of torchvision's {name}") from error
     if hasattr(module, "transform_input"):
         module.transform_input = True  # as torchvision does for these weights (from TensorFlow)
     return module.eval()
@@ -299,8 +254,8 @@ def _build(name: str, path: Path, torchvision: ModuleType) -> nn.Module:
 def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise _unusable(path, error) from error
+    except UNREADABLE as error:
+        raise unfit(path, error) from error
     is_state = isinstance(state, dict) and state
     if not is_state or not all(isinstance(value, Tensor) for value in state.values()):
         raise SurrogateUnavailable(
@@ -321,39 +276,3 @@ def _builder_options(name: str, state: dict[str, Tensor]) -> dict[str, Any]:
     if name.startswith("vit_") and position is not None and patch is not None:
         options["image_size"] = round((position.shape[1] - 1) ** 0.5) * patch.shape[-1]
     return options
-
-
-def _check(network: Network, path: Path | None, device: torch.device) -> None:
-    """Run the network forward and back once, as each step will."""
-    generator = torch.Generator().manual_seed(0)
-    sizes = (2, 2, 3, network.input_size, network.input_size)
-    before, after = (torch.rand(sizes, generator=generator) * 255).to(device)
-    where = path or network.name
-    try:
-        loss = similarity(network.features(before), network.features(after.requires_grad_()))
-        gradient = torch.autograd.grad(loss, after)[0] if loss.requires_grad else None
-    except _UNUSABLE as error:
-        what = f"does not work on (n, 3, {network.input_size}, {network.input_size}) RGB"
-        raise _unusable(where, error, what) from error
-    if gradient is None or not gradient.isfinite().all() or not gradient.any():
-        raise SurrogateUnavailable(
-            f"{where} passes no usable gradient to its input: export it again without no_grad, "
-            f"detach or quantisation, {_OTHER_WAY}."
-        )
-
-
-def _unusable(where: Path | str, error: Exception, what: str = "") -> SurrogateUnavailable:
-    what = what or "cannot be read as a TorchScript archive or a state dict"
-    return SurrogateUnavailable(
-        f"{where} {what} ({_first_line(error)}): give another file under `weights:` in "
-        f"config.yaml, {_OTHER_WAY}."
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    """Return what an error says first, short enough for one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # TorchScript and load_state_dict open with a line that says nothing by itself.
-    telling = [line for line in lines if not line.endswith(":")] or lines
-    text = telling[0] if telling else type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,154 @@
+"""
+Read a network of the user's own from a TorchScript or ONNX file, and try it.
+
+What it is for, and what else the user can do, says whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.network import INPUT_SIZE, Network, similarity
+from pipeline.onnx_file import OnnxNetwork, UnfitOnnx, load_onnx, require_onnx
+from pipeline.torchscript import load_torchscript
+
+# What torch's readers raise on files that are damaged or something else altogether.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+# What networks raise on an input that they do not take, or without a gradient.
+_UNUSABLE = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
+
+
+class UnfitNetwork(Exception):
+    """A network cannot be read or used; the text names it, says why, and what to do about it."""
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file says that it is ONNX; its first bytes do not."""
+    return path.suffix.lower() == ".onnx"
+
+
+def is_torchscript(path: Path) -> bool:
+    """
+    Whether a file is a TorchScript archive; a state dict has no constants.
+
+    Raises:
+        UnfitNetwork: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+    except OSError as error:
+        raise unfit(path, error) from error
+
+
+def refuse_without_onnx(path: Path) -> None:
+    """
+    Raises:
+        UnfitNetwork: what reads ONNX files is not installed.
+    """
+    try:
+        require_onnx()
+    except (ImportError, RuntimeError) as error:
+        raise UnfitNetwork(
+            f"{path} is an ONNX file, for which packages are missing ({first_line(error)}): "
+            "pip install 'media-cleaner[onnx]'"
+        ) from error
+
+
+def read_onnx(path: Path, side: int = INPUT_SIZE) -> OnnxNetwork:
+    """
+    Return what the file holds.
+
+    Args:
+        side: of the pictures for a network that takes any size, pixels.
+
+    Raises:
+        UnfitNetwork: it is damaged, or no ONNX file that can be differentiated.
+    """
+    refuse_without_onnx(path)
+    try:
+        return load_onnx(path, side)
+    except UnfitOnnx as error:
+        raise UnfitNetwork(f"{path} {error}") from error
+
+
+def read_torchscript(path: Path) -> nn.Module:
+    """
+    Return the module, in eval mode on the CPU.
+
+    Raises:
+        UnfitNetwork: it is damaged.
+    """
+    try:
+        module: nn.Module = load_torchscript(path)
+    except UNREADABLE as error:
+        raise unfit(path, error) from error
+    if hasattr(module, "training"):  # a frozen archive has none: it is in eval mode for good
+        module.eval()
+    return module
+
+
+def settle(network: Network, where: Path | str, device: torch.device) -> None:
+    """
+    Freeze the network, move it to the device, and run it forward and back once.
+
+    Raises:
+        UnfitNetwork: it does not take its input, or passes no gradient.
+    """
+    for parameter in network.module.parameters():  # TorchScript has no requires_grad_ for all
+        parameter.requires_grad_(False)
+    # torch's stubs leave this argument out.
+    network.module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(0)
+    sizes = (2, 2, 3, network.input_size, network.input_size)
+    before, after = (torch.rand(sizes, generator=generator) * 255).to(device)
+    try:
+        loss = similarity(network.features(before), network.features(after.requires_grad_()))
+        gradient = torch.autograd.grad(loss, after)[0] if loss.requires_grad else None
+    except _UNUSABLE as error:
+        what = f"does not work on (n, 3, {network.input_size}, {network.input_size}) RGB"
+        raise unfit(where, error, what) from error
+    if gradient is None or not gradient.isfinite().all() or not gradient.any():
+        raise UnfitNetwork(
+            f"{where} passes no usable gradient to its input: export it again without no_grad, "
+            "detach or quantisation"
+        )
+
+
+def unfit(where: Path | str, error: Exception, what: str = "") -> UnfitNetwork:
+    """Return what says that a file cannot be used, and why."""
+    what = what or "cannot be read as a TorchScript archive or a state dict"
+    return UnfitNetwork(f"{where} {what} ({first_line(error)}): give another file")
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says first, short enough for one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # TorchScript and load_state_dict open with a line that says nothing by itself.
+    telling = [line for line in lines if not line.endswith(":")] or lines
+    text = telling[0] if telling else type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
