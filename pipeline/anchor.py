@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Gradient steps from the stripes alone, and from the anchor before, which needs fewer.
 _COLD_STEPS = 8
-_WARM_STEPS = 3
+_WARM_STEPS = 2
 # Of the bound for a change that networks refine: it fills its bound more than stripes do, and at
 # this share it is as visible as they are (JOD).
 _REFINED_SHARE = 0.87

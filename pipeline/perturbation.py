@@ -53,7 +53,7 @@ def refine(
         pattern: (3, h, w) float32 levels of Y, Cb, Cr: the change to start from.
         frame: (3, h, w) float32 levels, 0-255, the original.
         limit: (1 or 3, h, w) levels, not negative: the bound on the change at each place.
-        steps: 3 or 4 suffice from the anchor before, 6 to 8 from stripes.
+        steps: 2 suffice from the anchor before, with its momentum; 6 to 8 from stripes.
         generator: on any device. On the CPU the same seed gives the same change to the bit;
             on an accelerator, but for the order in which it sums.
         momentum: as returned for the anchor before, carried to this one; None to begin with.
