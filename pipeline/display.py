@@ -26,6 +26,11 @@ class Orientation:
     is_mirrored_x: bool = False
     is_mirrored_y: bool = False
 
+    @property
+    def is_mirror_image(self) -> bool:
+        """Whether no turning alone does it."""
+        return self.is_transposed ^ self.is_mirrored_x ^ self.is_mirrored_y
+
 
 UPRIGHT = Orientation()
 
@@ -51,6 +56,22 @@ def upright(plane: NDArray[Any], way: Orientation) -> NDArray[Any]:
     shown = np.swapaxes(plane, 0, 1) if way.is_transposed else plane
     shown = shown[:, ::-1] if way.is_mirrored_x else shown
     return shown[::-1] if way.is_mirrored_y else shown
+
+
+def coded_points(
+    points: NDArray[np.float64], way: Orientation, height: int, width: int
+) -> NDArray[np.float64]:
+    """
+    Return where points of a shown picture lie in the coded one.
+
+    Args:
+        points: (n, 2), x and y.
+        height, width: of the shown picture.
+    """
+    x, y = points.T
+    x = width - x if way.is_mirrored_x else x
+    y = height - y if way.is_mirrored_y else y
+    return np.stack((y, x) if way.is_transposed else (x, y), axis=1)
 
 
 def upright_planes(picture: Planes, way: Orientation) -> Planes:

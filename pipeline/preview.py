@@ -24,7 +24,9 @@ import av
 import cv2
 
 from pipeline.conversion import blank_frame, to_working_format
+from pipeline.display import orientation
 from pipeline.errors import InvalidParameters, OutputFailed, UnreadableMedia, VerificationFailed
+from pipeline.face_networks import load_faces
 from pipeline.measure import FrameMeasure, measure_planes
 from pipeline.pairing import common_planes, time_of
 from pipeline.parameters import Mode, Parameters
@@ -184,6 +186,8 @@ class _Run:
             settings,
             load_surrogates(settings),
             secrets.randbits(63),
+            load_faces(settings),
+            orientation(info.video.display_matrix),
         )
         self._start = _first_time(info, settings)
         # On a clock of its own, which begins with the run's first frame.

@@ -24,6 +24,7 @@ import cv2
 
 from pipeline.boxes import completeness
 from pipeline.conversion import blank_frame, to_working_format
+from pipeline.display import orientation
 from pipeline.errors import (
     InvalidParameters,
     LimitExceeded,
@@ -32,6 +33,8 @@ from pipeline.errors import (
     OutputFailed,
     UnreadableMedia,
 )
+from pipeline.face_networks import load_faces
+from pipeline.faces import FaceSummary
 from pipeline.metadata import Audit, audit, inventory
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, check_suffix, plan_output
@@ -47,7 +50,7 @@ from pipeline.reader import (
     VideoItem,
     probe,
 )
-from pipeline.report import Report, TrackReport
+from pipeline.report import FaceReport, Report, TrackReport
 from pipeline.sampler import Sampler
 from pipeline.settings import Limits, Settings
 from pipeline.sound import Sound, SoundProtector
@@ -295,6 +298,8 @@ class _Work:
             settings,
             load_surrogates(settings),
             seed,
+            load_faces(settings),
+            orientation(track.display_matrix),
         )
         self._sounds = {
             a.track.index: SoundProtector(
@@ -365,6 +370,7 @@ class _Work:
             mean_change=picture.mean if picture else None,
             p999_change=picture.p999 if picture else None,
             top1_changed=summary.top1_changed,
+            faces=_face_report(summary.faces),
             audio=tuple(self._track_reports()),
             metadata_removed=removed,
             audit=checked.findings,
@@ -373,6 +379,7 @@ class _Work:
                 *self._truncation_notes(),
                 *self._plan.notes,
                 *self._reader_notes,
+                *_face_notes(summary.faces),
                 *_packet_notes(checked),
             ),
             seconds=watch.seconds,
@@ -529,6 +536,20 @@ def _audited(
             " it is not given out. Please report this with the original's container and codec."
         )
     return checked
+
+
+def _face_report(faces: FaceSummary | None) -> FaceReport | None:
+    if faces is None:
+        return None
+    return FaceReport(faces.embedders, faces.found, faces.similarity)
+
+
+def _face_notes(faces: FaceSummary | None) -> Iterator[str]:
+    if faces is not None and faces.passed_over:
+        yield (
+            f"{faces.passed_over} faces on anchors got no change of their own: where there were"
+            " many at once, the widest did."
+        )
 
 
 def _packet_notes(checked: Audit) -> list[str]:

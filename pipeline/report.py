@@ -42,6 +42,23 @@ class TrackReport:
     speech_share: float | None = None
 
 
+@dataclass(frozen=True)
+class FaceReport:
+    """
+    What became of faces.
+
+    Attributes:
+        embedders: names of the networks that were to see somebody else.
+        found: faces that got a change of their own; at each anchor they count anew.
+        similarity: mean cosine similarity, -1 to 1, of what the embedders see in a face changed
+            and unchanged, before the codec; None where there was no face.
+    """
+
+    embedders: tuple[str, ...]
+    found: int
+    similarity: float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """
@@ -56,6 +73,7 @@ class Report:
             after the codec; the greatest of any plane, the mean of luma, and the 99.9th
             percentile of the plane and frame where it is greatest.
         top1_changed: share of the anchors whose top answer of the surrogate changed, 0-1.
+        faces: None where no network for faces is named.
         size_ratio: protected bytes by original bytes.
         audio_nmr_db, audio_snr_db: of the track that changed most.
         seconds: from start to end; cpu_seconds: of all threads.
@@ -82,6 +100,7 @@ class Report:
     mean_change: float | None = None
     p999_change: float | None = None
     top1_changed: float | None = None
+    faces: FaceReport | None = None
     audio: tuple[TrackReport, ...] = ()
     metadata_removed: tuple[str, ...] = ()
     audit: tuple[str, ...] = ()
@@ -135,6 +154,10 @@ class Report:
             yield "change", change_words(self.mean_change, self.p999_change, self.largest_change)
         if self.top1_changed is not None:
             yield "top answer", f"changed in {self.top1_changed:.0%} of the anchors"
+        if self.faces is not None:
+            likeness = number(self.faces.similarity, "cosine similarity {:.2f}")
+            found = f"{self.faces.found} changed"
+            yield "faces", _joined(found, likeness, f"by {', '.join(self.faces.embedders)}")
 
     def _sound(self) -> Iterable[tuple[str, str]]:
         for track in self.audio:
@@ -233,6 +256,7 @@ _ORDER = (
     "mean_change",
     "p999_change",
     "top1_changed",
+    "faces",
     "size_ratio",
     "original_bytes",
     "protected_bytes",

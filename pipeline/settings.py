@@ -45,6 +45,24 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class FaceSettings:
+    """
+    What faces are found by, and recognised by where they are to be misread; both or neither.
+
+    Attributes:
+        detector: YuNet, as an ONNX file.
+        embedders: ONNX or TorchScript files of networks that take an aligned face of
+            112 x 112 pixels and return its embedding.
+    """
+
+    detector: Path | None = None
+    embedders: tuple[Path, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.detector is not None
+
+
+@dataclass(frozen=True)
 class Settings:
     """
     How videos are protected and encoded.
@@ -57,6 +75,7 @@ class Settings:
         preset: the encoder's speed, one of `PRESETS`.
         odd_size: `pad` an odd width or height by one line and crop it on display, or
             `keep` it by a codec that can (VP9).
+        faces: what changes faces as recognisers of faces misread them; nothing by default.
         device: `auto` takes an accelerator where there is one.
         threads: of the encoder; half as many, at most 4, decode. 0 takes every core.
     """
@@ -66,6 +85,7 @@ class Settings:
     crf: int = 20
     preset: str = "veryfast"
     odd_size: Literal["pad", "keep"] = "pad"
+    faces: FaceSettings = FaceSettings()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
     limits: Limits = Limits()

@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.anchor import Artist
+from pipeline.display import UPRIGHT, Orientation
+from pipeline.face_canvas import Patch
+from pipeline.faces import FaceArtist, FaceSummary
 from pipeline.limiter import Limiter
 from pipeline.motion import Field, Follower, Layer, Picture, flow_picture, is_cut
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
@@ -26,12 +29,15 @@ from pipeline.planes import Plane, Planes
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from pipeline.face_networks import FaceNetworks
     from pipeline.surrogate import Surrogates
 
 # Frames over which a new anchor's change takes over from the one before. Fewer show as a
 # beat, more blur the stripes; with every frame an anchor it is still a mixture of two.
 _LONGEST_FADE = 5
 _SHORTEST_FADE = 2
+# Frames between anchors after which faces that have come are looked for.
+_LOOKING_INTERVAL = 3
 # Bits after the point while a change is enlarged, so that it is rounded once.
 _FRACTION_BITS = 3
 
@@ -51,6 +57,7 @@ class VideoSummary:
             to the protected anchor is not that to the original; None for the embedded way.
         largest_change: of any sample of any frame before encoding, levels of an 8-bit plane.
         largest_rms: of any frame's change in Y, Cb and Cr, levels of an 8-bit plane.
+        faces: None where no network for faces was given.
     """
 
     frames: int
@@ -61,6 +68,7 @@ class VideoSummary:
     top1_changed: float | None
     largest_change: float
     largest_rms: tuple[float, float, float]
+    faces: FaceSummary | None = None
 
 
 class VideoProtector:
@@ -74,10 +82,20 @@ class VideoProtector:
         settings: Settings,
         surrogates: Surrogates | None,
         seed: int,
+        face_networks: FaceNetworks | None = None,
+        way: Orientation = UPRIGHT,
     ) -> None:
+        """
+        Args:
+            way: how the frames are shown, for whatever has to see them upright.
+        """
         self._budget = parameters.budget
         self._interval = parameters.every_n_frames
         self._artist = Artist(height, width, parameters, settings, surrogates, seed)
+        self._faces: FaceArtist | None = None
+        if face_networks is not None:
+            strength = parameters.epsilon * parameters.video_strength
+            self._faces = FaceArtist(face_networks, height, width, strength, seed, way)
         self._follower = Follower()
         self._limiter = Limiter()
         self._before: Picture | None = None
@@ -97,7 +115,9 @@ class VideoProtector:
         """
         picture = flow_picture(original.luma, original.level)
         field = self._next_field(picture, original)
-        for index, (largest, rms) in enumerate(_add(field, original, protected, self._budget)):
+        patches = self._faces.patches(self._share()) if self._faces else []
+        measures = _add(field, patches, original, protected, self._budget)
+        for index, (largest, rms) in enumerate(measures):
             self._largest = max(self._largest, largest)
             self._largest_rms[index] = max(self._largest_rms[index], rms)
         self._before = picture
@@ -116,6 +136,7 @@ class VideoProtector:
             top1_changed=self._artist.top1_changed,
             largest_change=self._largest,
             largest_rms=(y, cb, cr),
+            faces=self._faces.summary if self._faces else None,
         )
 
     def _next_field(self, picture: Picture, original: Planes) -> list[Layer]:
@@ -128,15 +149,23 @@ class VideoProtector:
         flow = self._follower.flow(picture)
         self._since_anchor += 1
         carried = self._limiter.carry(self._mixture(), picture, flow)
+        if self._faces is not None:
+            self._faces.follow(flow)
         if self._since_anchor < self._interval:
+            if self._faces is not None and self._since_anchor % _LOOKING_INTERVAL == 0:
+                self._faces.look(original, flow)
             return carried
         self._fading = carried
         self._fresh = _layers(self._artist.continue_shot(original, flow))
+        if self._faces is not None:
+            self._faces.continue_shot(original)
         self._start_interval(picture)
         return self._mixture()
 
     def _begin_shot(self, picture: Picture, original: Planes) -> list[Layer]:
         self._fresh = self._fading = _layers(self._artist.begin_shot(original))
+        if self._faces is not None:
+            self._faces.begin_shot(original)
         self._start_interval(picture)
         return self._fresh
 
@@ -145,10 +174,14 @@ class VideoProtector:
         self._limiter.start(picture)
         self._since_anchor = 0
 
+    def _share(self) -> float:
+        """Return how much of the current change is the last anchor's; 1 and more for all of it."""
+        fade = min(max(self._interval, _SHORTEST_FADE), _LONGEST_FADE)
+        return (self._since_anchor + 1) / fade
+
     def _mixture(self) -> list[Layer]:
         """Return the change at the last anchor, as mixed for the current frame."""
-        fade = min(max(self._interval, _SHORTEST_FADE), _LONGEST_FADE)
-        share = (self._since_anchor + 1) / fade
+        share = self._share()
         if share >= 1.0 or self._fading is self._fresh:
             return self._fresh
         pairs = zip(self._fresh, self._fading, strict=True)
@@ -161,10 +194,10 @@ def _layers(field: Field) -> list[Layer]:
 
 
 def _add(
-    field: list[Layer], original: Planes, protected: Planes, budget: float
+    field: list[Layer], patches: list[Patch], original: Planes, protected: Planes, budget: float
 ) -> list[tuple[float, float]]:
     """
-    Write original + field into protected.
+    Write original + field into protected, and what patches have instead of it.
 
     Returns:
         The largest and the RMS change of Y, Cb and Cr, in levels, measured on the planes.
@@ -176,23 +209,30 @@ def _add(
     if original.depth == 8:
         enlarge, write_sum = _enlarge_8, _write_sum_8
     changes = [layer * level for layer in field] if level > 1 else field
-    wholes = [enlarge(c, plane.shape, peak) for c, plane in zip(changes, original, strict=False)]
-    missing = 3 - len(changes)  # of two channels, the second is Cr's as well
-    planes = zip(
-        changes + changes[-1:] * missing,
-        wholes + wholes[-1:] * missing,
-        original,
-        protected,
-        strict=True,
-    )
+
+    def drawn(index: int, shape: tuple[int, ...], share: float) -> NDArray[Any]:
+        whole = enlarge(changes[index] * np.float32(share), shape, peak)
+        for patch in patches:
+            if index == 0:
+                patch.lay(whole, level * share, peak)
+            else:
+                patch.lay_aside(whole)
+        return whole
+
+    wholes = [
+        drawn(index, plane.shape, 1.0)
+        for index, plane in zip(range(len(changes)), original, strict=False)
+    ]
+    last = len(changes) - 1  # of two channels, the second is Cr's as well
     measures = []
-    for change, whole, source, target in planes:
-        write_sum(whole, source, target)
-        # Rounding and interpolation can lift the RMS of a change at working size; then a
-        # smaller one is added, until the plane itself keeps to the budget.
+    for index, (source, target) in enumerate(zip(original, protected, strict=True)):
+        write_sum(wholes[min(index, last)], source, target)
+        # Rounding and interpolation can lift the RMS of a change at working size, as a large
+        # face can; then a smaller one is added, until the plane itself keeps to the budget.
+        share = 1.0
         while (rms := _rms(source, target) / level) > budget:
-            change = change * np.float32(0.99 * budget / rms)
-            write_sum(enlarge(change, source.shape, peak), source, target)
+            share *= 0.99 * budget / rms
+            write_sum(drawn(min(index, last), source.shape, share), source, target)
         measures.append((cv2.norm(source, target, cv2.NORM_INF) / level, rms))
     return measures
 

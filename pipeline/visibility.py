@@ -119,6 +119,19 @@ def colour_share(colours: Tensor, scale: float) -> Tensor:
     return double(share.clamp(0.0, 1.0), *colours.shape[-2:])[0]
 
 
+def contrast_mask(luma: Tensor, scale: float) -> Tensor:
+    """
+    Return (height, width) up to 2.5: what each place bears by its contrast alone.
+
+    Without what keeps stripes off the rims of flat areas, for changes of another kind.
+
+    Args:
+        luma: (height, width) float32 in levels of 0-255.
+        scale: of the picture, see `stripes.scale_of`.
+    """
+    return double(_mask(_log_energy(luma, scale)), *luma.shape)[0]
+
+
 def quick_bound(picture: NDArray[np.uint8]) -> _Array:
     """
     Return (ceil(height / 2), ceil(width / 2), 2): what luma and colour bear, in amplitudes.

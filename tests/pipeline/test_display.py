@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from pipeline.display import UPRIGHT, Orientation, orientation, upright, upright_planes
+from pipeline.display import (
+    UPRIGHT,
+    Orientation,
+    coded_points,
+    orientation,
+    upright,
+    upright_planes,
+)
 from pipeline.planes import Planes
 from pipeline.reader import probe
 from pipeline.settings import Limits
@@ -38,6 +46,21 @@ def test_a_picture_is_shown_as_its_matrix_says(
     matrix: tuple[int, ...] | None, shown: list[list[int]]
 ) -> None:
     assert upright(PICTURE, orientation(matrix)).tolist() == shown
+
+
+@pytest.mark.parametrize("flags", itertools.product((False, True), repeat=3))
+def test_points_of_what_is_shown_are_found_in_what_is_coded(flags: tuple[bool, ...]) -> None:
+    way = Orientation(*flags)
+    shown = upright(PICTURE, way)
+    y, x = np.mgrid[: shown.shape[0], : shown.shape[1]].reshape(2, -1) + 0.5  # pixels' centres
+    back = np.floor(coded_points(np.stack((x, y), axis=1), way, *shown.shape)).astype(int)
+    assert PICTURE[back[:, 1], back[:, 0]].tolist() == shown.ravel().tolist()
+
+
+def test_two_mirrors_are_none() -> None:
+    assert not UPRIGHT.is_mirror_image
+    for matrix, mirrored in (((-1, 0, 0, 1), True), ((0, 1, -1, 0), False), ((0, 1, 1, 0), True)):
+        assert orientation(_matrix(*matrix)).is_mirror_image == mirrored
 
 
 def test_a_slanted_matrix_counts_as_the_nearest_quarter_turn() -> None:

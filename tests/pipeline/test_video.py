@@ -17,10 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline import faces
+from pipeline.face_networks import FaceNetworks
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.planes import Planes, planes_of
 from pipeline.settings import Settings
 from pipeline.video import VideoProtector
+from tests.face_files import SIDES_PER_CROP, mark, networks
 
 MEDIA = Path(__file__).parents[2] / "../shared/media"
 Change = NDArray[np.int32]
@@ -328,6 +331,165 @@ def test_anchors_come_every_n_frames() -> None:
             subject.protect(frame, blank(frame))
         assert subject.summary.anchors == expected
         assert subject.summary.cuts == 0
+
+
+# -- faces --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def face_networks(tmp_path_factory: pytest.TempPathFactory) -> FaceNetworks:
+    return networks(tmp_path_factory.mktemp("faces"))
+
+
+def with_faces(
+    frames: list[Planes], given: FaceNetworks | None, **parameters: float
+) -> tuple[list[Planes], VideoProtector]:
+    height, width = frames[0].luma.shape
+    chosen = Parameters.parse(parameters)
+    subject = VideoProtector(width, height, chosen, Settings(device="cpu"), None, 1, given)
+    results = []
+    for frame in frames:
+        results.append(blank(frame))
+        subject.protect(frame, results[-1])
+    return results, subject
+
+
+def with_marks(
+    frames: list[Planes], side: int, depth: int = 8, step: int = 3, start: int = 160
+) -> list[Planes]:
+    """Return the frames with a face that moves with what they show."""
+    kind = np.uint8 if depth == 8 else np.uint16
+    marked = []
+    for number, frame in enumerate(frames):
+        planes = (plane.astype(kind) * (1 << (depth - 8)) for plane in frame)
+        marked.append(Planes(*planes, depth=depth))
+        mark(marked[-1], start - step * number, 128, side)
+    return marked
+
+
+def inner_face(x: float, y: float, side: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether a pixel of a frame is well inside the ellipse of a face marked at x, y."""
+    pixel = 112 / (SIDES_PER_CROP * side)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return np.hypot((columns - x) * pixel / 60, ((rows - y) * pixel + 11.74) / 77) < 0.68
+
+
+@pytest.mark.parametrize("amplitude", [70.0, 900.0])
+@pytest.mark.parametrize("side", [14, 56])
+@pytest.mark.parametrize("depth", [8, 10])
+@pytest.mark.parametrize("epsilon", [0.04, 0.12, 0.20])
+def test_faces_keep_to_the_budget_even_one_that_fills_the_frame(
+    face_networks: FaceNetworks,
+    monkeypatch: pytest.MonkeyPatch,
+    epsilon: float,
+    depth: int,
+    side: int,
+    amplitude: float,
+) -> None:
+    """Also were they drawn on by far more than they are."""
+    monkeypatch.setattr(faces, "_AMPLITUDE", amplitude)
+    frames = with_marks(panning(3), side, depth)
+    budget = Parameters(epsilon=epsilon).budget
+    results, subject = with_faces(frames, face_networks, epsilon=epsilon, every_n_frames=2)
+    largest, largest_rms = 0.0, [0.0, 0.0, 0.0]
+    for original, protected in zip(frames, results, strict=True):
+        for plane, difference in enumerate(change(original, protected)):
+            peak = np.abs(difference).max() / original.level
+            rms = math.sqrt(np.square(difference).mean()) / original.level
+            assert peak <= PEAK_PER_BUDGET * budget
+            assert rms <= budget
+            largest = max(largest, peak)
+            largest_rms[plane] = max(largest_rms[plane], rms)
+    assert subject.summary.faces is not None
+    assert subject.summary.faces.found == 2
+    assert subject.summary.largest_change == pytest.approx(largest)
+    assert subject.summary.largest_rms == pytest.approx(largest_rms)
+    if amplitude > 100 and side > 50:
+        assert largest_rms[0] > 0.9 * budget
+
+
+@pytest.mark.parametrize("depth", [8, 10])
+def test_a_face_gets_its_drawing_instead_of_stripes(
+    face_networks: FaceNetworks, monkeypatch: pytest.MonkeyPatch, depth: int
+) -> None:
+    frames = with_marks(panning(4), 24, depth)
+    for amplitude in (0.0, 70.0):
+        monkeypatch.setattr(faces, "_AMPLITUDE", amplitude)
+        results, _ = with_faces(frames, face_networks, every_n_frames=20)
+        plain, _ = with_faces(frames, None, every_n_frames=20)
+        for number, frame in enumerate(frames):
+            inside = inner_face(160 - 3 * number, 128, 24, frame.luma.shape)
+            luma, *colours = change(frame, results[number])
+            striped = change(frame, plain[number])
+            assert luma[inside].any() == (amplitude > 0)
+            assert np.abs(striped[0][inside]).mean() > frame.level
+            for colour, before in zip(colours, striped[1:], strict=True):
+                assert not colour[inside[::2, ::2] & inside[1::2, 1::2]].any()
+                assert np.any(before[inside[::2, ::2]])
+            far = slice(0, 12), slice(0, 300)
+            for ours, theirs in zip((luma, *colours), striped, strict=True):
+                assert np.array_equal(ours[far], theirs[far])
+
+
+def test_ten_bits_of_a_face_get_the_change_of_eight(face_networks: FaceNetworks) -> None:
+    (eight,), (ten,) = (with_marks(panning(1), 24, depth) for depth in (8, 10))
+    coarse, fine = (
+        change(frame, with_faces([frame], face_networks)[0][0])[0] for frame in (eight, ten)
+    )
+    inside = inner_face(160, 128, 24, eight.luma.shape)
+    assert np.abs(coarse[inside]).mean() > 0.5
+    assert np.abs(fine / 4 - coarse)[inside].max() <= 0.75
+
+
+def test_where_no_face_is_found_the_frames_are_as_without_networks(
+    face_networks: FaceNetworks,
+) -> None:
+    frames = panning(8)
+    with_them, subject = with_faces(frames, face_networks, every_n_frames=5)
+    without, other = with_faces(frames, None, every_n_frames=5)
+    for a, b, c in zip(with_them, without, protect(frames, every_n_frames=5), strict=True):
+        for ours, theirs, usual in zip(a, b, c, strict=True):
+            assert np.array_equal(ours, theirs)
+            assert np.array_equal(theirs, usual)
+    assert other.summary.faces is None
+    assert subject.summary.faces is not None
+    assert (subject.summary.faces.found, subject.summary.faces.similarity) == (0, None)
+
+
+def test_what_is_drawn_moves_with_the_face(face_networks: FaceNetworks) -> None:
+    frames = with_marks(panning(6, step=4), 20, step=4)
+    results, _ = with_faces(frames, face_networks, every_n_frames=20)
+    places = [slice(130 - 4 * n, 190 - 4 * n) for n in range(6)]
+    first, *_, last = (
+        change(o, p)[0][90:150, place] for o, p, place in zip(frames, results, places, strict=True)
+    )
+    assert correlation(first, last) > 0.85
+
+
+def test_somebody_who_comes_between_anchors_is_drawn_on_within_three_frames(
+    face_networks: FaceNetworks,
+) -> None:
+    frames = panning(7)
+    frames[2:] = with_marks(frames[2:], 24)
+    results, subject = with_faces(frames, face_networks, every_n_frames=20)
+    assert subject.summary.faces is not None
+    assert subject.summary.faces.found == 1
+    assert subject.summary.anchors == 1
+    for number in (3, 6):
+        inside = inner_face(160 - 3 * (number - 2), 128, 24, frames[0].luma.shape)
+        luma, cb, _ = change(frames[number], results[number])
+        assert luma[inside].any()
+        assert not cb[inside[::2, ::2] & inside[1::2, 1::2]].any()
+
+
+def test_a_cut_begins_with_other_faces(face_networks: FaceNetworks) -> None:
+    frames = [*with_marks(panning(3, seed=0), 24), *panning(3, seed=9)]
+    results, subject = with_faces(frames, face_networks, every_n_frames=20)
+    plain, _ = with_faces(frames, None, every_n_frames=20)
+    assert subject.summary.cuts == 1
+    assert not np.array_equal(results[2].luma, plain[2].luma)
+    for ours, theirs in zip(results[3:], plain[3:], strict=True):
+        assert np.array_equal(ours.luma, theirs.luma)
 
 
 # -- the summary and the memory -----------------------------------------------------------------
