@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -34,7 +35,7 @@ from daemon.names import is_left_alone, is_sidecar
 from daemon.yaml_file import read_mapping
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
-from pipeline.settings import EMBEDDED, PRESETS, Settings, names_a_file
+from pipeline.settings import EMBEDDED, PRESETS, FaceSettings, Settings, names_a_file
 from pipeline.settings import Limits as PipelineLimits
 
 DEFAULT_NAME = "config.yaml"
@@ -147,6 +148,47 @@ class Webhook(_Section):
     secret: Annotated[str, StringConstraints(min_length=16, max_length=200)] | None = None
 
 
+def _onnx(path: Path) -> Path:
+    if path.suffix.lower() != ".onnx":
+        raise ValueError("not an ONNX file")
+    return path
+
+
+def _network_file(path: Path) -> Path:
+    if not names_a_file(path.suffix.lower()):
+        raise ValueError("not a network's file")
+    return path
+
+
+_Detector = Annotated[_Path, AfterValidator(_onnx)]
+_Embedder = Annotated[_Path, AfterValidator(_network_file)]
+
+
+class Faces(_Section):
+    """What finds faces, and the recognisers of faces that are to misread them."""
+
+    detector: _Detector | None = None
+    embedders: tuple[_Embedder, ...] = ()
+
+    @field_validator("embedders", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("embedders")
+    @classmethod
+    def _files_differ(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        if len(set(files)) < len(files):  # one that stands twice would weigh double
+            raise ValueError("files repeat")
+        return files
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Faces:
+        if (self.detector is None) != (not self.embedders):
+            raise ValueError("one without the other")
+        return self
+
+
 class _WrongDefaults(Exception):
     """Parameters in the configuration are wrong; the message names the key."""
 
@@ -202,6 +244,7 @@ class Config(_Section):
     webhook: Webhook = Webhook()
     surrogate: tuple[str, ...] = _SETTINGS.surrogates
     weights: dict[str, _Path] = Field(default_factory=dict)
+    faces: Faces = Faces()
     device: Literal["auto", "cpu", "cuda"] = _SETTINGS.device
     crf: _count(0, 51) = _SETTINGS.crf  # type: ignore[valid-type]
     preset: Literal[PRESETS] = _SETTINGS.preset  # type: ignore[valid-type]
@@ -263,8 +306,17 @@ class Config(_Section):
             crf=self.crf,
             preset=self.preset,
             odd_size=self.odd_size,
+            faces=self._face_settings,
             device=self.device,
             limits=PipelineLimits(**self.limits.model_dump()),
+        )
+
+    @property
+    def _face_settings(self) -> FaceSettings:
+        detector = self.faces.detector
+        return FaceSettings(
+            detector=None if detector is None else self.place(detector),
+            embedders=tuple(self.place(path) for path in self.faces.embedders),
         )
 
     def _surrogate_place(self, name: str) -> str:
@@ -408,6 +460,10 @@ _ALLOWED = {
     "secret": "text of 16 to 200 characters, or null",
     "surrogate": "embedded, or one or a list of networks' names",
     "weights": "a file for each network's name",
+    "faces": "detector and embedders, both or neither",
+    "detector": "a path to a .onnx file, or null for none",
+    "embedders": "a path or a list of paths to .onnx, .pt, .pth, .ts or .torchscript files, each"
+    " once",
     "device": "auto, cpu or cuda",
     "crf": "a whole number from 0 to 51",
     "preset": "one of " + ", ".join(PRESETS),

@@ -29,8 +29,14 @@ def of_configuration(config: Config) -> Iterator[Finding]:
     for sentence in found:
         yield of_sentence("configuration", sentence, is_of_config=True)
     if not found:
-        names = ", ".join(config.surrogate)
-        yield ok("configuration", f"it can work; surrogate: {names}")
+        yield ok("configuration", f"it can work; {_networks(config)}")
+
+
+def _networks(config: Config) -> str:
+    faces = config.faces
+    files = [path.name for path in (faces.detector, *faces.embedders) if path is not None]
+    named = f"; faces: {', '.join(files)}" if files else ""
+    return f"surrogate: {', '.join(config.surrogate)}{named}"
 
 
 def of_rights(config: Config) -> Iterator[Finding]:

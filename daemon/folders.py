@@ -17,6 +17,7 @@ def problems(config: Config) -> list[str]:
         *_unusable(config),
         *_nested(config),
         *_missing_weights(config),
+        *_missing_faces(config),
         *_bad_secret(config),
     ]
 
@@ -60,15 +61,23 @@ def _may_share(key: str, other: str) -> bool:
 
 def _missing_weights(config: Config) -> Iterator[str]:
     for name, path in config.settings.weights.items():
-        if not path.is_file():
+        if not os.path.isfile(path):
             yield f"weights.{name}: {path} is not a file; put the network's weights there."
         if name not in config.surrogate:
             yield f"weights.{name}: surrogate does not name {name}; add it there or remove this."
     if config.surrogate == (EMBEDDED,):
         return
     for name in config.settings.surrogates:
-        if os.sep in name and not Path(name).is_file():
+        if os.sep in name and not os.path.isfile(name):
             yield f"surrogate: {name} is not a file; put the network there."
+
+
+def _missing_faces(config: Config) -> Iterator[str]:
+    faces = config.settings.faces
+    named = [("detector", faces.detector), *(("embedders", path) for path in faces.embedders)]
+    for key, path in named:
+        if path is not None and not os.path.isfile(path):
+            yield f"faces.{key}: {path} is not a file; put the network there."
 
 
 def _bad_secret(config: Config) -> Iterator[str]:

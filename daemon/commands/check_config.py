@@ -57,7 +57,8 @@ def _rows(path: Path | None, config: Config) -> Iterable[tuple[str, str]]:
 
 def _words(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {item}" for name, item in value.items()) or "none"
+        given = {name: item for name, item in value.items() if item not in (None, [])}
+        return ", ".join(f"{name} {_words(item)}" for name, item in given.items()) or "none"
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
@@ -77,6 +78,10 @@ def _settings(config: Config) -> dict[str, Any]:
     return {
         "surrogate": list(settings.surrogates),
         "weights": {name: str(file) for name, file in settings.weights.items()},
+        "faces": {
+            "detector": settings.faces.detector and str(settings.faces.detector),
+            "embedders": [str(file) for file in settings.faces.embedders],
+        },
         "device": settings.device,
         "crf": settings.crf,
         "preset": settings.preset,

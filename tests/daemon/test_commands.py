@@ -121,6 +121,37 @@ def test_status_of_a_completed_task_has_the_report_and_whether_the_result_is_the
     assert "38.5" in said
 
 
+def test_status_tells_what_was_done_to_faces(shell: Shell, spool: Spool) -> None:
+    task_id, token = claimed(spool)
+    faces = {"embedders": ["sface.onnx", "mine.pt"], "found": 12, "similarity": 0.31}
+    spool.complete(task_id, token, "result.mp4", {"frames": 250, "faces": faces}, lambda: None)
+    (line,) = [line for line in shell("status", task_id).splitlines() if "report faces" in line]
+    assert line.endswith("  embedders sface.onnx; mine.pt, found 12, similarity 0.31")
+    assert shell.json("status", task_id)["report"]["faces"] == faces
+
+
+def test_check_config_tells_what_faces_are_worked_on_with(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.commands.check_config.network_problems", lambda settings: [])
+
+    def row() -> str:
+        lines = shell("check-config").splitlines()
+        return next(line.split("  ", 1)[1].strip() for line in lines if line.startswith("faces "))
+
+    assert row() == "none"
+    assert shell.json("check-config")["settings"]["faces"] == {"detector": None, "embedders": []}
+    paths = [str(folder / name) for name in ("yunet.onnx", "sface.onnx", "mine.pt")]
+    for path in paths:
+        Path(path).write_bytes(b"x")
+    with (folder / "config.yaml").open("a") as file:
+        file.write("faces: {detector: yunet.onnx, embedders: [sface.onnx, mine.pt]}\n")
+    detector, *embedders = paths
+    assert row() == f"detector {detector}, embedders {', '.join(embedders)}"
+    told = shell.json("check-config")["settings"]["faces"]
+    assert told == {"detector": detector, "embedders": embedders}
+
+
 def test_status_of_a_failed_task_says_why(shell: Shell, spool: Spool) -> None:
     said = shell("status", failed(spool))
     assert REASON.message in said

@@ -9,7 +9,7 @@ import pytest
 from daemon.config import Config, current_config, default_config, find_config, load_config
 from daemon.errors import ConfigError
 from pipeline.parameters import AudioLevel, Mode, Parameters
-from pipeline.settings import Limits, Settings
+from pipeline.settings import FaceSettings, Limits, Settings
 
 
 def written(folder: Path, text: str) -> Path:
@@ -42,6 +42,7 @@ def test_every_setting_reaches_the_pipeline(tmp_path: Path) -> None:
         """
         surrogate: [resnet18, mobilenet_v2]
         weights: {resnet18: nets/r18.pth}
+        faces: {detector: nets/yunet.onnx, embedders: [nets/sface.ONNX, /srv/mine.pt]}
         device: cpu
         crf: 18
         preset: slow
@@ -56,9 +57,23 @@ def test_every_setting_reaches_the_pipeline(tmp_path: Path) -> None:
         crf=18,
         preset="slow",
         odd_size="keep",
+        faces=FaceSettings(
+            tmp_path / "nets/yunet.onnx", (tmp_path / "nets/sface.ONNX", Path("/srv/mine.pt"))
+        ),
         device="cpu",
         limits=Limits(1000, 0.5, 3, 60.0, 2.0),
     )
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt", "pth", "ts", "torchscript"])
+def test_one_embedder_needs_no_list(tmp_path: Path, suffix: str) -> None:
+    config = loaded(tmp_path, f"faces: {{detector: y.onnx, embedders: s.{suffix}}}")
+    assert config.settings.faces == FaceSettings(tmp_path / "y.onnx", (tmp_path / f"s.{suffix}",))
+
+
+def test_faces_are_left_alone_where_none_of_their_files_is_named(tmp_path: Path) -> None:
+    for text in ("faces: {}", "faces: {detector: null, embedders: []}"):
+        assert not loaded(tmp_path, text).settings.faces
 
 
 def test_defaults_are_the_parameters_of_a_task(tmp_path: Path) -> None:
@@ -129,6 +144,20 @@ def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
         ("surrogate: []", ["surrogate is []", "embedded"]),
         ("surrogate: [embedded, resnet18]", ["surrogate is", "embedded"]),
         ("surrogate: 18", ["surrogate is 18", "embedded"]),
+        ("faces: {detectr: y.onnx}", ["faces.detectr", "known"]),
+        ("faces: {detector: y.onnx}", ["faces is {'detector': 'y.onnx'}", "both or neither"]),
+        ("faces: {embedders: s.onnx}", ["faces is {'embedders': 's.onnx'}", "both or neither"]),
+        ("faces: {detector: y.onnx, embedders: []}", ["faces is", "both or neither"]),
+        ("faces: off", ["faces is False", "detector and embedders"]),
+        ("faces: {detector: y.pt, embedders: s.pt}", ["faces.detector is 'y.pt'", "a .onnx file"]),
+        ("faces: {detector: 7, embedders: s.pt}", ["faces.detector is 7", "a .onnx file"]),
+        ("faces: {detector: y.onnx, embedders: s.pb}", ["faces.embedders.0 is 's.pb'", ".pth"]),
+        ("faces: {detector: y.onnx, embedders: [s]}", ["faces.embedders.0 is 's'", ".pth"]),
+        ("faces: {detector: y.onnx, embedders: 7}", ["faces.embedders is 7", ".onnx"]),
+        (
+            "faces: {detector: y.onnx, embedders: [s.pt, ./s.pt]}",
+            ["faces.embedders is", "each once"],
+        ),
         ("limits: {max_fps: 0}", ["limits.max_fps is 0", "above 0"]),
         ("limits: {max_duration_h: .inf}", ["limits.max_duration_h is inf", "above 0"]),
         ("limits: {max_streams: true}", ["limits.max_streams is True"]),

@@ -119,6 +119,25 @@ def test_what_cannot_be_looked_at_does_not_keep_the_rest_from_it(
     assert found[-1].subject == "service"
 
 
+# --- The configuration ---
+
+
+def test_a_configuration_that_can_work_is_told_with_its_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_folders, "network_problems", lambda settings: [])
+    (finding,) = doctor_folders.of_configuration(config_of(tmp_path))
+    assert finding.text == "it can work; surrogate: embedded"
+    for name in ("yunet.onnx", "sface.onnx", "mine.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    embedders = [str(tmp_path / "sface.onnx"), "mine.pt"]
+    config = config_of(tmp_path, faces={"detector": "yunet.onnx", "embedders": embedders})
+    (finding,) = doctor_folders.of_configuration(config)
+    assert finding.text == (
+        "it can work; surrogate: embedded; faces: yunet.onnx, sface.onnx, mine.pt"
+    )
+
+
 # --- Folders ---
 
 

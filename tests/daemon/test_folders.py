@@ -78,6 +78,37 @@ def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
     assert found(tmp_path, text) == ""
 
 
+def test_missing_files_for_faces_are_told(tmp_path: Path) -> None:
+    text = "faces: {detector: nets/yunet.onnx, embedders: [nets/sface.onnx, nets/mine.pt]}"
+    told = found(tmp_path, text)
+    assert told.splitlines() == [
+        f"faces.{key}: {tmp_path}/nets/{name} is not a file; put the network there."
+        for key, name in [
+            ("detector", "yunet.onnx"),
+            ("embedders", "sface.onnx"),
+            ("embedders", "mine.pt"),
+        ]
+    ]
+    (tmp_path / "nets").mkdir()
+    for name in ("yunet.onnx", "sface.onnx", "mine.pt"):
+        (tmp_path / "nets" / name).write_bytes(b"x")
+    assert found(tmp_path, text) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("weights.resnet18", "surrogate: resnet18\nweights: {{resnet18: {name}}}"),
+        ("surrogate", "surrogate: {name}"),
+        ("faces.detector", "faces: {{detector: {name}, embedders: {name}}}"),
+    ],
+)
+def test_a_name_too_long_for_a_file_is_told(tmp_path: Path, key: str, text: str) -> None:
+    told = found(tmp_path, text.format(name="x" * 300 + ".onnx"))
+    assert f"{key}: {tmp_path}/xxx" in told
+    assert "is not a file" in told
+
+
 @pytest.mark.parametrize("name", ["nets/mine.pt", "mine.torchscript", "mine.onnx"])
 def test_a_surrogate_that_is_a_missing_file_is_told(tmp_path: Path, name: str) -> None:
     assert f"surrogate: {tmp_path / name} is not a file" in found(tmp_path, f"surrogate: {name}")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from daemon.jobs import Bounds, Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
 from daemon.task import Failure, Progress
 from pipeline.parameters import AudioLevel, Parameters
-from pipeline.settings import Limits, Settings
+from pipeline.settings import FaceSettings, Limits, Settings
 
 JOB = Job(
     task_id="0190",
@@ -19,7 +19,11 @@ JOB = Job(
     outbox=Path("/outbox"),
     subfolder="alice",
     parameters=Parameters(epsilon=0.2, audio_level=AudioLevel.STRONG),
-    settings=Settings(weights=MappingProxyType({"a": Path("/a.pt")}), limits=Limits(max_fps=60)),
+    settings=Settings(
+        weights=MappingProxyType({"a": Path("/a.pt")}),
+        faces=FaceSettings(Path("/yunet.onnx"), (Path("/sface.onnx"),)),
+        limits=Limits(max_fps=60),
+    ),
 )
 
 

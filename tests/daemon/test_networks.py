@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from daemon import networks
+from daemon import network_process, networks
 from daemon.networks import network_problems
-from pipeline.settings import Settings
+from pipeline.settings import FaceSettings, Settings
 
 torch = pytest.importorskip("torch")
 
@@ -53,6 +55,15 @@ def test_a_missing_file_is_left_to_the_look_at_folders(
     assert network_problems(settings) == []
 
 
+def test_a_name_too_long_for_a_file_is_left_to_the_look_at_folders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "Child", None)
+    path = Path("/srv") / ("x" * 300 + ".onnx")
+    settings = Settings(surrogates=(str(path),), faces=FaceSettings(path, (path,)), device="cpu")
+    assert network_problems(settings) == []
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu_is_told() -> None:
     (problem,) = network_problems(Settings(device="cuda"))
@@ -66,3 +77,57 @@ def test_a_process_that_dies_is_told(
     monkeypatch.setattr(networks, "Child", lambda module: started("daemon.no_such_module"))
     (problem,) = network_problems(Settings(device="cuda"))
     assert "cannot be told: the process ended with exit code 1" in problem
+
+
+# --- Faces ---
+
+
+def faces_in(folder: Path) -> FaceSettings:
+    """Return files that are there and are no networks."""
+    named = FaceSettings(folder / "yunet.onnx", (folder / "sface.onnx", folder / "mine.pt"))
+    for path in (folder / "yunet.onnx", *named.embedders):
+        path.write_bytes(b"not a network")
+    return named
+
+
+def test_faces_beside_the_embedded_way_are_asked_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = networks.Child
+    monkeypatch.setattr(networks, "Child", lambda module: started("daemon.no_such_module"))
+    (problem,) = network_problems(Settings(faces=faces_in(tmp_path), device="cpu"))
+    assert problem.startswith("faces: whether")
+    assert "cannot be told: the process ended with exit code 1" in problem
+
+
+@pytest.mark.parametrize("name", ["yunet.onnx", "mine.pt"])
+def test_a_missing_file_for_faces_is_left_to_the_look_at_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(networks, "Child", None)
+    faces = faces_in(tmp_path)
+    (tmp_path / name).unlink()
+    assert network_problems(Settings(faces=faces, device="cpu")) == []
+
+
+def test_a_file_that_is_no_embedder_is_told_under_its_own_key(tmp_path: Path) -> None:
+    faces = faces_in(tmp_path)
+    problems = network_problems(Settings(("resnet19",), faces=faces, device="cpu"))
+    assert problems[0].startswith("surrogate: Surrogate 'resnet19' is not known")
+    assert all(problem.startswith("faces.") for problem in problems[1:])
+    assert any(p.startswith("faces.embedders: ") and "mine.pt" in p for p in problems[1:])
+
+
+def test_what_faces_need_is_imported_where_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = Settings(faces=faces_in(tmp_path))
+    monkeypatch.setitem(sys.modules, "pipeline.face_networks", None)
+    assert network_process._face_obstacles(Settings()) == ()
+    (problem,) = network_process._face_obstacles(faces)
+    assert problem.startswith("faces.detector: what finds faces cannot be imported (")
+    told = ("faces.embedders: sface.onnx is wrong",)
+    stand_in = ModuleType("pipeline.face_networks")
+    monkeypatch.setattr(stand_in, "find_face_obstacles", lambda settings: told, raising=False)
+    monkeypatch.setitem(sys.modules, "pipeline.face_networks", stand_in)
+    assert network_process._face_obstacles(faces) == told
