@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from pipeline.parameters import AudioLevel, Parameters
 from pipeline.planes import Planes
+from pipeline.settings import FaceSettings, Settings
+from tests.face_files import landmarks_of, mark, recogniser, torchscript, yunet
+from tests.media import Video, make_video
 from tests.pipeline.voices import voice
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "strength"
@@ -250,6 +257,221 @@ def test_the_bars_of_quiet_hold_every_stretch() -> None:
     assert "| sound weak | silence changed %, worst clip | ≤ 0 | 0.000: **not reached** |" in text
 
 
+def test_the_square_about_a_face_ends_where_the_frame_does() -> None:
+    faces = import_module("faces")
+    boxes = np.array([[40.0, 30, 60, 70, 0.9], [0, 0, 20, 10, 0.9], [90, 90, 100, 100, 0.9]])
+    assert faces.surroundings(boxes, 95, 100) == [
+        (slice(24, 76), slice(24, 76)),  # 1.3 times 40
+        (slice(0, 18), slice(0, 23)),
+        (slice(88, 95), slice(88, 100)),
+    ]
+
+
+def test_a_face_is_seen_at_the_size_that_it_has_in_its_frame() -> None:
+    frames, visibility = import_module("frames"), import_module("visibility")
+    degrees = []
+
+    class Metric:
+        def __init__(self, display_geometry: float, **_: object) -> None:
+            degrees.append(display_geometry)
+
+        def predict(self, new: Any, old: Any, dim_order: str) -> tuple[float, None]:
+            assert dim_order == "HWC"
+            return 10 - abs(new.astype(float) - old).mean(), None
+
+    jod = object.__new__(visibility.Jod)
+    jod._metrics = {}
+    jod._package = SimpleNamespace(cvvdp=Metric, vvdp_display_geometry=lambda size, ppd: ppd)
+    old = np.zeros((2, 540, 100, 3), np.uint8)
+    new = old.copy()
+    new[1, 30:50, 40:60] = 3
+    pair = [frames.Frames(rgb, rgb[..., 0], 25.0, 0) for rgb in (old, new)]
+    part = (slice(30, 50), slice(40, 60))
+    assert jod.of_places(*pair, [[part], [part, (slice(0, 20), slice(0, 20))]]) == [10, 7, 10]
+    assert jod.of_pictures(*pair)[0] == 10
+    assert degrees == pytest.approx([37.8 / 2] * 2)  # of the part, and of the whole
+
+
+def test_frames_are_spread_from_the_first_to_the_last() -> None:
+    frames = import_module("frames")
+    assert frames.spread(range(10, 21), 3) == [10, 15, 20]
+    assert frames.spread(range(2), 12) == [0, 1]
+    assert frames.middle(10, 4) == range(3, 7)
+    assert frames.middle(3, 4) == range(3)
+
+
+SIDE = 20
+
+
+def _marked_clip(path: Path, frames: int) -> Path:
+    """Write a face that moves by a pixel a frame, as `face_files` marks it, before noise."""
+    noise = np.random.default_rng(0).integers(118, 132, (240, 320), np.uint8)
+    chroma = np.full((120, 160), 128, np.uint8)
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(frames):
+            planes = Planes(noise.copy(), chroma.copy(), chroma.copy(), 8)
+            mark(planes, 150 + number, 120, SIDE)
+            packed = np.concatenate([plane.ravel() for plane in planes]).reshape(360, 320)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(packed, format="yuv420p")))
+        out.mux(stream.encode())
+    return path
+
+
+def _face_way(folder: Path) -> Settings:
+    files = FaceSettings(yunet(folder / "yunet.onnx"), (torchscript(folder / "mine.pt"),))
+    return Settings(faces=files, threads=1)
+
+
+class _Given:
+    """Stands for the user's recognisers: sure of marked faces, and asks the tests' embedder."""
+
+    FACE_THRESHOLD = MappingProxyType({"foamliu": 0.35})
+
+    def faces_scrfd(self, rgb: Any) -> list[Any]:
+        return [self._face(frame) for frame in rgb]
+
+    def align(self, frame: Any, landmarks: Any) -> Any:
+        x, y = landmarks.reshape(5, 2)[2].astype(int)
+        return cv2.resize(frame[y - 40 : y + 40, x - 40 : x + 40], (112, 112))
+
+    def face_embed(self, crops: Sequence[Any]) -> Any:
+        if not len(crops):
+            return np.zeros((0, 32), np.float32)
+        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        return torch.nn.functional.normalize(recogniser()((batch - 127.5) / 127.5)).numpy()
+
+    def _face(self, frame: Any) -> Any:
+        rows, columns = np.nonzero(np.ptp(frame, axis=2) > 100)  # the mark alone has a colour
+        if not len(rows):
+            return np.zeros((0, 15))
+        x, y = columns.mean(), rows.mean()
+        box = (x - 20, y - 24, x + 20, y + 24, 0.9)
+        return np.array([[*box, *landmarks_of(x, y, SIDE).ravel()]])
+
+
+class _Metric:
+    """Stands for ColorVideoVDP: 10 less the mean change."""
+
+    def of_pictures(self, original: Any, changed: Any) -> list[float]:
+        pairs = zip(original.rgb, changed.rgb, strict=True)
+        return [self._jod(old, new) for old, new in pairs]
+
+    def of_places(self, original: Any, changed: Any, places: Any) -> list[float]:
+        triples = zip(original.rgb, changed.rgb, places, strict=True)
+        return [self._jod(old[part], new[part]) for old, new, parts in triples for part in parts]
+
+    def of_video(self, original: Any, changed: Any) -> float:
+        return self._jod(original.rgb, changed.rgb)
+
+    def _jod(self, old: Any, new: Any) -> float:
+        assert old.size
+        return float(10 - abs(old.astype(float) - new).mean())
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    faces, judges, variants = (import_module(name) for name in ("faces", "judges", "variants"))
+    monkeypatch.setattr(judges, "required", lambda *_: None)  # of the real recognisers
+    methods = tuple(variants.Method(name, 0.2) for name in (variants.PROTECT, variants.FACES))
+    plan = faces.FacePlan(2, 0.5, 6, 4, 2, methods, _face_way(tmp_path))
+    return faces.FaceBench(tmp_path, tmp_path, plan, judges.FaceJudge(_Given()), _Metric())
+
+
+def test_the_face_way_is_measured_beside_the_embedded_one(tmp_path: Path, bench: Any) -> None:
+    clip = import_module("pieces").Clip("marked.mp4", 0.1, "tuning")
+    _marked_clip(tmp_path / clip.name, 16)
+    for kind, whole, frames in (("still", "net_jod", 2), ("clip", "net_jod_video", 6)):
+        measured = list(bench.stills(clip) if kind == "still" else bench.motion(clip))
+        assert {(r.kind, r.clip, r.half, r.epsilon) for r in measured} == {
+            (kind, "marked", "tuning", "0.20")
+        }
+        found = {(r.method, r.measure): r for r in measured}
+        protect, faces = (
+            {measure: r for (method, measure), r in found.items() if method == name}
+            for name in ("protect", "faces")
+        )
+        assert protect.keys() == faces.keys() > {whole, "net_jod_face_worst", "unmatched"}
+        assert faces["frames"].value == 1
+        assert faces["matched"].value == frames  # one face in each
+        for own, other in ((faces, protect), (protect, faces)):
+            assert own["distance"].value > own["distance"].control == other["distance"].control
+        assert faces["net_jod_face"].value != protect["net_jod_face"].value
+        assert faces["net_jod_face_worst"].value <= faces["net_jod_face"].value < 10
+        assert faces[whole].value < 10
+        assert faces["size"].value > 1
+        assert min(found[name, "cpu_seconds"].value for name in ("protect", "faces")) > 0
+
+
+def test_a_clip_without_a_face_is_not_measured(tmp_path: Path, bench: Any) -> None:
+    clip = import_module("pieces").Clip("scene.mp4", 0.0, "tuning")
+    make_video(tmp_path / clip.name, Video(160, 120))
+    assert not list(bench.stills(clip))
+    assert not list(bench.motion(clip))
+
+
+def test_faces_get_the_same_change_each_time(tmp_path: Path) -> None:
+    variants, made = import_module("variants"), import_module("made")
+    source = _marked_clip(tmp_path / "marked.mp4", 12)
+    method = variants.Method(variants.FACES, 0.12)
+    files = [made.make([source], method, tmp_path, _face_way(tmp_path)) for _ in range(2)]
+    assert np.array_equal(files[0].frames.luma, files[1].frames.luma)
+    assert files[0].reports[0].faces.found > 0
+
+    plain = made.make([source], variants.Method(variants.PROTECT, 0.12), tmp_path, None)
+    assert plain.reports[0].faces is None
+    assert not np.array_equal(plain.frames.luma, files[0].frames.luma)
+    with pytest.raises(ValueError, match="needs a network"):
+        made.make([source], method, tmp_path, None)
+
+
+def _face_record(clip: str, measure: str, *values: float, method: str = "faces") -> Any:
+    judge = {"frames": "scrfd faces", "unmatched": "mobilefacenet", "distance": "mobilefacenet"}
+    record = import_module("records").Record
+    return record(
+        "clip", clip, "tuning", method, "0.12", judge.get(measure, "cvvdp"), measure, *values
+    )
+
+
+def test_the_table_of_faces_is_net_and_takes_means_where_faces_are_often() -> None:
+    rows = [
+        _face_record(clip, measure, *values, method=method)
+        for clip, frames, lost in (("a", 1.0, 0.5), ("b", 0.6, 0.7), ("c", 0.5, 1.0))
+        for method, share in (("protect", 0.1), ("faces", lost))
+        for measure, values in (
+            ("frames", (frames,)),
+            ("unmatched", (share, 0.1)),
+            ("distance", (0.4, 0.03)),
+            ("net_jod_video", (9.5,)),
+        )
+    ]
+    text = import_module("face_tables").face_tables(rows)
+    assert "| faces | 0.12 | 50 [40, 60] n2 | 0.40 [0.40, 0.40] n2 (c 0.03) |" in text
+    assert "| protect | 0.12 | 0 [0, 0] n2 |" in text
+    assert "| c | tuning | faces | 0.12 | 50 | – | 90 | 0.40 |" in text
+
+
+def test_no_face_is_changed_against_a_judge(tmp_path: Path) -> None:
+    face_settings = import_module("faces").face_settings
+    (tmp_path / "judges" / "weights").mkdir(parents=True)
+    detector = yunet(tmp_path / "yunet.onnx")
+    judge = torchscript(tmp_path / "judges" / "weights" / "judge.pt")
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes(judge.read_bytes())
+    link = tmp_path / "link.pt"
+    link.symlink_to(judge)
+    for embedder in (judge, copy, link):
+        with pytest.raises(SystemExit, match="recognisers .*another --embedder"):
+            face_settings(detector, embedder, tmp_path / "judges")
+
+    other = torchscript(tmp_path / "other.pt", recogniser(1))
+    settings = face_settings(detector, other, tmp_path / "judges")
+    assert settings.faces == FaceSettings(detector, (other,))
+    with pytest.raises(SystemExit, match=r"there is no file .*gone\.pt"):
+        face_settings(detector, tmp_path / "gone.pt", tmp_path / "judges")
+
+
 def test_the_halves_share_no_clip() -> None:
     pieces = import_module("pieces")
     for chosen in (pieces.CLIPS, pieces.SPEECHES):
@@ -276,8 +498,12 @@ def test_without_a_package_it_names_it() -> None:
         import_module("packages").required("no_such_module", "the-package")
 
 
-def test_an_unknown_part_is_refused() -> None:
-    command = [sys.executable, str(FOLDER / "run.py"), "smell"]
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [("smell", "unknown: smell"), ("faces", "faces needs --detector and --embedder")],
+)
+def test_a_part_that_cannot_be_measured_is_refused(part: str, message: str) -> None:
+    command = [sys.executable, str(FOLDER / "run.py"), part]
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])
     assert done.returncode == 2
-    assert "unknown: smell" in done.stderr
+    assert message in done.stderr

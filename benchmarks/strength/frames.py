@@ -33,9 +33,11 @@ class Frames:
     def __len__(self) -> int:
         return len(self.rgb)
 
-    def some(self, places: slice | Sequence[int]) -> Frames:
+    def some(self, places: Sequence[int]) -> Frames:
         """Return those frames alone."""
-        return Frames(self.rgb[places], self.luma[places], self.rate, self.picture_bytes)
+        return Frames(
+            self.rgb[list(places)], self.luma[list(places)], self.rate, self.picture_bytes
+        )
 
 
 def read_frames(path: Path) -> Frames:
@@ -50,6 +52,19 @@ def read_frames(path: Path) -> Frames:
                 luma.append(np.array(planes_of(frame).luma, np.uint8))
         rate = float(stream.average_rate or 25)
     return Frames(np.stack(rgb), np.stack(luma), rate, size)
+
+
+def spread(places: range, count: int) -> list[int]:
+    """Return so many of the places, or all if there are fewer, evenly from first to last."""
+    ends = places.start, places.stop - 1
+    return [int(place) for place in np.linspace(*ends, min(count, len(places)))]
+
+
+def middle(count: int, length: int) -> range:
+    """Return the middle `length` places of `count`, or all if there are fewer."""
+    length = min(length, count)
+    first = (count - length) // 2
+    return range(first, first + length)
 
 
 def joined(parts: Sequence[Frames]) -> Frames:

@@ -56,6 +56,39 @@ class Answers:
     embeddings: Sequence[Array]
 
 
+class FaceJudge:
+    """A recogniser of faces, MobileFaceNet, shown what SCRFD finds."""
+
+    def __init__(self, given: Any) -> None:
+        """
+        Args:
+            given: the module with the user's recognisers.
+
+        Raises:
+            SystemExit: a package is missing; names it.
+        """
+        for module in ("onnxruntime", "ncnn"):
+            required(module, module)
+        self._given = given
+
+    def find(self, rgb: Array) -> list[Array]:
+        """Return the (k, 15) faces of each frame that are sure and large enough."""
+        return [_large(found) for found in self._given.faces_scrfd(rgb)]
+
+    def embed(self, rgb: Array, faces: Sequence[Array]) -> list[Array]:
+        """Return (k, 128) unit vectors of each frame's faces, cut out at their landmarks."""
+        crops = (
+            [self._given.align(f, row[5:15]) for row in k] for f, k in zip(rgb, faces, strict=True)
+        )
+        return [self._given.face_embed(crop) for crop in crops]
+
+    def changes(self, original: Sequence[Array], other: Sequence[Array]) -> Measures:
+        """Return what became of faces, by their embeddings; what cannot be told is left out."""
+        threshold = self._given.FACE_THRESHOLD["foamliu"]
+        found = face_changes(original, other, threshold)
+        return {("mobilefacenet", measure): value for measure, value in found.items()}
+
+
 class Judges:
     """Every recogniser that there is."""
 
@@ -65,8 +98,8 @@ class Judges:
             SystemExit: the folder or a package is missing; says what to do.
         """
         self._given = import_recognisers(folder)
-        for module in ("ai_edge_litert", "onnxruntime", "ncnn"):
-            required(module, module.replace("_", "-"))
+        required("ai_edge_litert", "ai-edge-litert")
+        self._face = FaceJudge(self._given)
         self._classifiers: dict[str, Classify] = {
             "mobilenet-v2": self._given.imagenet,
             **_efficientnets(self._given),
@@ -78,9 +111,6 @@ class Judges:
             "scrfd faces": self._given.faces_scrfd,
             "mtcnn faces": self._given.faces_mtcnn,
         }
-        # It sets two, and the machine may be another's as well.
-        cv2.setNumThreads(1)
-        torch.set_num_threads(1)
 
     def ask(self, rgb: Array, original: Answers | None = None) -> Answers:
         """
@@ -91,14 +121,11 @@ class Judges:
         """
         boxes = {name: detect(rgb) for name, detect in self._detectors.items()}
         faces = original.faces if original else [_large(found) for found in boxes["scrfd faces"]]
-        crops = (
-            [self._given.align(f, row[5:15]) for row in k] for f, k in zip(rgb, faces, strict=True)
-        )
         return Answers(
             {name: classify(rgb) for name, classify in self._classifiers.items()},
             boxes,
             faces,
-            [self._given.face_embed(crop) for crop in crops],
+            self._face.embed(rgb, faces),
         )
 
     def compare(self, original: Answers, other: Answers) -> Measures:
@@ -111,12 +138,7 @@ class Judges:
             lost = self._lost_boxes(boxes, other.boxes[name], with_class="objects" in name)
             if lost is not None:
                 found[name, "lost"] = lost
-        threshold = self._given.FACE_THRESHOLD["foamliu"]
-        for measure, value in face_changes(
-            original.embeddings, other.embeddings, threshold
-        ).items():
-            found["mobilefacenet", measure] = value
-        return found
+        return found | self._face.changes(original.embeddings, other.embeddings)
 
     def _lost_boxes(
         self, before: Sequence[Array], after: Sequence[Array], *, with_class: bool
@@ -212,7 +234,11 @@ def import_recognisers(folder: Path) -> Any:
             " weights with --recognisers."
         )
     sys.path.insert(0, str(folder))
-    return importlib.import_module("recognisers")
+    given = importlib.import_module("recognisers")
+    # It sets two, and the machine may be another's as well.
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    return given
 
 
 def _efficientnets(given: Any) -> dict[str, Classify]:

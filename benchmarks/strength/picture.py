@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import variants
-from frames import Frames, joined, read_frames
+from frames import Frames, joined, middle, read_frames, spread
 from judges import Answers, Judges
+from made import Made, make
 from pieces import Clip, cut_piece, cut_stills
 from records import Record
 from variants import Method
 from visibility import Jod, flat_rms, net_jod
 
-from pipeline.report import Report
 from pipeline.settings import Settings
 
 _STILL, _CLIP = "still", "clip"
@@ -54,22 +54,6 @@ class Plan:
 
 
 CONTROL = Method(variants.CONTROL, 0.12)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """Files of one method, decoded, with the reports of making them."""
-
-    frames: Frames
-    reports: tuple[Report, ...]
-
-    @property
-    def seconds(self) -> float:
-        return sum(report.seconds for report in self.reports)
-
-    def mean(self, name: str) -> float:
-        """Return the mean of a measure of the reports, which sampled the finished files."""
-        return float(np.mean([getattr(report, name) for report in self.reports]))
 
 
 class PictureBench:
@@ -126,20 +110,14 @@ class PictureBench:
                     judge, measure, value, beside,
                 )  # fmt: skip
 
-    def _make(self, sources: Sequence[Path], method: Method) -> _Made:
-        reports, decoded = [], []
-        for source in sources:
-            target = self._scratch / f"{source.stem}.{method.slug}.mp4"
-            reports.append(variants.make_picture(source, target, method, self._plan.networks))
-            decoded.append(read_frames(target))
-            target.unlink()
-        return _Made(joined(decoded), tuple(reports))
+    def _make(self, sources: Sequence[Path], method: Method) -> Made:
+        return make(sources, method, self._scratch, self._plan.networks)
 
     def _values(
         self,
         kind: str,
         original: Frames,
-        made: _Made,
+        made: Made,
         answers: Answers,
         shown: Sequence[int],
         *,
@@ -167,7 +145,7 @@ class PictureBench:
                 )
         return found
 
-    def _held(self, original: Frames, made: _Made) -> list[float]:
+    def _held(self, original: Frames, made: Made) -> list[float]:
         """Return the JOD of a few of the frames seen in motion, each standing still."""
         _, video = self._jod_places(_CLIP, len(original))
         places = np.linspace(video.start, video.stop - 1, self._plan.held_frames + 2)[1:-1]
@@ -177,15 +155,12 @@ class PictureBench:
     def _shown(self, kind: str, original: Frames) -> list[int]:
         if kind == _STILL:
             return list(range(len(original)))
-        count = min(self._plan.judged_frames, len(original))
-        return [int(place) for place in np.linspace(0, len(original) - 1, count)]
+        return spread(range(len(original)), self._plan.judged_frames)
 
-    def _jod_places(self, kind: str, count: int) -> tuple[list[int], slice]:
+    def _jod_places(self, kind: str, count: int) -> tuple[list[int], range]:
         """Return which frames are seen at rest, and which in motion: the middle ones."""
-        length = count if kind == _STILL else min(self._plan.jod_frames, count)
-        first = (count - length) // 2
-        places = np.linspace(first, first + length - 1, min(self._plan.jod_stills, length))
-        return [int(place) for place in places], slice(first, first + length)
+        video = range(count) if kind == _STILL else middle(count, self._plan.jod_frames)
+        return spread(video, self._plan.jod_stills), video
 
 
 def _net_visibility(

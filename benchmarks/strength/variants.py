@@ -29,6 +29,7 @@ from pipeline.video import VideoProtector
 
 _SEED = 20261126
 CONTROL, PROTECT, NETWORK, REFERENCE = "control", "protect", "network way", "EoT-4 FGSM"
+FACES = "faces"
 _PATTERNS: dict[str, baselines.Draw] = {
     "sign noise": baselines.sign_noise,
     "coarse noise": baselines.coarse_noise,
@@ -56,13 +57,15 @@ def make_picture(original: Path, target: Path, method: Method, networks: Setting
     Write `original` as changed by `method` to `target`.
 
     Args:
-        networks: the settings of the network way; needed by it and by the reference design.
+        networks: the settings of the network way or of the face way; needed by these two and
+            by the reference design.
 
     Raises:
         PipelineError: why there is no result.
+        ValueError: the method needs networks, and there are none.
     """
     parameters = Parameters(epsilon=method.epsilon, audio_level=AudioLevel.NONE)
-    settings = networks if networks and method.name == NETWORK else Settings(threads=1)
+    settings = _settings(method, networks)
     with patch.object(pipeline.protect, "VideoProtector", _protector(method, networks)):
         return pipeline.protect.protect(original, target, parameters, settings).report
 
@@ -89,12 +92,20 @@ def masked(samples: NDArray[np.float32], rate: int, level: AudioLevel) -> NDArra
     return np.concatenate([masker.push(samples), masker.finish()], axis=1)
 
 
+def _settings(method: Method, networks: Settings | None) -> Settings:
+    if method.name not in (NETWORK, FACES):
+        return Settings(threads=1)
+    if networks is None:
+        raise ValueError(f"the method {method.name} needs a network")
+    return networks
+
+
 def _protector(method: Method, networks: Settings | None) -> Callable[..., Any]:
     if method.name == CONTROL:
         return lambda *_: baselines.Plain()
-    if method.name in (PROTECT, NETWORK):
-        return lambda width, height, parameters, settings, surrogates, _seed: VideoProtector(
-            width, height, parameters, settings, surrogates, _SEED
+    if method.name in (PROTECT, NETWORK, FACES):
+        return lambda width, height, parameters, settings, surrogates, _seed, *rest: VideoProtector(
+            width, height, parameters, settings, surrogates, _SEED, *rest
         )
     draw = _reference(networks) if method.name == REFERENCE else _PATTERNS[method.name]
     return lambda _w, _h, parameters, *_: baselines.HeldPattern(draw, parameters, _SEED)

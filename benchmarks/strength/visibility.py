@@ -9,6 +9,7 @@ height of a full-HD screen, whatever its size.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,17 +37,38 @@ class Jod:
         """
         import_torchvision()  # it imports torchvision, which a CPU torch needs mended
         self._package = required("pycvvdp", "cvvdp")
-        self._metrics: dict[tuple[int, int], Any] = {}
+        self._metrics: dict[tuple[int, ...], Any] = {}
 
     def of_pictures(self, original: Frames, changed: Frames) -> list[float]:
         """Return the JOD of each frame, seen as a still picture."""
-        metric = self._metric(original)
+        metric = self._whole(original)
         pairs = zip(changed.rgb, original.rgb, strict=True)
         return [float(metric.predict(new, old, dim_order="HWC")[0]) for new, old in pairs]
 
+    def of_places(
+        self,
+        original: Frames,
+        changed: Frames,
+        places: Sequence[Sequence[tuple[slice, slice]]],
+    ) -> list[float]:
+        """
+        Return the JOD of parts of frames, each seen as a still picture of its size there.
+
+        Args:
+            places: rows and columns, any number of them for each frame.
+        """
+        lines = original.luma.shape[1]
+        found = []
+        for old, new, parts in zip(original.rgb, changed.rgb, places, strict=True):
+            for part in parts:
+                before, after = np.ascontiguousarray(old[part]), np.ascontiguousarray(new[part])
+                metric = self._metric(before.shape[0], before.shape[1], lines)
+                found.append(float(metric.predict(after, before, dim_order="HWC")[0]))
+        return found
+
     def of_video(self, original: Frames, changed: Frames) -> float:
         """Return the JOD of the frames, seen in motion."""
-        metric = self._metric(original)
+        metric = self._whole(original)
         jod, _ = metric.predict(
             changed.rgb, original.rgb, dim_order="FHWC", frames_per_second=original.rate
         )
@@ -64,19 +86,23 @@ class Jod:
             for place in range(len(original))
         ]
 
-    def _metric(self, frames: Frames) -> Any:
+    def _whole(self, frames: Frames) -> Any:
         height, width = frames.luma.shape[1:]
-        if (height, width) not in self._metrics:
+        return self._metric(height, width, height)
+
+    def _metric(self, height: int, width: int, lines: int) -> Any:
+        """Return the metric for a part, of this size, of a frame with so many lines."""
+        if (height, width, lines) not in self._metrics:
             geometry = self._package.vvdp_display_geometry(
-                [width, height], ppd=_PIXELS_PER_DEGREE * height / 1080
+                [width, height], ppd=_PIXELS_PER_DEGREE * lines / 1080
             )
-            self._metrics[height, width] = self._package.cvvdp(
+            self._metrics[height, width, lines] = self._package.cvvdp(
                 display_name=_DISPLAY,
                 display_geometry=geometry,
                 device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
                 quiet=True,
             )
-        return self._metrics[height, width]
+        return self._metrics[height, width, lines]
 
 
 def _held(frames: Frames, place: int) -> Frames:
