@@ -17,10 +17,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from pipeline.errors import SurrogateUnavailable
 from pipeline.face_canvas import CROP_SIDE, MARGIN, SIDE
 from pipeline.network import Network, similarity
 from pipeline.stripes import gaussian_blur
@@ -41,10 +43,14 @@ _GRADIENT_SIGMA = 1.0
 _DECAY = 0.9
 # RMS of a step, in bounds: eight from nothing go far beyond the largest drawing.
 _STRIDE = 0.375
+# The ellipse's box, (4, 2).
+BOX = np.array(
+    [(_CENTRE_X + x * _HALF_WIDTH, _CENTRE_Y + y * _HALF_HEIGHT) for y in (-1, 1) for x in (-1, 1)]
+)
 # How recognisers may cut the face out otherwise: deviations of the angle in radians, the scale,
 # and the shift in pixels of the canvas; and blur it, pixels.
 _TURN, _GROWTH, _SHIFT = 0.05, 0.03, 1.5
-_LEAST_BLUR, _MOST_BLUR = 0.4, 2.0
+_LEAST_BLUR, _MOST_BLUR, _BLURS = 0.4, 2.0, 16
 
 
 @dataclass(frozen=True)
@@ -59,20 +65,6 @@ class Portrait:
 
     canvas: Tensor
     bound: Tensor
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """
-    What one person's face gets.
-
-    Attributes:
-        shape: (SIDE, SIDE), in bounds, before it is smoothed.
-        momentum: of its gradients, the same shape.
-    """
-
-    shape: Tensor
-    momentum: Tensor
 
 
 def portrait(canvas: Tensor) -> Portrait:
@@ -90,13 +82,12 @@ def ellipse(device: torch.device) -> Tensor:
     return ((1 - radius) / (1 - _RIM)).clamp(0.0, 1.0)
 
 
-def blank(device: torch.device, generator: Generator) -> Drawing:
-    """Return what to begin with: next to nothing, as nothing at all has no slope."""
-    shape = 0.1 * torch.randn(SIDE, SIDE, generator=generator).to(device)
-    return Drawing(shape, torch.zeros_like(shape))
+def blank(device: torch.device, generator: Generator) -> Tensor:
+    """Return a drawing to begin with: next to nothing, as nothing at all has no slope."""
+    return 0.1 * torch.randn(SIDE, SIDE, generator=generator).to(device)
 
 
-def change(drawing: Drawing, seen: Portrait, amplitude: float, sigma: float) -> Tensor:
+def change(drawing: Tensor, seen: Portrait, amplitude: float, sigma: float) -> Tensor:
     """
     Return (SIDE, SIDE): the change of luma, levels.
 
@@ -104,7 +95,7 @@ def change(drawing: Drawing, seen: Portrait, amplitude: float, sigma: float) -> 
         amplitude: levels where the bound is 1.
         sigma: of `smoothness`.
     """
-    return amplitude * _smooth(drawing.shape, sigma) * seen.bound
+    return amplitude * _smooth(drawing, sigma) * seen.bound
 
 
 def smoothness(canvas_per_frame: float) -> float:
@@ -114,58 +105,65 @@ def smoothness(canvas_per_frame: float) -> float:
 
 @torch.enable_grad()
 def turn_away(
-    drawing: Drawing,
+    drawing: Tensor,
     seen: Portrait,
     embedders: Sequence[Network],
     amplitude: float,
     sigma: float,
     steps: int,
     generator: Generator,
-) -> Drawing:
+) -> Tensor:
     """
     Draw on so that the embedders see somebody else than in the picture as it is.
 
     Args:
+        drawing: (SIDE, SIDE), in bounds, before it is smoothed.
         amplitude: levels where the bound is 1.
         sigma: of `smoothness`.
         generator: of the CPU.
+
+    Raises:
+        SurrogateUnavailable: an embedder answers with what is no number.
     """
     canvas = seen.canvas[None]
     with torch.no_grad():
         originals = [network.features(_crop(canvas)) for network in embedders]
-    shape, momentum = drawing.shape, drawing.momentum
+    # None of the anchor before: where a face moves, it would go on where that one pointed.
+    momentum = torch.zeros_like(drawing)
     for _ in range(steps):
-        leaf = shape.detach().requires_grad_()
+        leaf = drawing.detach().requires_grad_()
         copy = _cut_out_otherwise(
             _changed(canvas, amplitude * _smooth(leaf, sigma) * seen.bound), generator
         )
         pairs = zip(embedders, originals, strict=True)
         alike = torch.stack([similarity(before, n.features(copy)) for n, before in pairs])
         (slope,) = torch.autograd.grad(alike.mean(), leaf)
+        if not slope.isfinite().all():
+            names = ", ".join(network.name for network in embedders)
+            raise SurrogateUnavailable(
+                f"faces.embedders: {names} answers a face of this video with no finite numbers;"
+                " give another file, or remove `faces:`."
+            )
         slope = _smooth(slope, _GRADIENT_SIGMA)
         momentum = _DECAY * momentum + slope / slope.abs().mean().clamp_min(1e-12)
         step = momentum / momentum.square().mean().sqrt().clamp_min(1e-12)
-        shape = _held(shape - _STRIDE * step, seen.bound)
-    return Drawing(shape, momentum)
+        drawing = _held(drawing - _STRIDE * step, seen.bound)
+    return drawing
 
 
-def likeness(
-    drawing: Drawing, seen: Portrait, embedders: Sequence[Network], amplitude: float, sigma: float
-) -> float:
-    """Return how alike embedders find the face with the drawing and without, -1 to 1."""
-    canvas = seen.canvas[None]
-    with torch.no_grad():
-        changed = _changed(canvas, change(drawing, seen, amplitude, sigma))
-        pair = _crop(canvas), _crop(changed)
-        found = [similarity(*(network.features(c) for c in pair)) for network in embedders]
+@torch.no_grad()
+def likeness(original: Tensor, protected: Tensor, embedders: Sequence[Network]) -> float:
+    """Return how alike embedders find two canvases (3, SIDE, SIDE), -1 to 1."""
+    pair = _crop(original[None]), _crop(protected[None])
+    found = [similarity(*(network.features(face) for face in pair)) for network in embedders]
     return float(torch.stack(found).mean())
 
 
-def _held(shape: Tensor, bound: Tensor) -> Tensor:
+def _held(drawing: Tensor, bound: Tensor) -> Tensor:
     """Return a drawing with no more than its RMS over the face and at one place."""
     weight = bound.square()
-    rms = ((shape.square() * weight).sum() / weight.sum().clamp_min(1e-12)).sqrt()
-    return (shape * (_LARGEST_RMS / rms.clamp_min(_LARGEST_RMS))).clamp(-_LARGEST, _LARGEST)
+    rms = ((drawing.square() * weight).sum() / weight.sum().clamp_min(1e-12)).sqrt()
+    return (drawing * (_LARGEST_RMS / rms.clamp_min(_LARGEST_RMS))).clamp(-_LARGEST, _LARGEST)
 
 
 def _changed(canvas: Tensor, in_luma: Tensor) -> Tensor:
@@ -177,7 +175,8 @@ def _changed(canvas: Tensor, in_luma: Tensor) -> Tensor:
 def _cut_out_otherwise(canvas: Tensor, generator: Generator) -> Tensor:
     """Return (1, 3, 112, 112): the face as a recogniser may cut it out, each time otherwise."""
     crop = F.grid_sample(canvas, _crop_grid(generator).to(canvas), align_corners=False)
-    draw = float(torch.rand(1, generator=generator))
+    # One of a few, whose weights are then at hand.
+    draw = int(torch.randint(_BLURS, (1,), generator=generator)) / (_BLURS - 1)
     return gaussian_blur(crop[0], _LEAST_BLUR + (_MOST_BLUR - _LEAST_BLUR) * draw)[None]
 
 

@@ -19,8 +19,9 @@ from pipeline.face_canvas import Landmarks
 from pipeline.motion import shrink
 from pipeline.planes import Planes
 
-# The frame is looked at with a short side of so many pixels: faces of a fiftieth are found.
-_SHORT_SIDE = 320
+# The frame is looked at at this share of its size, but with a short side of so many pixels at
+# least, or as it is: at either, faces of the narrowest are found.
+_SHARE, _SHORT_SIDE = 0.3, 320
 _SURE_SCORE = 0.6
 # Boxes that overlap by more are one face.
 _LARGEST_OVERLAP = 0.3
@@ -88,7 +89,7 @@ def _is_face(landmarks: Landmarks) -> bool:
 def _picture(original: Planes) -> np.ndarray:
     """Return (height, width, 3) uint8 BGR, small."""
     height, width = original.luma.shape
-    ratio = min(1.0, _SHORT_SIDE / min(height, width))
+    ratio = min(1.0, max(_SHARE, _SHORT_SIDE / min(height, width)))
     size = max(1, round(height * ratio)), max(1, round(width * ratio))
     small = [shrink(plane, *size) for plane in original]
     if original.level > 1:

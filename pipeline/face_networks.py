@@ -28,14 +28,15 @@ from pipeline.network_file import (
     is_torchscript,
     read_onnx,
     read_torchscript,
-    refuse_without_onnx,
     settle,
+    unfit,
 )
 from pipeline.settings import Settings
 
 # Of R, G and B in 0-1: to -1 to 1, and to levels.
 _CENTRED = (0.5,) * 3
 _ZERO, _LEVELS = (0.0,) * 3, (1 / 255,) * 3
+_LFS_POINTER = b"version https://git-lfs"
 _OTHER_WAY = "or remove `faces:`, without which faces get no change of their own"
 
 
@@ -70,11 +71,12 @@ def load_faces(settings: Settings) -> FaceNetworks | None:
 
 
 def find_face_obstacles(settings: Settings) -> tuple[str, ...]:
-    """Return why what the settings name cannot be had; embedders are looked at, not run."""
+    """Return why what the settings name cannot be had; each file is loaded and tried."""
     checks: list[Callable[[], object]] = []
+    device = torch.device("cpu")
     if settings.faces.detector is not None:
         checks.append(functools.partial(_detector, settings.faces.detector))
-    checks += [functools.partial(_look, file) for file in settings.faces.embedders]
+    checks += [functools.partial(_embedder, file, device) for file in settings.faces.embedders]
     return tuple(message for check in checks if (message := _refusal(check)) is not None)
 
 
@@ -107,19 +109,28 @@ def _told_as_unavailable() -> Iterator[None]:
         raise SurrogateUnavailable(f"faces.embedders: {error}, {_OTHER_WAY}.") from error
 
 
-def _look(file: Path) -> None:
-    _present("faces.embedders", file)
-    if is_onnx(file):
-        refuse_without_onnx(file)
-    elif not is_torchscript(file):
-        raise UnfitNetwork(f"{file} is neither ONNX nor a TorchScript archive: give another file")
-
-
 def _embedder(file: Path, device: torch.device) -> Network:
-    _look(file)
+    _present("faces.embedders", file)
+    state = file.stat()
+    return _read(file, device, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+# Reading one takes as long as a second or two of a video, and a worker has many videos.
+@functools.lru_cache(maxsize=4)
+def _read(file: Path, device: torch.device, _state: tuple[int, ...]) -> Network:
+    if _is_lfs_pointer(file):
+        raise UnfitNetwork(f"{file} is a pointer of Git LFS: download the network itself")
     network = _onnx_embedder(file) if is_onnx(file) else _torchscript_embedder(file)
     settle(network, file, device)
     return network
+
+
+def _is_lfs_pointer(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(_LFS_POINTER)) == _LFS_POINTER
+    except OSError as error:
+        raise unfit(file, error) from error
 
 
 def _onnx_embedder(file: Path) -> Network:
@@ -135,4 +146,6 @@ def _onnx_embedder(file: Path) -> Network:
 
 
 def _torchscript_embedder(file: Path) -> Network:
+    if not is_torchscript(file):
+        raise UnfitNetwork(f"{file} is neither ONNX nor a TorchScript archive: give another file")
     return Network(file.name, read_torchscript(file), CROP_SIDE, (), _CENTRED, _CENTRED)

@@ -2,7 +2,7 @@
 Faces from anchor to anchor: who is who, and what each gets.
 
 At an anchor faces are looked for. One that lies where the motion carried a known one is the
-same person: his drawing is drawn on, for his face as it is now. On the frames between,
+same person, whose drawing is drawn on, for the face as it is now. On the frames between,
 the flow carries the face, upright place and all, so that what is drawn sticks to it; now and
 then they are looked at for faces that have come.
 """
@@ -21,6 +21,7 @@ from pipeline.face_canvas import (
     CORNERS,
     CROP_SIDE,
     MARGIN,
+    MIDDLE,
     SIDE,
     Alignment,
     Canvas,
@@ -36,7 +37,7 @@ from pipeline.face_canvas import (
     similarity_between,
 )
 from pipeline.face_change import (
-    Drawing,
+    BOX,
     blank,
     change,
     ellipse,
@@ -58,6 +59,8 @@ _SHARE, _SHARE_POWER = 0.15, 0.5
 _COLD_STEPS, _WARM_STEPS = 8, 2
 # Landmarks of a known face are this far those that were carried: found anew they tremble.
 _STEADINESS = 0.5
+# ... up to so many pixels of the canvas apart; beyond that they were carried wrongly.
+_LARGEST_TREMOR = 3.0
 # A face is the known one whose centre is nearer than this, in crops.
 _NEAR = 0.35
 # What grows or shrinks by more since the anchor, as a logarithm, is no face but a wrong flow.
@@ -89,18 +92,20 @@ class _Person:
         alignment: from the anchor frame to the canvas.
         current: the same from the current frame.
         fading, fresh: before the last anchor and since.
+        is_missed: whether the face was not found at the last anchor, nor by a look since.
     """
 
     alignment: Alignment
     current: Alignment
-    drawing: Drawing
+    drawing: torch.Tensor
     fading: _Layer
     fresh: _Layer
+    is_missed: bool = False
 
     @property
-    def is_seen(self) -> bool:
-        """Whether his face was found at the last anchor or since."""
-        return bool(self.fresh.kept.min() < 1)
+    def is_there(self) -> bool:
+        """Whether the face has a change, but for one that fades out."""
+        return self.fresh is not _NOTHING
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,9 @@ class FaceSummary:
         embedders: names of the networks.
         found: faces that got a change; at each anchor they count anew.
         passed_over: faces on anchors that got none, as there were so many.
-        similarity: of what embedders see in a face changed and unchanged, before the codec, mean
-            of those found, -1 to 1; None where none was.
+        similarity: of what embedders see in a face as it was written and as it was, before the
+            codec, in one frame of each interval between anchors; mean, -1 to 1, None where there
+            was no face.
     """
 
     embedders: tuple[str, ...]
@@ -146,12 +152,12 @@ class FaceArtist:
         self._generator = torch.Generator().manual_seed(seed)
         self._people: list[_Person] = []
         self._similarity_sum = 0.0
-        self._found = self._passed_over = 0
+        self._found = self._rated = self._passed_over = 0
 
     @property
     def summary(self) -> FaceSummary:
         """What was done so far."""
-        similarity = self._similarity_sum / self._found if self._found else None
+        similarity = self._similarity_sum / self._rated if self._rated else None
         return FaceSummary(self._networks.names, self._found, self._passed_over, similarity)
 
     def begin_shot(self, original: Planes) -> None:
@@ -178,10 +184,13 @@ class FaceArtist:
             original: a frame between anchors.
             flow: from it to the anchor.
         """
-        room = _MOST_FACES - sum(person.is_seen for person in self._people)
+        room = _MOST_FACES - sum(person.is_there for person in self._people)
         for face in self._networks.detector.find(original, self._way):
             person = _nearest(face, self._people)
-            if room <= 0 or (person is not None and person.is_seen):
+            if person is not None and person.is_there:
+                person.is_missed = False
+                continue
+            if room <= 0:
                 continue
             room -= 1
             drawn = self._drawn(original, face, person)
@@ -196,10 +205,24 @@ class FaceArtist:
         share = min(share, 1.0)
         for person in self._people:
             layer = _mixed(person.fresh, person.fading, share)
-            drawn = patch(layer.change, layer.kept, person.current, self._height, self._width)
+            if layer is _NOTHING:
+                continue
+            drawn = patch(layer.change, layer.kept, BOX, person.current, self._height, self._width)
             if drawn is not None:
                 found.append(drawn)
         return found
+
+    def rate(self, original: Planes, protected: Planes) -> None:
+        """Ask the embedders how alike the current frame's faces are to themselves unchanged."""
+        device, embedders = self._networks.device, self._networks.embedders
+        for person in self._people:
+            if person.is_there:
+                seen, written = (
+                    torch.from_numpy(cut_out(planes, person.current)).to(device)
+                    for planes in (original, protected)
+                )
+                self._similarity_sum += likeness(seen, written, embedders)
+                self._rated += 1
 
     def _to_anchor(self, alignment: Alignment, flow: Flow) -> Alignment | None:
         """
@@ -229,7 +252,7 @@ class FaceArtist:
             if person is not None:
                 known = [other for other in known if other is not person]
             self._people.append(self._drawn(original, face, person))
-        self._people += [_leaving(person) for person in known if person.is_seen]
+        self._people += [_missed(person) for person in known if person.is_there]
 
     def _drawn(self, original: Planes, face: Landmarks, person: _Person | None) -> _Person:
         device, embedders = self._networks.device, self._networks.embedders
@@ -241,10 +264,10 @@ class FaceArtist:
         steps = _WARM_STEPS if person else _COLD_STEPS
         drawing = turn_away(start, seen, embedders, *manner, steps, self._generator)
         self._found += 1
-        self._similarity_sum += likeness(drawing, seen, embedders, *manner)
         fresh = _Layer(_canvas(change(drawing, seen, *manner)), _canvas(1 - ellipse(device)))
-        # Whoever is new is recognised by a single frame: all of his change is there at once.
-        return _Person(alignment, alignment, drawing, person.fresh if person else fresh, fresh)
+        # Whoever is new is recognised by a single frame: all of the change is there at once.
+        before = person.fresh if person is not None and person.is_there else fresh
+        return _Person(alignment, alignment, drawing, before, fresh)
 
     def _amplitude(self, scale: float) -> float:
         share = CROP_SIDE / scale / min(self._height, self._width)
@@ -257,24 +280,24 @@ def _steadied(face: Landmarks, person: _Person | None) -> Alignment:
         return found
     # Both take the corners of the canvas somewhere in the frame: the mean of those.
     here, there = (moved(CORNERS, inverse(a)) for a in (found, person.current))
+    apart = float(np.hypot(*(here - there).T).mean()) * scale_of(found)
+    if apart > _LARGEST_TREMOR:
+        return found
     return similarity_between(here + _STEADINESS * (there - here), CORNERS)
 
 
 def _nearest(face: Landmarks, known: list[_Person]) -> _Person | None:
     """Return the known person whose face is where this one is, if there is one."""
-    distances = [float(np.hypot(*(moved(face, p.current).mean(axis=0) - _MIDDLE))) for p in known]
+    distances = [float(np.hypot(*(moved(face, p.current).mean(axis=0) - MIDDLE))) for p in known]
     if not distances or min(distances) > _NEAR * CROP_SIDE:
         return None
     return known[int(np.argmin(distances))]
 
 
-def _leaving(person: _Person) -> _Person:
-    """Return a person who is not seen any more, so that his change fades out."""
-    return _Person(person.current, person.current, person.drawing, person.fresh, _nothing())
-
-
-def _nothing() -> _Layer:
-    return _Layer(np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))
+def _missed(person: _Person) -> _Person:
+    """Return a person who was not found at this anchor: kept once, as detectors blink; then out."""
+    fresh = _NOTHING if person.is_missed else person.fresh
+    return _Person(person.current, person.current, person.drawing, person.fresh, fresh, True)
 
 
 def _mixed(fresh: _Layer, fading: _Layer, share: float) -> _Layer:
@@ -295,5 +318,4 @@ def _grid_places() -> NDArray[np.float64]:
 
 
 _GRID_PLACES = _grid_places()
-# Of the five landmarks, on the canvas.
-_MIDDLE = np.array([56.0262, 71.9008]) + MARGIN
+_NOTHING = _Layer(np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))

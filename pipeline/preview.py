@@ -32,9 +32,9 @@ from pipeline.pairing import common_planes, time_of
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, plan_output
 from pipeline.planes import planes_of
-from pipeline.protect import derived_name, lack_of_memory_told, publish
+from pipeline.protect import derived_name, face_report, lack_of_memory_told, publish
 from pipeline.reader import MediaInfo, Reader, VideoItem, open_media, probe
-from pipeline.report import aligned, change_words, plain
+from pipeline.report import FaceReport, aligned, change_words, face_rows, plain
 from pipeline.settings import Settings
 from pipeline.sidebyside import Image, as_displayed, displayed, in_colour, side_by_side
 from pipeline.stages import run_stages
@@ -64,12 +64,14 @@ class Preview:
         png: where it is.
         seconds: when the frame begins, from the first of the video.
         surrogate: names of the networks, or `embedded`.
+        faces: of the stretch around the moment; None where no network for faces is named.
         measure: of the frame, as decoded from the encode.
     """
 
     png: Path
     seconds: float
     surrogate: str
+    faces: FaceReport | None
     measure: FrameMeasure
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class Preview:
                 "preview": str(self.png),
                 "seconds": self.seconds,
                 "surrogate": self.surrogate,
+                "faces": self.faces,
                 "psnr_db": self.measure.psnr_db,
                 "ssim": self.measure.ssim,
                 "largest_change": self.measure.largest,
@@ -94,6 +97,7 @@ class Preview:
             [
                 ("moment", f"{self.seconds:.2f} s"),
                 ("surrogate", self.surrogate),
+                *face_rows(self.faces),
                 ("PSNR", f"{found.psnr_db:.2f} dB"),
                 ("SSIM", f"{found.ssim:.4f}"),
                 ("change", change_words(found.mean, found.p999, found.largest)),
@@ -221,11 +225,12 @@ class _Run:
 
     def preview(self, png: Path, shown: av.VideoFrame) -> Preview:
         """Say what was written to `png`."""
-        ways = (self._info.video, self._info.video)
+        ways, summary = (self._info.video, self._info.video), self._protector.summary
         return Preview(
             png=png,
             seconds=float(self._taken.seconds),
-            surrogate=", ".join(self._protector.summary.surrogates) or "embedded",
+            surrogate=", ".join(summary.surrogates) or "embedded",
+            faces=face_report(summary.faces),
             measure=measure_planes(*common_planes(self._taken.frame, shown, ways)),
         )
 

@@ -370,7 +370,7 @@ class _Work:
             mean_change=picture.mean if picture else None,
             p999_change=picture.p999 if picture else None,
             top1_changed=summary.top1_changed,
-            faces=_face_report(summary.faces),
+            faces=face_report(summary.faces),
             audio=tuple(self._track_reports()),
             metadata_removed=removed,
             audit=checked.findings,
@@ -538,7 +538,8 @@ def _audited(
     return checked
 
 
-def _face_report(faces: FaceSummary | None) -> FaceReport | None:
+def face_report(faces: FaceSummary | None) -> FaceReport | None:
+    """Return what the report says of faces."""
     if faces is None:
         return None
     return FaceReport(faces.embedders, faces.found, faces.similarity)

@@ -50,8 +50,9 @@ class FaceReport:
     Attributes:
         embedders: names of the networks that were to see somebody else.
         found: faces that got a change of their own; at each anchor they count anew.
-        similarity: mean cosine similarity, -1 to 1, of what the embedders see in a face changed
-            and unchanged, before the codec; None where there was no face.
+        similarity: mean cosine similarity, -1 to 1, of what the embedders see in a face as it was
+            written, before the codec, and as it was, in one frame of each interval between
+            anchors; None where there was no face.
     """
 
     embedders: tuple[str, ...]
@@ -154,10 +155,7 @@ class Report:
             yield "change", change_words(self.mean_change, self.p999_change, self.largest_change)
         if self.top1_changed is not None:
             yield "top answer", f"changed in {self.top1_changed:.0%} of the anchors"
-        if self.faces is not None:
-            likeness = number(self.faces.similarity, "cosine similarity {:.2f}")
-            found = f"{self.faces.found} changed"
-            yield "faces", _joined(found, likeness, f"by {', '.join(self.faces.embedders)}")
+        yield from face_rows(self.faces)
 
     def _sound(self) -> Iterable[tuple[str, str]]:
         for track in self.audio:
@@ -177,6 +175,14 @@ class Report:
         yield "removed", ", ".join(self.metadata_removed) or "no metadata was there"
         yield "audit", "; ".join(self.audit) or "clean"
         yield from (("note", note) for note in self.notes)
+
+
+def face_rows(faces: FaceReport | None) -> Iterable[tuple[str, str]]:
+    """Yield the row about faces, where there is one."""
+    if faces is not None:
+        likeness = number(faces.similarity, "cosine similarity {:.2f}")
+        found = f"{faces.found} changed"
+        yield "faces", _joined(found, likeness, f"by {', '.join(faces.embedders)}")
 
 
 def plain(value: Any) -> Any:

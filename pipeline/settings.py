@@ -58,6 +58,10 @@ class FaceSettings:
     detector: Path | None = None
     embedders: tuple[Path, ...] = ()
 
+    def __post_init__(self) -> None:
+        if (self.detector is None) != (not self.embedders):
+            raise ValueError("a detector and embedders of faces: both or neither")
+
     def __bool__(self) -> bool:
         return self.detector is not None
 

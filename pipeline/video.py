@@ -101,7 +101,7 @@ class VideoProtector:
         self._before: Picture | None = None
         self._fresh: list[Layer] = []
         self._fading: list[Layer] = []
-        self._since_anchor = 0
+        self._since_anchor = self._rated_at = 0
         self._frames = self._cuts = 0
         self._largest, self._largest_rms = 0.0, np.zeros(3)
 
@@ -120,6 +120,8 @@ class VideoProtector:
         for index, (largest, rms) in enumerate(measures):
             self._largest = max(self._largest, largest)
             self._largest_rms[index] = max(self._largest_rms[index], rms)
+        if self._faces is not None and self._since_anchor == self._rated_at:
+            self._faces.rate(original, protected)
         self._before = picture
         self._frames += 1
 
@@ -173,6 +175,8 @@ class VideoProtector:
         self._follower.start(picture)
         self._limiter.start(picture)
         self._since_anchor = 0
+        # Another frame of each interval, so that what was carried far counts as well.
+        self._rated_at = (self._artist.anchors - 1) % self._interval
 
     def _share(self) -> float:
         """Return how much of the current change is the last anchor's; 1 and more for all of it."""

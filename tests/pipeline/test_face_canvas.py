@@ -7,9 +7,11 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from pipeline.face_canvas import (
+    CORNERS,
     CROP_SIDE,
     MARGIN,
     SIDE,
@@ -24,6 +26,7 @@ from pipeline.face_canvas import (
     scale_of,
     similarity_between,
 )
+from pipeline.face_change import BOX, ellipse
 from pipeline.planes import Planes
 
 # Of ArcFace, in its crop of 112 pixels.
@@ -186,9 +189,8 @@ def everything_kept() -> NDArray[np.float32]:
 @pytest.mark.parametrize("landmark", range(5))
 def test_what_is_drawn_at_a_landmark_lands_at_it(landmark: int, scale: float) -> None:
     landmarks = moved(TEMPLATE, turned(0.25, scale, (181.3, 90.6)))
-    found = patch(
-        blob(*TEMPLATE[landmark] + MARGIN), everything_kept(), alignment_of(landmarks), 500, 601
-    )
+    drawn, alignment = blob(*TEMPLATE[landmark] + MARGIN), alignment_of(landmarks)
+    found = patch(drawn, everything_kept(), CORNERS, alignment, 500, 601)
     assert found is not None
     assert (found.x % 2, found.y % 2) == (0, 0)
     whole = in_frame(found, 500, 601)
@@ -206,7 +208,7 @@ def test_a_face_at_an_edge_is_clipped_and_not_moved(x: float, y: float) -> None:
     height, width = 201, 161
     alignment = face_at(x, y, 0.8, 0.4)
     change = np.linspace(-5, 5, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
-    found = patch(change, everything_kept(), alignment, height, width)
+    found = patch(change, everything_kept(), CORNERS, alignment, height, width)
     assert found is not None
     assert found.x >= 0
     assert found.y >= 0
@@ -221,16 +223,39 @@ def test_a_face_at_an_edge_is_clipped_and_not_moved(x: float, y: float) -> None:
     ("x", "y"), [(-90.0, 50.0), (250.0, 50.0), (80.0, -90.0), (80.0, 210.0), (-1e6, 1e7)]
 )
 def test_a_face_outside_gives_nothing(x: float, y: float) -> None:
-    assert patch(blob(88, 88), everything_kept(), face_at(x, y, 0.9), 120, 160) is None
+    alignment = face_at(x, y, 0.9)
+    assert patch(blob(88, 88), everything_kept(), CORNERS, alignment, 120, 160) is None
 
 
 def test_around_the_canvas_everything_is_kept() -> None:
     gone = np.zeros((SIDE, SIDE), np.float32)
-    found = patch(gone, gone, face_at(100.0, 100.0, 0.5, 0.8), 200, 200)
+    found = patch(gone, gone, CORNERS, face_at(100.0, 100.0, 0.5, 0.8), 200, 200)
     assert found is not None
     assert found.kept[0, 0] == 1
     middle = found.kept[found.kept.shape[0] // 2, found.kept.shape[1] // 2]
     assert middle == 0
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 3.1])
+@pytest.mark.parametrize("angle", [0.0, 0.8, -1.6])
+@pytest.mark.parametrize("place", [(320.0, 301.5), (30.3, 12.0), (639.0, 590.0)])
+def test_nothing_of_the_ellipse_is_cut_off_by_its_box(
+    place: tuple[float, float], angle: float, scale: float
+) -> None:
+    height, width = 601, 640
+    drawn = ellipse(torch.device("cpu")).numpy()
+    alignment = face_at(*place, scale, angle)
+    found, whole = (patch(drawn, 1 - drawn, c, alignment, height, width) for c in (BOX, CORNERS))
+    assert found is not None
+    assert whole is not None
+    assert found.change.size < 0.95 * whole.change.size  # that is what the box is for
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    expected = cv2.warpAffine(drawn, alignment, (width, height), flags=flags)
+    ours = in_frame(found, height, width)
+    assert ours.max() > 0.9
+    # OpenCV interpolates at 1 / 32 of a pixel, and rounds otherwise from another corner.
+    assert np.abs(ours - expected).max() < 0.02
+    assert np.abs(found.kept + found.change - 1).max() < 1e-5
 
 
 # -- laid ----------------------------------------------------------------------------------

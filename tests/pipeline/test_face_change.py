@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline import face_change
+from pipeline.errors import SurrogateUnavailable
 from pipeline.face_canvas import CROP_SIDE, MARGIN, SIDE
 from pipeline.face_change import (
-    Drawing,
     Portrait,
     blank,
     change,
@@ -21,6 +24,7 @@ from pipeline.face_change import (
     smoothness,
     turn_away,
 )
+from pipeline.network import Network
 from tests.face_files import embedder
 
 CPU = torch.device("cpu")
@@ -29,7 +33,7 @@ SIGMA = 0.8
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,52 +48,62 @@ def picture(seed: int = 1) -> Portrait:
 
 
 def drawn(
-    seen: Portrait, steps: int = 8, seed: int = 3, start: Drawing | None = None, count: int = 2
-) -> Drawing:
+    seen: Portrait, steps: int = 8, seed: int = 3, start: Tensor | None = None, count: int = 2
+) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    start = start or blank(CPU, generator)
+    start = blank(CPU, generator) if start is None else start
     embedders = [embedder(number) for number in range(count)]
     return turn_away(start, seen, embedders, AMPLITUDE, SIGMA, steps, generator)
 
 
-def weighted_rms(drawing: Drawing, seen: Portrait) -> float:
+def weighted_rms(drawing: Tensor, seen: Portrait) -> float:
     weight = seen.bound.square()
-    return float(((drawing.shape.square() * weight).sum() / weight.sum()).sqrt())
+    return float(((drawing.square() * weight).sum() / weight.sum()).sqrt())
+
+
+def with_it(drawing: Tensor, seen: Portrait) -> Tensor:
+    """Return the canvas with the drawing, in whole levels as a frame has them."""
+    canvas = seen.canvas.clone()
+    canvas[0] = (canvas[0] + change(drawing, seen, AMPLITUDE, SIGMA)).round().clamp(0, 255)
+    return canvas
+
+
+def alike(drawing: Tensor, seen: Portrait, count: int = 2) -> float:
+    embedders = [embedder(number) for number in range(count)]
+    return likeness(seen.canvas, with_it(drawing, seen), embedders)
 
 
 def test_the_embedders_see_somebody_else() -> None:
-    seen, embedders = picture(), [embedder(0), embedder(1)]
-    nothing = blank(CPU, torch.Generator().manual_seed(3))
-    before = likeness(nothing, seen, embedders, AMPLITUDE, SIGMA)
-    few, more = (
-        likeness(drawn(seen, steps), seen, embedders, AMPLITUDE, SIGMA) for steps in (2, 8)
-    )
+    seen = picture()
+    before = alike(blank(CPU, torch.Generator().manual_seed(3)), seen)
+    few, more = (alike(drawn(seen, steps), seen) for steps in (2, 8))
     assert before > 0.98
     assert more < few < before
     assert more < 0.7
 
 
 def test_noise_as_strong_does_not() -> None:
-    seen, embedders = picture(), [embedder(0), embedder(1)]
+    seen = picture()
     found = drawn(seen)
     noise = torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(5))
-    noise = Drawing(noise * weighted_rms(found, seen), found.momentum)
-    ours, random = (likeness(d, seen, embedders, AMPLITUDE, SIGMA) for d in (found, noise))
+    ours, random = (alike(d, seen) for d in (found, noise * weighted_rms(found, seen)))
     assert 1 - ours > 3 * (1 - random)
 
 
-def test_likeness_is_that_of_the_crop_and_one_without_a_drawing() -> None:
-    seen, embedders = picture(), [embedder(0)]
-    blanked = Drawing(torch.zeros(SIDE, SIDE), torch.zeros(SIDE, SIDE))
-    assert likeness(blanked, seen, embedders, AMPLITUDE, SIGMA) == pytest.approx(1.0)
-    outside = torch.full((SIDE, SIDE), 2.0)
+def test_likeness_is_the_mean_over_embedders_of_the_cosine_of_both_crops() -> None:
+    first, second = picture(1).canvas, picture(2).canvas
     inside = slice(MARGIN, MARGIN + CROP_SIDE)
-    outside[inside, inside] = 0.0
-    bound = torch.ones(SIDE, SIDE)
-    around = Portrait(seen.canvas, bound)
-    assert likeness(Drawing(outside, outside), around, embedders, 5.0, 0.01) == pytest.approx(
-        1.0, abs=1e-4
-    )
+    cosines = []
+    for network in (embedder(0), embedder(1)):
+        pair = (network.features(c[None, :, inside, inside])[0] for c in (first, second))
+        cosines.append(float(torch.nn.functional.cosine_similarity(*pair)))
+    assert abs(cosines[0] - cosines[1]) > 0.01
+    found = likeness(first, second, [embedder(0), embedder(1)])
+    assert found == pytest.approx(np.mean(cosines), abs=1e-5)
+    assert likeness(first, first, [embedder(0)]) == pytest.approx(1.0)
+    around = second.clone()
+    around[:, inside, inside] = first[:, inside, inside]
+    assert likeness(first, around, [embedder(0)]) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("steps", [1, 8, 40])
@@ -97,7 +111,7 @@ def test_a_drawing_keeps_to_its_rms_and_to_its_largest(steps: int) -> None:
     seen = picture()
     found = drawn(seen, steps, count=1)
     assert weighted_rms(found, seen) <= 1.001 * face_change._LARGEST_RMS
-    assert float(found.shape.abs().max()) <= face_change._LARGEST
+    assert float(found.abs().max()) <= face_change._LARGEST
     if steps > 8:
         assert weighted_rms(found, seen) > 0.8 * face_change._LARGEST_RMS
 
@@ -126,37 +140,42 @@ def test_skin_bears_a_little_and_hair_more() -> None:
     assert float(hair) > 1.5 * float(skin)
 
 
+class Noted:
+    """An embedder that remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[Tensor] = []
+        self._network = embedder()
+
+    def features(self, batch: Tensor) -> list[Tensor]:
+        self.shown.append(batch.detach())
+        return self._network.features(batch)
+
+
+def shown_while_drawing(seen: Portrait, amplitude: float) -> list[Tensor]:
+    """Return what an embedder is shown by one step: the picture, and it with a drawing."""
+    noted, start = Noted(), drawn(seen)
+    generator = torch.Generator().manual_seed(4)
+    turn_away(start, seen, [noted], amplitude, SIGMA, 1, generator)  # type: ignore[list-item]
+    return noted.shown
+
+
 def test_embedders_see_a_change_of_luma_alone() -> None:
     """The colours that they are shown are those of the picture."""
     seen = picture()
-    shown: list[Tensor] = []
-    network = embedder()
-
-    class Noted:
-        def features(self, batch: Tensor) -> list[Tensor]:
-            shown.append(batch.detach())
-            return network.features(batch)
-
-    likeness(drawn(seen), seen, [Noted()], AMPLITUDE, SIGMA)  # type: ignore[list-item]
-    before, after = shown
-    assert before.shape == (1, 3, CROP_SIDE, CROP_SIDE)
-    assert torch.equal(before[:, 1:], after[:, 1:])
-    assert not torch.equal(before[:, 0], after[:, 0])
+    (before, without), (same, after) = (shown_while_drawing(seen, a) for a in (0.0, AMPLITUDE))
+    inside = slice(MARGIN, MARGIN + CROP_SIDE)
+    assert torch.equal(before, seen.canvas[None, :, inside, inside])
+    assert torch.equal(before, same)
+    assert without.shape == after.shape == (1, 3, CROP_SIDE, CROP_SIDE)
+    assert torch.equal(without[:, 1:], after[:, 1:])
+    assert (without[:, 0] - after[:, 0]).abs().mean() > 2
 
 
 def test_levels_that_embedders_see_stay_within_0_and_255() -> None:
-    seen = picture()
-    shown: list[Tensor] = []
-    network = embedder()
-
-    class Noted:
-        def features(self, batch: Tensor) -> list[Tensor]:
-            shown.append(batch.detach())
-            return network.features(batch)
-
-    likeness(drawn(seen), seen, [Noted()], 300.0, SIGMA)  # type: ignore[list-item]
-    assert float(shown[1].min()) == 0
-    assert float(shown[1].max()) == 255
+    (_, after) = shown_while_drawing(picture(), 3000.0)
+    assert -0.01 < float(after[:, 0].min()) < 20
+    assert 235 < float(after[:, 0].max()) < 255.01
 
 
 def test_a_recogniser_may_cut_the_face_out_otherwise() -> None:
@@ -179,9 +198,8 @@ def test_a_recogniser_may_cut_the_face_out_otherwise() -> None:
 def test_a_seed_draws_the_same_and_another_one_something_else() -> None:
     seen = picture()
     first, again, other = (drawn(seen, 4, seed) for seed in (7, 7, 8))
-    assert torch.equal(first.shape, again.shape)
-    assert torch.equal(first.momentum, again.momentum)
-    assert (first.shape - other.shape).abs().mean() > 0.05
+    assert torch.equal(first, again)
+    assert (first - other).abs().mean() > 0.05
 
 
 def test_global_random_numbers_are_left_alone() -> None:
@@ -195,21 +213,62 @@ def test_global_random_numbers_are_left_alone() -> None:
 def test_a_drawing_is_drawn_on() -> None:
     seen = picture()
     first = drawn(seen)
-    kept = first.shape.clone(), first.momentum.clone()
+    kept = first.clone()
     second = drawn(seen, steps=1, start=first)
-    assert torch.equal(first.shape, kept[0])
-    assert torch.equal(first.momentum, kept[1])
-    change_of_it = float((second.shape - first.shape).square().mean().sqrt())
-    assert 0 < change_of_it < 0.5 * float(first.shape.square().mean().sqrt())
-    assert float((second.momentum * first.momentum).sum()) > 0
+    assert torch.equal(first, kept)
+    change_of_it = float((second - first).square().mean().sqrt())
+    assert 0 < change_of_it < 0.5 * float(first.square().mean().sqrt())
 
 
-def test_momentum_counts() -> None:
+def moved_a_little(seen: Portrait) -> Portrait:
+    return portrait(seen.canvas.roll((1, 2), dims=(1, 2)))
+
+
+def in_other_light(seen: Portrait) -> Portrait:
+    canvas = seen.canvas.clone()
+    canvas[0] = (0.8 * canvas[0] + torch.linspace(0, 40, SIDE)).clamp(16, 235)
+    return portrait(canvas)
+
+
+@pytest.mark.parametrize("otherwise", [moved_a_little, in_other_light])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_was_drawn_is_a_better_start_for_the_same_face_than_nothing(
+    otherwise: Callable[[Portrait], Portrait], steps: int
+) -> None:
+    """Also where it has moved or changed since."""
     seen = picture()
-    first = drawn(seen)
-    without = Drawing(first.shape, torch.zeros_like(first.momentum))
-    second, other = (drawn(seen, steps=1, start=start) for start in (first, without))
-    assert not torch.allclose(second.shape, other.shape)
+    later = otherwise(seen)
+    warm = alike(drawn(later, steps, seed=9, start=drawn(seen)), later)
+    cold = alike(drawn(later, steps, seed=9), later)
+    assert warm < cold - 0.1
+
+
+class Broken(nn.Module):
+    """An embedder that answers with what are no finite numbers."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.factor * faces.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_embedder_that_answers_with_no_numbers_is_told(factor: float, beside: bool) -> None:
+    half = (0.5,) * 3
+    broken = Network("broken.onnx", Broken(factor), CROP_SIDE, (), half, half)
+    embedders = [embedder(), broken] if beside else [broken]
+    generator = torch.Generator().manual_seed(0)
+    start = blank(CPU, generator)
+    with pytest.raises(SurrogateUnavailable) as caught:
+        turn_away(start, picture(), embedders, AMPLITUDE, SIGMA, 1, generator)
+    message = caught.value.message
+    assert message.startswith("faces.embedders: ")
+    assert "broken.onnx" in message
+    assert "remove `faces:`" in message
+    assert "\n" not in message
 
 
 def test_a_small_face_gets_a_smoother_drawing() -> None:
@@ -217,7 +276,7 @@ def test_a_small_face_gets_a_smoother_drawing() -> None:
     assert smoothness(0.3) == smoothness(1.0)
     assert smoothness(4.0) > 2 * smoothness(1.5) > 0
     seen, generator = picture(), torch.Generator().manual_seed(0)
-    drawing = Drawing(torch.randn(SIDE, SIDE, generator=generator), torch.zeros(SIDE, SIDE))
+    drawing = torch.randn(SIDE, SIDE, generator=generator)
 
     def roughness(canvas_per_frame: float) -> float:
         in_luma = change(drawing, seen, AMPLITUDE, smoothness(canvas_per_frame))[80:100, 80:100]

@@ -52,8 +52,8 @@ def test_landmarks_are_in_pixels_of_the_frame(
     mark(picture, x, y, side)
     (found,) = detector.find(picture)
     assert found.dtype == np.float64
-    # What is looked at has a short side of 320.
-    within = 0.6 * max(1.0, min(size) / 320)
+    # A pixel of what is looked at is so many of the frame's.
+    within = 0.6 / min(1.0, max(0.3, 320 / min(size)))
     assert found == pytest.approx(landmarks_of(x, y, side), abs=within)
 
 
@@ -72,6 +72,39 @@ def test_a_face_is_measured_in_pixels_of_the_frame(detector: FaceDetector) -> No
         picture = grey(size, size)
         mark(picture, size // 2, size // 2, side)
         assert len(detector.find(picture)) == found
+
+
+def test_a_face_as_narrow_as_any_is_found_in_a_frame_of_four_thousand_pixels(
+    detector: FaceDetector,
+) -> None:
+    """Its mark is three pixels wide where the detector looks; at 320 lines it would be lost."""
+    picture = grey(2160, 3840)
+    mark(picture, 3005, 1505, 10)  # the box that goes with it is 25 pixels wide
+    (found,) = detector.find(picture)
+    assert found == pytest.approx(landmarks_of(3005, 1505, 10), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("size", "looked_at"),
+    [
+        ((240, 320), (240, 320)),
+        ((480, 640), (320, 427)),
+        ((1280, 720), (569, 320)),
+        ((1080, 1920), (324, 576)),
+        ((2160, 3840), (648, 1152)),
+    ],
+)
+def test_a_frame_is_looked_at_small_but_at_320_lines_at_least(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    looked_at: tuple[int, int],
+) -> None:
+    subject = FaceDetector(yunet(tmp_path / "yunet.onnx"))
+    answers = Answers([])
+    monkeypatch.setattr(subject, "_network", answers)
+    assert subject.find(grey(*size)) == []
+    assert answers.shapes == [looked_at]
 
 
 def test_without_a_face_none_is_found(detector: FaceDetector) -> None:
@@ -129,11 +162,13 @@ class Answers:
     """Stands where the network is, and answers with rows of its own."""
 
     def __init__(self, rows: list[list[float]]) -> None:
-        self._rows = np.array(rows, np.float32)
+        self._rows = np.array(rows, np.float32).reshape(-1, 15)
+        self.shapes: list[tuple[int, ...]] = []
 
     def setInputSize(self, size: tuple[int, int]) -> None: ...
 
     def detect(self, picture: np.ndarray) -> tuple[int, np.ndarray]:
+        self.shapes.append(picture.shape[:2])
         return 1, self._rows
 
 

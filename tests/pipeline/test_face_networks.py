@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,14 @@ def levels_of(batch: Tensor) -> Tensor:
 def test_nothing_is_loaded_by_default() -> None:
     assert load_faces(Settings()) is None
     assert find_face_obstacles(Settings()) == ()
+
+
+@pytest.mark.parametrize("named", [{"detector": Path("a")}, {"embedders": (Path("a"),)}])
+def test_a_detector_without_embedders_and_the_reverse_are_refused(named: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="both or neither"):
+        FaceSettings(**named)
+    assert not FaceSettings()
+    assert FaceSettings(Path("a"), (Path("a"),))
 
 
 def test_torchscript_sees_values_from_minus_one_to_one(detector: Path, tmp_path: Path) -> None:
@@ -145,8 +154,24 @@ def state_dict(folder: Path) -> tuple[Path, str]:
 
 
 def text(folder: Path) -> tuple[Path, str]:
-    (folder / "a.pt").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (folder / "a.pt").write_text("no network")
     return folder / "a.pt", "is neither ONNX nor a TorchScript archive: give another file"
+
+
+def pointer(folder: Path, name: str = "a.onnx") -> tuple[Path, str]:
+    """As a clone without Git LFS leaves it."""
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    return folder / name, "is a pointer of Git LFS: download the network itself"
+
+
+def pointer_in_torchscript(folder: Path) -> tuple[Path, str]:
+    return pointer(folder, "a.pt")
+
+
+def unreadable(folder: Path) -> tuple[Path, str]:
+    """A file that is there, and of which nothing can be read."""
+    (folder / "a.pt").symlink_to("/proc/self/mem")
+    return folder / "a.pt", "Input/output error"
 
 
 @pytest.mark.parametrize(
@@ -162,6 +187,9 @@ def text(folder: Path) -> tuple[Path, str]:
         without_gradient_in_torchscript,
         state_dict,
         text,
+        pointer,
+        pointer_in_torchscript,
+        unreadable,
     ],
     ids=lambda make: make.__name__,
 )
@@ -176,6 +204,8 @@ def test_an_embedder_that_cannot_be_used_is_told_with_what_to_do(
     assert reason in message
     assert message.endswith("or remove `faces:`, without which faces get no change of their own.")
     assert "surrogate: embedded" not in message
+    settings = Settings(faces=FaceSettings(detector, (path,)), device="cpu")
+    assert find_face_obstacles(settings) == (message,)
 
 
 def test_a_detector_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -202,16 +232,29 @@ def test_all_obstacles_are_told_at_once(tmp_path: Path, detector: Path) -> None:
     assert find_face_obstacles(settings) == ()
 
     (tmp_path / "text.pt").write_text("no network")
-    files = tmp_path / "gone.onnx", *sound, tmp_path / "text.pt"
+    (tmp_path / "text.onnx").write_text("no network")
+    files = tmp_path / "gone.onnx", *sound, tmp_path / "text.pt", tmp_path / "text.onnx"
     found = find_face_obstacles(Settings(faces=FaceSettings(tmp_path / "none.onnx", files)))
     starts = [
         f"faces.detector: there is no file {tmp_path / 'none.onnx'}",
         f"faces.embedders: there is no file {tmp_path / 'gone.onnx'}",
         f"faces.embedders: {tmp_path / 'text.pt'} is neither ONNX nor",
+        f"faces.embedders: {tmp_path / 'text.onnx'} cannot be read as an ONNX file",
     ]
-    assert len(found) == 3
+    assert len(found) == 4
     for message, start in zip(found, starts, strict=True):
         assert message.startswith(start)
 
     (damaged_one,) = find_face_obstacles(Settings(faces=FaceSettings(sound[0], sound)))
     assert damaged_one.startswith(f"faces.detector: {sound[0]} is not YuNet")
+
+
+def test_a_file_is_read_once_and_anew_when_it_has_changed(detector: Path, tmp_path: Path) -> None:
+    file = torchscript(tmp_path / "mine.pt")
+    (first,) = load(detector, file).embedders
+    assert load(detector, file).embedders == (first,)
+    file.unlink()
+    torchscript(file, recogniser(seed=5))
+    (other,) = load(detector, file).embedders
+    assert other is not first
+    assert not torch.equal(other.features(pictures())[0], first.features(pictures())[0])

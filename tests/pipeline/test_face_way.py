@@ -41,6 +41,9 @@ FAST = Settings(preset="ultrafast", threads=1, device="cpu")
 Places = list[tuple[int, int]]
 FAR_TOO_MUCH = 300.0  # what is drawn cannot be taken for stripes then
 PAIR = [(80, 130), (230, 130)]
+# Of three seeds the worst was -0.18 and 0.27.
+LEAST_MISLED = {"asl_book.mkv": 0.05, "friday_speech_bw.mp4": 0.363}
+HOW = "docs/NETWORKS.md says how to get them"
 
 
 def faces_in(folder: Path) -> Settings:
@@ -220,6 +223,32 @@ def test_a_preview_shows_what_faces_get(
     assert shares[0] > 2 * shares[1]
 
 
+def test_a_preview_tells_what_was_done_to_faces(
+    tmp_path: Path, faces: Settings, marked: Places
+) -> None:
+    marked += PAIR
+    video, png = make_video(tmp_path / "a.mp4", Video(frames=7)), tmp_path / "a.png"
+    found = preview(video, png, Fraction(1, 5), Parameters(), faces)
+    assert found.faces is not None
+    assert (found.faces.embedders, found.faces.found) == (("mine.pt",), len(PAIR))
+    assert found.faces.similarity is not None
+    assert -1 <= found.faces.similarity < 0.9999
+    told = json.loads(json.dumps(found.as_dict()))["faces"]
+    assert told == {
+        "embedders": ["mine.pt"],
+        "found": len(PAIR),
+        "similarity": pytest.approx(found.faces.similarity, abs=1e-3),
+    }
+    (line,) = [line for line in found.lines() if line.startswith("faces ")]
+    assert line.endswith("by mine.pt")
+    assert f"2 changed, cosine similarity {found.faces.similarity:.2f}" in line
+
+    without = preview(video, png, Fraction(1, 5), Parameters(), FAST)
+    assert without.faces is None
+    assert without.as_dict()["faces"] is None
+    assert not [line for line in without.lines() if line.startswith("faces ")]
+
+
 # -- the published networks -----------------------------------------------------------------
 
 
@@ -227,14 +256,14 @@ def published() -> Settings:
     """Return the settings with YuNet and SFace; skips the test where they are not."""
     folder = os.environ.get("MEDIA_CLEANER_FACE_NETWORKS")
     if not folder:
-        pytest.skip("MEDIA_CLEANER_FACE_NETWORKS names no folder with YuNet and SFace")
+        pytest.skip(f"MEDIA_CLEANER_FACE_NETWORKS names no folder with YuNet and SFace; {HOW}")
     files = [
         Path(folder) / f"face_{name}.onnx"
         for name in ("detection_yunet_2023mar", "recognition_sface_2021dec")
     ]
     absent = [file.name for file in files if not file.is_file()]
     if absent:
-        pytest.skip(f"{', '.join(absent)} not in {folder}")
+        pytest.skip(f"{', '.join(absent)} not in {folder}; {HOW}")
     return replace(FAST, faces=FaceSettings(files[0], (files[1],)))
 
 
@@ -248,11 +277,13 @@ def clip(name: str, frames: int) -> list[Planes]:
 
 
 @without_onnx
+@pytest.mark.parametrize("name", LEAST_MISLED)
 def test_published_networks_see_somebody_else_in_a_real_face(
-    capfd: pytest.CaptureFixture[str],
+    name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """By what SFace finds in the written frames; above 0.363 it takes two faces for one person."""
     settings = published()
-    frames = clip("asl_book.mkv", 30)
+    frames = clip(name, 30)
     networks = load_faces(settings)
     assert networks is not None
     parameters = Parameters(epsilon=0.2, every_n_frames=10)
@@ -267,5 +298,5 @@ def test_published_networks_see_somebody_else_in_a_real_face(
     assert subject.summary.anchors == 3
     assert summary.embedders == ("face_recognition_sface_2021dec.onnx",)
     assert summary.similarity is not None
-    assert summary.similarity < 0.3
+    assert summary.similarity < LEAST_MISLED[name]
     assert capfd.readouterr() == ("", "")

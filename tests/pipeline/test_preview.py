@@ -70,7 +70,7 @@ def nearest_frame(panel: np.ndarray, video: Path) -> int:
 class Plain:
     """Stands where the protection is and changes nothing."""
 
-    summary: Any = type("Summary", (), {"surrogates": ()})
+    summary: Any = type("Summary", (), {"surrogates": (), "faces": None})
 
     def __init__(self, *_: object) -> None: ...
 

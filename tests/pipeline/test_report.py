@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.parameters import Mode
-from pipeline.report import Report, TrackReport, aligned, plain, size_words
+from pipeline.report import FaceReport, Report, TrackReport, aligned, face_rows, plain, size_words
 
 
 def _report(**changes: Any) -> Report:
@@ -113,6 +113,30 @@ def test_numbers_are_rounded() -> None:
 
 def test_an_empty_original_has_no_size_ratio() -> None:
     assert _report(original_bytes=0).as_dict()["size_ratio"] is None
+
+
+@pytest.mark.parametrize(
+    ("faces", "rows"),
+    [
+        (None, []),
+        (FaceReport(("a.pt",), 0, None), [("faces", "0 changed, by a.pt")]),
+        (
+            FaceReport(("a.pt", "b.onnx"), 7, 0.456),
+            [("faces", "7 changed, cosine similarity 0.46, by a.pt, b.onnx")],
+        ),
+    ],
+)
+def test_faces_have_a_row_where_their_networks_are_named(
+    faces: FaceReport | None, rows: list[tuple[str, str]]
+) -> None:
+    assert list(face_rows(faces)) == rows
+    told = [line for line in _report(faces=faces).lines() if line.startswith("faces ")]
+    assert [line.removeprefix("faces").strip() for line in told] == [words for _, words in rows]
+
+
+def test_a_likeness_that_is_no_number_becomes_null() -> None:
+    values = _report(faces=FaceReport(("a.pt",), 1, float("nan"))).as_dict()
+    assert values["faces"] == {"embedders": ["a.pt"], "found": 1, "similarity": None}
 
 
 def test_tracks_keep_their_own_numbers() -> None:

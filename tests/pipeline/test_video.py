@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import faces
+from pipeline.face_canvas import CROP_SIDE, MARGIN, alignment_of, cut_out
 from pipeline.face_networks import FaceNetworks
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.planes import Planes, planes_of
@@ -374,10 +375,17 @@ def inner_face(x: float, y: float, side: float, shape: tuple[int, ...]) -> NDArr
     return np.hypot((columns - x) * pixel / 60, ((rows - y) * pixel + 11.74) / 77) < 0.68
 
 
-@pytest.mark.parametrize("amplitude", [70.0, 900.0])
-@pytest.mark.parametrize("side", [14, 56])
-@pytest.mark.parametrize("depth", [8, 10])
-@pytest.mark.parametrize("epsilon", [0.04, 0.12, 0.20])
+@pytest.mark.parametrize(
+    ("epsilon", "depth", "side", "amplitude"),
+    [
+        (0.04, 8, 56, 70.0),
+        (0.04, 10, 56, 900.0),
+        (0.12, 8, 14, 900.0),
+        (0.12, 10, 56, 70.0),
+        (0.20, 8, 56, 900.0),
+        (0.20, 10, 14, 900.0),
+    ],
+)
 def test_faces_keep_to_the_budget_even_one_that_fills_the_frame(
     face_networks: FaceNetworks,
     monkeypatch: pytest.MonkeyPatch,
@@ -490,6 +498,76 @@ def test_a_cut_begins_with_other_faces(face_networks: FaceNetworks) -> None:
     assert not np.array_equal(results[2].luma, plain[2].luma)
     for ours, theirs in zip(results[3:], plain[3:], strict=True):
         assert np.array_equal(ours.luma, theirs.luma)
+
+
+@pytest.fixture
+def drawn_on_far_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the small embedder sees it."""
+    monkeypatch.setattr(faces, "_AMPLITUDE", 400.0)
+
+
+def seen_alike(given: FaceNetworks, original: Planes, protected: Planes) -> float:
+    """Return how alike the embedder finds the frame's one face, which it cuts out itself."""
+    (face,) = given.detector.find(original)
+    inside = slice(MARGIN, MARGIN + CROP_SIDE)
+    crops = (cut_out(p, alignment_of(face))[None, :, inside, inside] for p in (original, protected))
+    pair = (given.embedders[0].features(torch.from_numpy(crop))[0] for crop in crops)
+    return float(torch.nn.functional.cosine_similarity(*pair))
+
+
+def similarity_of(subject: VideoProtector) -> float:
+    assert subject.summary.faces is not None
+    assert subject.summary.faces.similarity is not None
+    return subject.summary.faces.similarity
+
+
+@pytest.mark.parametrize("depth", [8, 10])
+@pytest.mark.usefixtures("drawn_on_far_too_much")
+def test_how_alike_faces_are_is_measured_in_another_written_frame_of_each_interval(
+    face_networks: FaceNetworks, depth: int
+) -> None:
+    frames = with_marks(panning(1) * 14, 24, depth, step=0)
+    results, subject = with_faces(frames, face_networks, every_n_frames=4)
+    pairs = zip(frames, results, strict=True)
+    found = [seen_alike(face_networks, original, result) for original, result in pairs]
+    rated = [0, 4 + 1, 8 + 2]  # and not the last, whose interval ends before its fourth frame
+    expected = np.mean([found[number] for number in rated])
+    assert expected < 0.97
+    assert similarity_of(subject) == pytest.approx(expected, abs=1e-4)
+    for others in ([0, 4, 8], [0, 4 + 1, 8 + 2, 12], range(14)):
+        assert abs(np.mean([found[number] for number in others]) - expected) > 3e-4
+
+
+@pytest.mark.usefixtures("drawn_on_far_too_much")
+def test_how_alike_a_face_that_moves_is_found_is_measured_where_it_was_written(
+    face_networks: FaceNetworks,
+) -> None:
+    frames = with_marks(panning(8, step=4), 24, step=4)
+    results, subject = with_faces(frames, face_networks, every_n_frames=6)
+    found = [seen_alike(face_networks, frames[number], results[number]) for number in (0, 6 + 1)]
+    assert max(found) < 0.97
+    assert similarity_of(subject) == pytest.approx(np.mean(found), abs=0.02)
+
+
+@pytest.mark.usefixtures("drawn_on_far_too_much")
+def test_a_drawing_that_never_reached_the_frames_is_told_by_its_likeness(
+    face_networks: FaceNetworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = with_marks(panning(2), 24)
+    _, subject = with_faces(frames, face_networks)
+    drawn = similarity_of(subject)
+    monkeypatch.setattr(faces.FaceArtist, "patches", lambda self, share: [])
+    _, subject = with_faces(frames, face_networks)
+    assert similarity_of(subject) > 0.98
+    assert drawn < 0.95
+
+
+@pytest.mark.usefixtures("drawn_on_far_too_much")
+def test_the_likeness_of_a_single_frame_is_measured(face_networks: FaceNetworks) -> None:
+    frames = with_marks(panning(1), 24)
+    (result,), subject = with_faces(frames, face_networks)
+    expected = seen_alike(face_networks, frames[0], result)
+    assert similarity_of(subject) == pytest.approx(expected, abs=1e-4)
 
 
 # -- the summary and the memory -----------------------------------------------------------------
