@@ -10,8 +10,7 @@ ones apart.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,9 @@ from pipeline.network_file import (
     is_torchscript,
     read_onnx,
     read_torchscript,
+    refusals,
     settle,
+    told_as_unavailable,
     unfit,
 )
 from pipeline.settings import Settings
@@ -36,6 +37,7 @@ from pipeline.settings import Settings
 # Of R, G and B in 0-1: to -1 to 1, and to levels.
 _CENTRED = (0.5,) * 3
 _ZERO, _LEVELS = (0.0,) * 3, (1 / 255,) * 3
+_EMBEDDERS = "faces.embedders: "
 _LFS_POINTER = b"version https://git-lfs"
 _OTHER_WAY = "or remove `faces:`, without which faces get no change of their own"
 
@@ -65,7 +67,7 @@ def load_faces(settings: Settings) -> FaceNetworks | None:
         return None
     device = choose_device(settings)
     detector = _detector(settings.faces.detector)
-    with _told_as_unavailable():
+    with told_as_unavailable(_OTHER_WAY, _EMBEDDERS):
         embedders = tuple(_embedder(file, device) for file in settings.faces.embedders)
     return FaceNetworks(detector, embedders, device)
 
@@ -77,16 +79,7 @@ def find_face_obstacles(settings: Settings) -> tuple[str, ...]:
     if settings.faces.detector is not None:
         checks.append(functools.partial(_detector, settings.faces.detector))
     checks += [functools.partial(_embedder, file, device) for file in settings.faces.embedders]
-    return tuple(message for check in checks if (message := _refusal(check)) is not None)
-
-
-def _refusal(check: Callable[[], object]) -> str | None:
-    try:
-        with _told_as_unavailable():
-            check()
-    except SurrogateUnavailable as error:
-        return error.message
-    return None
+    return refusals(checks, _OTHER_WAY, _EMBEDDERS)
 
 
 def _detector(file: Path) -> FaceDetector:
@@ -99,14 +92,6 @@ def _present(key: str, file: Path) -> Path:
             f"{key}: there is no file {file}; put the network there, {_OTHER_WAY}."
         )
     return file
-
-
-@contextmanager
-def _told_as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except UnfitNetwork as error:
-        raise SurrogateUnavailable(f"faces.embedders: {error}, {_OTHER_WAY}.") from error
 
 
 def _embedder(file: Path, device: torch.device) -> Network:

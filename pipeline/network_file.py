@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from pipeline.errors import SurrogateUnavailable
 from pipeline.network import INPUT_SIZE, Network, similarity
 from pipeline.onnx_file import OnnxNetwork, UnfitOnnx, load_onnx, require_onnx
 from pipeline.torchscript import load_torchscript
@@ -42,6 +45,38 @@ _UNUSABLE = (
 
 class UnfitNetwork(Exception):
     """A network cannot be read or used; the text names it, says why, and what to do about it."""
+
+
+@contextmanager
+def told_as_unavailable(other_way: str, key: str = "") -> Iterator[None]:
+    """
+    Raise what cannot be read as the user is told of it.
+
+    Args:
+        other_way: what else the user can do, after "or".
+        key: what to put in front.
+
+    Raises:
+        SurrogateUnavailable: instead of `UnfitNetwork`.
+    """
+    try:
+        yield
+    except UnfitNetwork as error:
+        raise SurrogateUnavailable(f"{key}{error}, {other_way}.") from error
+
+
+def refusals(
+    checks: Iterable[Callable[[], object]], other_way: str, key: str = ""
+) -> tuple[str, ...]:
+    """Return what each check that finds something cannot be had says, as it is told."""
+    messages = []
+    for check in checks:
+        try:
+            with told_as_unavailable(other_way, key):
+                check()
+        except SurrogateUnavailable as error:
+            messages.append(error.message)
+    return tuple(messages)
 
 
 def is_onnx(path: Path) -> bool:

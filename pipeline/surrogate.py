@@ -15,8 +15,7 @@ import difflib
 import functools
 import http.client
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,14 +29,15 @@ from pipeline.errors import SurrogateUnavailable
 from pipeline.network import Network, choose_taps
 from pipeline.network_file import (
     UNREADABLE,
-    UnfitNetwork,
     first_line,
     is_onnx,
     is_torchscript,
     read_onnx,
     read_torchscript,
+    refusals,
     refuse_without_onnx,
     settle,
+    told_as_unavailable,
     unfit,
 )
 from pipeline.settings import EMBEDDED, Settings, names_a_file
@@ -87,7 +87,7 @@ def load_surrogates(settings: Settings) -> Surrogates | None:
         )
     device = choose_device(settings)
     names = dict.fromkeys(settings.surrogates)  # the same network twice would weigh double
-    with _told_as_unavailable():
+    with told_as_unavailable(_OTHER_WAY):
         networks = tuple(_load(name, settings, device) for name in names)
     return Surrogates(networks, device)
 
@@ -103,24 +103,7 @@ def find_obstacles(settings: Settings) -> tuple[str, ...]:
     if not settings.is_embedded:
         names = dict.fromkeys(settings.surrogates)
         checks += [functools.partial(_check_name, name, settings) for name in names]
-    return tuple(message for check in checks if (message := _refusal(check)) is not None)
-
-
-def _refusal(check: Callable[[], object]) -> str | None:
-    try:
-        with _told_as_unavailable():
-            check()
-    except SurrogateUnavailable as error:
-        return error.message
-    return None
-
-
-@contextmanager
-def _told_as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except UnfitNetwork as error:
-        raise SurrogateUnavailable(f"{error}, {_OTHER_WAY}.") from error
+    return refusals(checks, _OTHER_WAY)
 
 
 def _check_name(name: str, settings: Settings) -> None:
