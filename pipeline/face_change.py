@@ -185,8 +185,8 @@ def _crop_grid(generator: Generator) -> Tensor:
     turn, growth, *shift = torch.randn(4, generator=generator).tolist()
     size, (x, y) = 1 + _GROWTH * growth, (2 * _SHIFT * step / SIDE for step in shift)
     cosine, sine = size * math.cos(_TURN * turn), size * math.sin(_TURN * turn)
-    similarity = torch.tensor([[[cosine, -sine, x], [sine, cosine, y]]])
-    whole = F.affine_grid(similarity, [1, 1, SIDE, SIDE], align_corners=False)
+    placed = torch.tensor([[[cosine, -sine, x], [sine, cosine, y]]])
+    whole = F.affine_grid(placed, [1, 1, SIDE, SIDE], align_corners=False)
     return _crop(whole.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 

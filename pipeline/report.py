@@ -51,7 +51,7 @@ class FaceReport:
         embedders: names of the networks that were to see somebody else.
         found: faces that got a change of their own; at each anchor they count anew.
         similarity: mean cosine similarity, -1 to 1, of what the embedders see in a face as it was
-            written, before the codec, and as it was, in one frame of each interval between
+            written, before the codec, and as it was, in up to one frame of each interval between
             anchors; None where there was no face.
     """
 

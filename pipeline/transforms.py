@@ -3,10 +3,10 @@ The random transforms that EoT averages over, on pictures of Y, Cb and Cr.
 
 `publish` is what really happens to a picture on its way to a recogniser: it is shrunk,
 blurred, its colour halved, its blocks quantised; and `cut_out`, since many see a part of it
-alone. `shuffle_and_rotate` is for transfer to
-networks we do not know. All take (n, channels, height, width) float32 levels, give the same
-shape, treat each of the n copies differently, and let gradients through. Random numbers come
-from the generator's own device, so that one on the CPU draws alike for every device.
+alone. `shuffle_and_rotate` is for transfer to networks we do not know. All take (n, channels,
+height, width) float32 levels, give the same shape, treat each of the n copies differently, and
+let gradients through. Random numbers come from the generator's own device, so that one on the
+CPU draws alike for every device.
 """
 
 from __future__ import annotations

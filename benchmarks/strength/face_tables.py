@@ -41,7 +41,7 @@ ColorVideoVDP of a square about the face, 1.3 times the detector's box, as a sti
 size in a frame that fills the screen's height. whole JOD: of whole stills, and in motion of a
 stretch of the piece. All JOD are net of the control, 10 is no difference; worst: each clip's worst
 face or still. size: beside the control. CPU s: of `protect`, all threads; of stills for all of a
-clip together, and networks are loaded anew for each. In motion the faces are of frames spread
+clip together; reading SFace counts where it is read first. In motion the faces are of frames spread
 evenly over the piece, most of them between anchors. Means of clips [95 % interval by resampling
 clips, rough for so few]; n: clips that could tell. A clip counts in the means where more than half
 of its judged frames have a face, and otherwise stands in the tables clip by clip alone. There
