@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import BinaryIO
 
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
+
 from pipeline.errors import Cancelled
 
-# How each signature begins, and how it goes on. A plain search for the beginning runs at
-# 1.5 to 6 GB/s; one pattern with alternatives would run at 0.2.
+# How each signature begins, and how it goes on.
 _SIGNATURES = {
     b"Lav": re.compile(rb"Lav[cf]\d\d\.\d[\d.]*"),
     b"x264 - core": re.compile(rb"x264 - core \d+"),
@@ -24,14 +25,20 @@ _SIGNATURES = {
     b"<x:xmpmeta": re.compile(rb"<x:xmpmeta"),
     b"com.apple.quicktime.": re.compile(rb"com\.apple\.quicktime\.[a-zA-Z.]+"),
 }
-_CHUNK = 4 << 20
+# All beginnings at once, at 14 to 19 GB/s; any other kind of match takes thirty times as long.
+_BEGINNINGS = BytesAhoCorasick(tuple(_SIGNATURES), matchkind=MatchKind.LeftmostFirst)
+_PATTERNS = tuple(_SIGNATURES.values())
+# Few enough bytes that a file of nothing but beginnings, of which a list is made, does no harm.
+_CHUNK = 256 << 10
 _OVERLAP = 64
 
 
 def signatures_in(data: bytes) -> Counter[str]:
     """Return how often each signature is in `data`."""
     found: Counter[str] = Counter()
-    _count(data, len(data), len(data), found)
+    whole = memoryview(data)
+    for start in range(0, len(data), _CHUNK):
+        _count(whole[start : start + _CHUNK + _OVERLAP], _CHUNK, found)
     return found
 
 
@@ -53,19 +60,16 @@ def signatures_of(file: BinaryIO, cancelled: Callable[[], bool] = lambda: False)
         end = held + read
         # What begins near the end may go on in the next piece, and is left to it.
         limit = max(0, end - _OVERLAP) if read else end
-        _count(buffer, end, limit, found)
+        _count(memoryview(buffer)[:end], limit, found)
         if not read:
             return found
         held = end - limit
         buffer[:held] = buffer[limit:end]
 
 
-def _count(data: bytes | bytearray, end: int, limit: int, found: Counter[str]) -> None:
-    """Add the signatures in `data[:end]` that begin before `limit`."""
-    for beginning, pattern in _SIGNATURES.items():
-        at = data.find(beginning, 0, end)
-        while 0 <= at < limit:
-            match = pattern.match(data, at, end)
-            if match is not None:
-                found[match.group().decode("ascii").rstrip(".")] += 1
-            at = data.find(beginning, at + 1, end)
+def _count(data: memoryview, limit: int, found: Counter[str]) -> None:
+    """Add the signatures in `data` that begin before `limit`."""
+    for number, at, _ in _BEGINNINGS.find_matches_as_indexes(data):
+        match = _PATTERNS[number].match(data, at)
+        if match is not None and at < limit:
+            found[bytes(match.group()).decode("ascii").rstrip(".")] += 1
