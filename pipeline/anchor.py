@@ -32,7 +32,7 @@ _COLD_STEPS = 8
 _WARM_STEPS = 2
 # Of the bound for a change that networks refine: it fills its bound more than stripes do, and at
 # this share it is as visible as they are (JOD).
-_REFINED_SHARE = 0.87
+_REFINED_SHARE = 0.84
 # By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up;
 # pixels of a picture with a short side of 256.
 _SMOOTHING_SIGMA = 4.0

@@ -26,15 +26,16 @@ from pipeline.errors import SurrogateUnavailable
 from pipeline.face_canvas import CROP_SIDE, MARGIN, SIDE
 from pipeline.network import Network, similarity
 from pipeline.stripes import gaussian_blur
-from pipeline.visibility import contrast_mask
+from pipeline.visibility import band_contrast
 
 # Half axes and centre of the ellipse, pixels of the canvas, and where its soft rim begins.
 _HALF_WIDTH, _HALF_HEIGHT = 60.0, 77.0
 _CENTRE_X, _CENTRE_Y = MARGIN + 56.0, MARGIN + 60.0
 _RIM = 0.77
-# The mask is flatter than that of stripes, and smooth skin takes a change as well.
-_MASK_POWER = 0.5
-_FLOOR = 0.5
+# What a place bears grows with this power of its contrast, in so many levels, within these limits:
+# smooth skin takes a change as well.
+_REFERENCE_CONTRAST, _POWER = 8.0, 0.6
+_FLOOR, _CEILING = 0.5, 1.6
 # Of a drawing, in masks: at one place, and in the RMS over the face.
 _LARGEST, _LARGEST_RMS = 2.5, 1.0
 # What is drawn is smooth by so many pixels of the canvas, or of the frame where those are larger.
@@ -69,7 +70,8 @@ class Portrait:
 
 def portrait(canvas: Tensor) -> Portrait:
     """Return the picture with its bound; `canvas` as of `face_canvas.cut_out`, on a device."""
-    mask = contrast_mask(canvas[0], 1.0).pow(_MASK_POWER).clamp_min(_FLOOR)
+    contrast = band_contrast(canvas[0], 1.0) / _REFERENCE_CONTRAST
+    mask = contrast.pow(_POWER).clamp(_FLOOR, _CEILING)
     return Portrait(canvas, mask * ellipse(canvas.device))
 
 

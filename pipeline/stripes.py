@@ -21,14 +21,15 @@ from torch import Tensor
 
 # The constants below are in pixels of a picture whose short side has this many.
 WORKING_SHORT_SIDE = 256
-# Of luma, wide and soft: at equal visibility (JOD) they mislead as well as fine, sharp ones, cost
-# fewer bits, and a lone edge does not become a row of beads. Of colour, fine: wide ones stain.
-_LUMA_PERIOD, _COLOUR_PERIOD = 14.0, 9.0
+# Luma and colour in phase: apart, as with periods of 14 and 9, recognisers lose a tenth less at
+# equal visibility (JOD). Wider stripes change flat ground more, finer ones cost more bits.
+_PERIOD = 11.0
+# Luma's are soft: a lone edge does not become a row of beads, and they cost fewer bits.
 _SOFTNESS_SIGMA = 1.5
-_STRUCTURE_SIGMA = 6.0
+_STRUCTURE_SIGMA = 5.0
 _CARRIERS = 8  # a power of two, like the side of a tile: wrapping is a bit mask
-_RADIAL_OCTAVES = 0.3
-_ANGULAR_SIGMA = 0.25
+_RADIAL_OCTAVES = 0.2
+_ANGULAR_SIGMA = 0.12
 # Side of a carrier. The carriers wrap around, so a picture of any size can be covered.
 TILE = 512
 _STRIDE = TILE + 1  # of its rows in memory
@@ -46,30 +47,28 @@ def working_size(height: int, width: int) -> tuple[int, int]:
 
 def scale_of(height: int, width: int) -> float:
     """Return by what the constants of stripes and visibility are multiplied at a working size."""
-    return max(min(height, width) / WORKING_SHORT_SIDE, _SHORTEST_PERIOD / _COLOUR_PERIOD)
+    return max(min(height, width) / WORKING_SHORT_SIDE, _SHORTEST_PERIOD / _PERIOD)
 
 
 def make_carriers(scale: float, generator: torch.Generator) -> Tensor:
     """
-    Return (2, 8, 513, 513) float32 stripe fields of unit deviation that wrap around.
+    Return (8, 513, 513) float32 stripe fields of unit deviation that wrap around.
 
-    The first eight are luma's, the others colour's, of a shorter period. Carrier k is white
-    noise kept only near the period and near the wave direction k * pi / 8, measured from x
-    towards y; its stripes run at right angles to that. The last row and column are the first
-    ones again, so that each sample has its right and lower neighbour beside it.
+    Carrier k is white noise kept only near the period and near the wave direction k * pi / 8,
+    measured from x towards y; its stripes run at right angles to that. The last row and column
+    are the first ones again, so that each sample has its right and lower neighbour beside it.
 
     Args:
         scale: of the working picture, see `scale_of`.
         generator: of the CPU, whatever the device the carriers go to; its seed makes them.
     """
-    fields = torch.empty(2, _CARRIERS, _STRIDE, _STRIDE)
-    bands = [_band(period * scale) for period in (_LUMA_PERIOD, _COLOUR_PERIOD)]
+    fields = torch.empty(_CARRIERS, _STRIDE, _STRIDE)
+    band = _band(_PERIOD * scale)
     # One by one: all at once would take 50 MB more, which the process then keeps.
     for number, noise in enumerate(torch.randn(_CARRIERS, TILE, TILE, generator=generator)):
-        spectrum = torch.fft.rfft2(noise).mul_(_sector(number))
-        for kind, band in enumerate(bands):
-            field = torch.fft.irfft2(spectrum * band, s=(TILE, TILE))
-            fields[kind, number, :TILE, :TILE] = field / field.std()
+        spectrum = torch.fft.rfft2(noise).mul_(_sector(number)).mul_(band)
+        field = torch.fft.irfft2(spectrum, s=(TILE, TILE))
+        fields[number, :TILE, :TILE] = field / field.std()
     fields[..., TILE, :] = fields[..., 0, :]
     fields[..., TILE] = fields[..., 0]
     return fields
@@ -89,11 +88,9 @@ def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) 
     along = structure_angle(luma, _STRUCTURE_SIGMA * scale)
     choice = torch.round(along * (_CARRIERS / math.pi)).int() & (_CARRIERS - 1)
     places = _places(choice, displacement)
-    in_luma, in_colour = (
-        _sample(fields, places).mul_(_SATURATION).clamp_(-1.0, 1.0) for fields in carriers
-    )
-    soft = gaussian_blur(in_luma[None], _SOFTNESS_SIGMA * scale)[0]
-    return torch.stack((soft, in_colour, in_colour))
+    sharp = _sample(carriers, places).mul_(_SATURATION).clamp_(-1.0, 1.0)
+    soft = gaussian_blur(sharp[None], _SOFTNESS_SIGMA * scale)[0]
+    return torch.stack((soft, sharp, sharp))
 
 
 def structure_angle(luma: Tensor, sigma: float) -> Tensor:
@@ -163,7 +160,7 @@ class _Places:
 
     Attributes:
         upper_left: (height * width,) int32: of the four samples around, counted through all
-            carriers of a kind.
+            carriers.
         right_share, lower_share: (height, width) weights of those on that side.
     """
 
@@ -185,7 +182,7 @@ def _places(choice: Tensor, displacement: Tensor) -> _Places:
 
 
 def _sample(carriers: Tensor, places: _Places) -> Tensor:
-    """Return (height, width): the carriers of one kind at these places, bilinear."""
+    """Return (height, width): the carriers at these places, bilinear."""
     flat, shape = carriers.reshape(-1), places.right_share.shape
     upper_left, upper_right, lower_left, lower_right = (
         flat[corner:].index_select(0, places.upper_left).view(shape)

@@ -50,15 +50,17 @@ _NOISE_VARIANCE = 0.02
 _BAND_GAIN = 1.6
 # Energy of the noise of a flat place, levels squared: keeps the logarithm finite.
 _NOISE_ENERGY = 0.05
-_REFERENCE_CONTRAST = 8.0
-_POWER = 1.2
-_LARGEST_MASK = 2.5
+# Up to the knee, in levels of contrast, the bound grows faster than the contrast and above it far
+# slower. With the first power throughout, the quarter of a picture with the most contrast took
+# more than half of what is seen (JOD) for a third of what recognisers lose.
+_KNEE_CONTRAST = 3.2
+_POWER_BELOW, _POWER_ABOVE = 1.2, 0.4
 # Levels of change per epsilon, where luma's mask has an RMS of 1.
-_AMPLITUDE = 100.0
-_LARGEST_AMPLITUDE = 26.0
-# Of the colour planes' bound in luma's. In full, it misleads recognisers a little more at the
-# same JOD, but stains skin and walls green and purple, which that metric forgives and eyes do not.
-_COLOUR_SHARE = 0.4
+_AMPLITUDE = 66.0
+_LARGEST_AMPLITUDE = 17.2
+# Of the colour planes' bound in luma's, at the knee; it grows with the square of the mask, since
+# stains of green and purple are seen on skin and walls. JOD forgives them, eyes do not.
+_COLOUR_SHARE = 0.3
 # Where the picture itself has little colour, a change of colour is seen at once, JOD or no JOD: a
 # white house got green and purple stains. In levels of deviation, taken within a few pixels and
 # averaged geometrically, lest one red door opens the white wall beside it; noise of film and codec
@@ -66,9 +68,9 @@ _COLOUR_SHARE = 0.4
 _COLOURLESS, _COLOURFUL = 0.7, 2.5
 _COLOUR_SIGMA, _COLOUR_SPREAD_SIGMA = 3.0, 8.0
 # Without this power of the mask's RMS a busy scene shows its change far more than a calm one.
-# With it stills of one epsilon differ least in JOD; but text on black would take too much, so
+# With it clips of one epsilon differ least in JOD; but text on black would take too much, so
 # from some calmness on there is no more.
-_CALMING_POWER = -0.7
+_CALMING_POWER = -0.4
 _CALMEST = 0.1
 # ... and without this bound, in amplitudes, a lone object on a calm ground would take it all.
 _LARGEST_CHANGE = 2.0
@@ -93,7 +95,7 @@ def largest_change(luma: Tensor, scale: float, strength: float) -> Tensor:
     detail = gaussian_blur(_log_variance(luma), _DETAIL_SIGMA * half)
     inside = _inside(energy, [margin * half for margin, _ in _KEEPING_AWAY], half)
     masks = _mask(torch.minimum(inside, torch.cat([detail + more for _, more in _KEEPING_AWAY])))
-    masks[1] *= _COLOUR_SHARE
+    masks[1] *= _COLOUR_SHARE * masks[1]
     amplitude = min(_AMPLITUDE * strength, _LARGEST_AMPLITUDE)
     contrast = masks[0].square().mean().sqrt().clamp_min(_CALMEST)
     bound = (masks * (amplitude * contrast**_CALMING_POWER)).clamp_max(_LARGEST_CHANGE * amplitude)
@@ -119,17 +121,15 @@ def colour_share(colours: Tensor, scale: float) -> Tensor:
     return double(share.clamp(0.0, 1.0), *colours.shape[-2:])[0]
 
 
-def contrast_mask(luma: Tensor, scale: float) -> Tensor:
+def band_contrast(luma: Tensor, scale: float) -> Tensor:
     """
-    Return (height, width) up to 2.5: what each place bears by its contrast alone.
-
-    Without what keeps stripes off the rims of flat areas, for changes of another kind.
+    Return (height, width) in levels: the contrast around each place in the stripes' band.
 
     Args:
         luma: (height, width) float32 in levels of 0-255.
         scale: of the picture, see `stripes.scale_of`.
     """
-    return double(_mask(_log_energy(luma, scale)), *luma.shape)[0]
+    return double(_log_energy(luma, scale).mul(0.5).exp_(), *luma.shape)[0]
 
 
 def quick_bound(picture: NDArray[np.uint8]) -> _Array:
@@ -151,6 +151,7 @@ def quick_bound(picture: NDArray[np.uint8]) -> _Array:
     )
     contrast = max(cv2.norm(in_luma, cv2.NORM_L2) / math.sqrt(in_luma.size), _CALMEST)
     calming = contrast**_CALMING_POWER
+    in_colour *= in_colour
     bounds = np.stack((in_luma * calming, in_colour * (_COLOUR_SHARE * calming)))
     return np.minimum(bounds, _LARGEST_CHANGE, out=bounds).transpose(1, 2, 0)
 
@@ -195,9 +196,10 @@ def _least(planes: Tensor, reach: int, axis: int) -> Tensor:
 
 
 def _mask(log_energy: Tensor) -> Tensor:
-    """Return what a place of that energy bears, in (0, 2.5]."""
-    log_contrast = 0.5 * log_energy - math.log(_REFERENCE_CONTRAST)
-    return log_contrast.mul_(_POWER).exp_().clamp_max_(_LARGEST_MASK)
+    """Return what a place of that energy bears, 1 at the knee."""
+    log_contrast = 0.5 * log_energy - math.log(_KNEE_CONTRAST)
+    below = log_contrast.clamp_max(0.0).mul_(_POWER_BELOW - _POWER_ABOVE)
+    return log_contrast.mul_(_POWER_ABOVE).add_(below).exp_()
 
 
 def _quick_log_energy(picture: NDArray[np.uint8], scale: float) -> _Array:
@@ -226,9 +228,11 @@ def _quick_inside(energy: _Array, margin: float, scale: float) -> _Array:
 
 
 def _quick_mask(log_energy: _Array) -> _Array:
-    log_contrast = 0.5 * log_energy - np.float32(math.log(_REFERENCE_CONTRAST))
-    mask = cv2.exp(np.float32(_POWER) * log_contrast)  # several times as fast as NumPy's
-    return np.minimum(np.asarray(mask, np.float32), np.float32(_LARGEST_MASK))
+    log_contrast = 0.5 * log_energy - np.float32(math.log(_KNEE_CONTRAST))
+    below = np.minimum(log_contrast, np.float32(0.0)) * np.float32(_POWER_BELOW - _POWER_ABOVE)
+    log_contrast *= np.float32(_POWER_ABOVE)
+    log_contrast += below
+    return np.asarray(cv2.exp(log_contrast), np.float32)  # several times as fast as NumPy's
 
 
 def _log(plane: _Array) -> _Array:

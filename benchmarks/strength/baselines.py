@@ -107,7 +107,7 @@ def coarse_noise(original: Planes, generator: torch.Generator) -> Tensor:
 def one_gabor(original: Planes, generator: torch.Generator) -> Tensor:
     """Return saturated Gabor noise of the product's period and one orientation."""
     height, width = working_size(*original.luma.shape)
-    carrier = make_carriers(scale_of(height, width), generator)[0, _ORIENTATION]
+    carrier = make_carriers(scale_of(height, width), generator)[_ORIENTATION]
     carrier = carrier[:-1, :-1]  # the last row and column are the first ones again
     repeats = (-(-height // carrier.shape[0]), -(-width // carrier.shape[1]))
     tiled = carrier.repeat(*repeats)[None, :height, :width]

@@ -42,13 +42,11 @@ def test_same_seed_gives_the_same_carriers_and_another_seed_others(carriers: tor
     assert not torch.allclose(carriers, make_carriers(1.0, seeded(2)), atol=0.5)
 
 
-@pytest.mark.parametrize(
-    ("plane", "scale", "period"), [(0, 1.0, 14.0), (0, 0.5, 7.0), (1, 1.0, 9.0), (1, 0.5, 4.5)]
-)
+@pytest.mark.parametrize(("scale", "period"), [(1.0, 11.0), (0.5, 5.5)])
 def test_a_carrier_has_the_period_of_its_scale_and_its_own_direction(
-    plane: int, scale: float, period: float
+    scale: float, period: float
 ) -> None:
-    for index, field in enumerate(make_carriers(scale, seeded(3))[plane, :, :512, :512]):
+    for index, field in enumerate(make_carriers(scale, seeded(3))[:, :512, :512]):
         power = np.abs(np.fft.fft2(field.numpy())) ** 2
         y, x = np.meshgrid(np.fft.fftfreq(512), np.fft.fftfreq(512), indexing="ij")
         mean_frequency = (np.hypot(x, y) * power).sum() / power.sum()
@@ -93,11 +91,13 @@ def test_stripes_of_colour_are_saturated_and_those_of_luma_soft(carriers: torch.
     assert drawn[0].abs().mean() > 0.4
 
 
-def test_both_colours_change_alike(carriers: torch.Tensor) -> None:
-    """In phase they mislead a third more than opposed."""
+def test_luma_and_both_colours_are_in_phase(carriers: torch.Tensor) -> None:
+    """Opposed or apart they mislead less."""
     luma = waves(0.3, 0.5)
-    _, cb, cr = stripes(luma, no_displacement(luma), carriers, 1.0)
+    in_luma, cb, cr = stripes(luma, no_displacement(luma), carriers, 1.0)
     assert torch.equal(cb, cr)
+    clear = in_luma.abs() > 0.5
+    assert (in_luma[clear].sign() == cb[clear].sign()).float().mean() > 0.99
 
 
 def test_a_displacement_moves_the_stripes(carriers: torch.Tensor) -> None:
@@ -151,4 +151,4 @@ def test_working_size_is_256_lines_or_the_frame_s_own(
 
 def test_small_pictures_keep_a_period_of_four_pixels() -> None:
     assert scale_of(256, 455) == 1.0
-    assert scale_of(16, 16) * 9 == pytest.approx(4.0)
+    assert scale_of(16, 16) * 11 == pytest.approx(4.0)

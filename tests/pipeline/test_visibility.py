@@ -63,7 +63,15 @@ def test_stronger_texture_bears_more() -> None:
     picture = texture(25.0)
     picture[:, 80:] = texture(60.0)[:, 80:]
     luma = bound(picture)[0]
-    assert luma[:, 105:].mean() > 1.5 * luma[:, :55].mean()
+    assert luma[:, 105:].mean() > 1.25 * luma[:, :55].mean()
+
+
+def test_colour_s_bound_grows_faster_than_luma_s() -> None:
+    """So smooth skin gets little of it."""
+    picture = texture(25.0)
+    picture[:, 80:] = texture(60.0)[:, 80:]
+    luma, cb, _ = bound(picture)
+    assert cb[:, 105:].mean() / cb[:, :55].mean() > 1.3 * luma[:, 105:].mean() / luma[:, :55].mean()
 
 
 def test_colour_keeps_away_from_the_flat_side_of_an_edge() -> None:
@@ -98,7 +106,7 @@ def test_bound_grows_with_strength_up_to_the_cap() -> None:
 def test_a_lone_object_s_bound_is_two_amplitudes_at_most() -> None:
     picture = flat()
     picture[60:90, 60:90] = texture(200.0)[60:90, 60:90]
-    assert bound(picture).max() <= 2.0 * 100 * STRENGTH + 1e-4
+    assert bound(picture).max() <= 2.0 * 66 * STRENGTH + 1e-4
 
 
 def test_colour_changes_where_the_picture_has_colours_and_not_beside_them() -> None:
@@ -138,7 +146,7 @@ def test_quick_bound_follows_the_exact_one_at_the_same_size() -> None:
 @pytest.mark.parametrize("name", ["selfie_cyclist.mp4", "cockatoo.mp4", "airplane_badaudio.mp4"])
 def test_quick_bound_follows_the_exact_one_on_real_pictures(name: str) -> None:
     luma = first_luma(name)
-    agree(shrink(luma, *working_size(*luma.shape)), flow_picture(luma, 1), median=0.3, spread=0.9)
+    agree(shrink(luma, *working_size(*luma.shape)), flow_picture(luma, 1), median=0.3, spread=1.2)
 
 
 def agree(
