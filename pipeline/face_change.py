@@ -35,7 +35,7 @@ _RIM = 0.77
 # What a place bears grows with this power of its contrast, in so many levels, within these limits:
 # smooth skin takes a change as well.
 _REFERENCE_CONTRAST, _POWER = 8.0, 0.6
-_FLOOR, _CEILING = 0.5, 1.6
+_FLOOR, _CEILING = 0.5, 1.58
 # Of a drawing, in masks: at one place, and in the RMS over the face.
 _LARGEST, _LARGEST_RMS = 2.5, 1.0
 # What is drawn is smooth by so many pixels of the canvas, or of the frame where those are larger.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 # The constants below are in pixels of a picture whose short side has this many.
 WORKING_SHORT_SIDE = 256
-# Luma and colour in phase: apart, as with periods of 14 and 9, recognisers lose a tenth less at
+# Luma and colour in phase: apart, as with periods of 12 and 9, recognisers lose a tenth less at
 # equal visibility (JOD). Wider stripes change flat ground more, finer ones cost more bits.
 _PERIOD = 11.0
 # Luma's are soft: a lone edge does not become a row of beads, and they cost fewer bits.

@@ -7,8 +7,8 @@ the bound follows that contrast and is near nothing on sky, wall and skin.
 `largest_change` is for anchors; `quick_bound` is the same formula in OpenCV, on a picture so
 small that every frame can be asked.
 
-After contrast masking as in Legge and Foley 1980 (a power of the masking contrast); band
-and power were set by experiment against ColorVideoVDP.
+After contrast masking as in Legge and Foley 1980 (a power of the masking contrast, here another
+one above a knee); band and powers were set by experiment against ColorVideoVDP.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ _BAND_GAIN = 1.6
 # Energy of the noise of a flat place, levels squared: keeps the logarithm finite.
 _NOISE_ENERGY = 0.05
 # Up to the knee, in levels of contrast, the bound grows faster than the contrast and above it far
-# slower. With the first power throughout, the quarter of a picture with the most contrast took
-# more than half of what is seen (JOD) for a third of what recognisers lose.
+# slower. With the first power throughout, the eighth of all places with the largest bound took more
+# than half of what is seen (JOD) for a third of what recognisers lose.
 _KNEE_CONTRAST = 3.2
 _POWER_BELOW, _POWER_ABOVE = 1.2, 0.4
 # Levels of change per epsilon, where luma's mask has an RMS of 1.
 _AMPLITUDE = 66.0
 _LARGEST_AMPLITUDE = 17.2
-# Of the colour planes' bound in luma's, at the knee; it grows with the square of the mask, since
-# stains of green and purple are seen on skin and walls. JOD forgives them, eyes do not.
+# Of the colour planes' bound in luma's, at the knee; their bound grows with the mask's square,
+# since stains of green and purple are seen on skin and walls. JOD forgives them, eyes do not.
 _COLOUR_SHARE = 0.3
 # Where the picture itself has little colour, a change of colour is seen at once, JOD or no JOD: a
 # white house got green and purple stains. In levels of deviation, taken within a few pixels and

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from judges import UNSEEN, lite_module
+from judges import EFFICIENTNETS, lite_module
 from torch import Tensor, nn
 
 from pipeline.network import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.settings import Settings
 
-ASKED = UNSEEN[0]
+ASKED = EFFICIENTNETS[0]
 _SIDE = 224
 
 

@@ -30,7 +30,7 @@ Measures = dict[tuple[str, str], float]
 # The network by whose answers the pipeline's constants were chosen.
 TUNED_BY = ("mobilenet-v2",)
 # ImageNet classifiers that no constant was chosen by.
-UNSEEN = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+EFFICIENTNETS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 _SURE = 0.3
 _SURE_BOX = 0.5
 _SAME_BOX = 0.5
@@ -246,7 +246,7 @@ def _efficientnets(given: Any) -> dict[str, Classify]:
     found = {}
     for number, size in enumerate(_LITE_SIZES):
         with contextlib.suppress(ImportError):  # the table says which are missing
-            found[UNSEEN[number]] = _lite(lite_module(number), size, given._crop_resize)
+            found[EFFICIENTNETS[number]] = _lite(lite_module(number), size, given._crop_resize)
     return found
 
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from judges import TUNED_BY, UNSEEN
+from judges import EFFICIENTNETS, TUNED_BY
 from packages import required
 from records import Record, bootstrap
 from tables import Column, by_clip, select
 
 _JOD = Column("net JOD", ("cvvdp",), "net_jod")
 _PANELS = (
-    Column("unseen networks", UNSEEN, "drop", is_net=True, factor=100, is_of_sure=True),
+    Column("EfficientNet-Lite", EFFICIENTNETS, "drop", is_net=True, factor=100, is_of_sure=True),
     Column("network of the tuning", TUNED_BY, "drop", is_net=True, factor=100, is_of_sure=True),
 )
 

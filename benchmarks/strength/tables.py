@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from judges import TUNED_BY, UNSEEN
+from judges import EFFICIENTNETS, TUNED_BY
 from pieces import REPORTED, TUNING
 from records import ClipValue, Mean, Record, bootstrap
 from variants import PROTECT
@@ -60,10 +60,13 @@ _CH_TUNED, _DR_TUNED = (
     _of_sure("ch MN2", TUNED_BY, "changed"),
     _of_sure("dr MN2", TUNED_BY, "drop"),
 )
-_CH_UNSEEN, _DR_UNSEEN = _of_sure("ch EL", UNSEEN, "changed"), _of_sure("dr EL", UNSEEN, "drop")
+_CH_EFFICIENTNETS, _DR_EFFICIENTNETS = (
+    _of_sure("ch EL", EFFICIENTNETS, "changed"),
+    _of_sure("dr EL", EFFICIENTNETS, "drop"),
+)
 _SURE = (
     Column("sure MN2", TUNED_BY, "sure", digits=1),
-    Column("sure EL", UNSEEN, "sure", digits=1),
+    Column("sure EL", EFFICIENTNETS, "sure", digits=1),
 )
 _JOD = Column("net JOD", _CVVDP, "net_jod")
 _JOD_WORST = Column("net JOD of the worst still", _CVVDP, "net_jod_worst")
@@ -77,9 +80,9 @@ _UNMATCHED = _share("unmatched", _FACE, "unmatched")
 _ANSWERS = (
     _CH_TUNED,
     _DR_TUNED,
-    _CH_UNSEEN,
-    _DR_UNSEEN,
-    _share("any EL", UNSEEN, "changed_any"),
+    _CH_EFFICIENTNETS,
+    _DR_EFFICIENTNETS,
+    _share("any EL", EFFICIENTNETS, "changed_any"),
     _of_sure("ch CIFAR", ("cifar resnet20", "cifar resnet32"), "changed"),
     _share("objects lost", ("nanodet objects",), "lost"),
     _share("faces lost", ("scrfd faces", "mtcnn faces"), "lost"),
@@ -88,7 +91,11 @@ _ANSWERS = (
 )
 _ASKED_AND_NOT = tuple(
     column
-    for name, judge in (("EL0 asked", UNSEEN[0]), ("MN2", TUNED_BY[0]), ("EL2", UNSEEN[2]))
+    for name, judge in (
+        ("EL0 asked", EFFICIENTNETS[0]),
+        ("MN2", TUNED_BY[0]),
+        ("EL2", EFFICIENTNETS[2]),
+    )
     for column in (
         _of_sure(f"ch {name}", (judge,), "changed"),
         _of_sure(f"dr {name}", (judge,), "drop"),
@@ -149,7 +156,7 @@ class Bar:
 def _still_bars(epsilon: str, jod: float, worst: float, ch: float, dr: float) -> Iterator[Bar]:
     yield Bar("still", epsilon, _JOD, jod)
     yield Bar("still", epsilon, _JOD_WORST, worst, is_worst=True)
-    for changed, drop in ((_CH_UNSEEN, _DR_UNSEEN), (_CH_TUNED, _DR_TUNED)):
+    for changed, drop in ((_CH_EFFICIENTNETS, _DR_EFFICIENTNETS), (_CH_TUNED, _DR_TUNED)):
         yield Bar("still", epsilon, changed, ch)
         yield Bar("still", epsilon, drop, dr)
 
@@ -166,8 +173,8 @@ BARS = (
     Bar("still", "0.12", _SIZE, 1.25, "<="),
     Bar("clip", "0.12", _JOD_VIDEO, 9.3),
     Bar("clip", "0.12", _JOD_VIDEO, 8.8, is_worst=True),
-    Bar("clip", "0.12", _CH_UNSEEN, 50),
-    Bar("clip", "0.12", _DR_UNSEEN, 33),
+    Bar("clip", "0.12", _CH_EFFICIENTNETS, 50),
+    Bar("clip", "0.12", _DR_EFFICIENTNETS, 33),
     Bar("clip", "0.12", _CH_TUNED, 50),
     Bar("clip", "0.12", _DR_TUNED, 33),
     Bar("clip", "0.12", _SIZE, 1.3, "<="),
@@ -191,10 +198,10 @@ BARS = (
 _LEGEND = """\
 ch: first answer changed where the network was sure (at least .3) of the original, % of those
 frames. dr: share of the original answer's probability that is lost on them, %. any: first answer
-changed, of all frames. MN2 is MobileNet v2, by which constants were chosen; EL is the mean of
-EfficientNet-Lite 0, 1 and 2, by which none was; nor by the others. CIFAR: two ResNets that see 32
-pixels and know ten things. objects (NanoDet) and faces (SCRFD, MTCNN) lost: % of the sure
-detections. face distance: 1 - cosine of MobileFaceNet; unmatched: % of the faces that matched the
+changed, of all frames. MN2 is MobileNet v2, EL the mean of EfficientNet-Lite 0, 1 and 2. No network
+has a part in making the change of a video, but these told which constants it has; the others did
+not. CIFAR: two ResNets that see 32 pixels and know ten things. objects (NanoDet) and faces
+(SCRFD, MTCNN) lost: % of the sure detections. face distance: 1 - cosine of MobileFaceNet; unmatched: % of the faces that matched the
 original face of another frame and no longer do. All these, net JOD, flicker and phone error are
 net of the same encode with nothing added; size is beside it. JOD: ColorVideoVDP, 10 is no
 difference. flicker: net JOD in motion less that of the same frames as stills.
@@ -247,7 +254,7 @@ def network_tables(records: Sequence[Record]) -> str:
 
 def _missing(records: Sequence[Record]) -> Iterator[str]:
     asked = {record.judge for record in records if record.kind != "sound"}
-    missing = [name for name in UNSEEN if name not in asked]
+    missing = [name for name in EFFICIENTNETS if name not in asked]
     if asked and missing:
         yield f"Not installed and so not asked: {', '.join(missing)}."
 

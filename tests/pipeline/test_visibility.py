@@ -130,7 +130,7 @@ def test_a_coloured_door_does_not_open_the_white_wall_beside_it() -> None:
 @pytest.mark.parametrize("size", [(16, 16), (1, 1), (2, 7), (17, 33), (16, 400)])
 def test_any_size_gets_a_finite_bound(size: tuple[int, int]) -> None:
     noise = torch.rand(size, generator=torch.Generator().manual_seed(0)) * 255
-    limits = largest_change(noise, 4 / 9, STRENGTH)
+    limits = largest_change(noise, scale_of(*size), STRENGTH)
     assert limits.shape == (3, *size)
     assert torch.isfinite(limits).all()
 
