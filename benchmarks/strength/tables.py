@@ -201,7 +201,8 @@ frames. dr: share of the original answer's probability that is lost on them, %. 
 changed, of all frames. MN2 is MobileNet v2, EL the mean of EfficientNet-Lite 0, 1 and 2. No network
 has a part in making the change of a video, but these told which constants it has; the others did
 not. CIFAR: two ResNets that see 32 pixels and know ten things. objects (NanoDet) and faces
-(SCRFD, MTCNN) lost: % of the sure detections. face distance: 1 - cosine of MobileFaceNet; unmatched: % of the faces that matched the
+(SCRFD, MTCNN) lost: % of the sure detections. face distance: 1 - cosine of MobileFaceNet;
+unmatched: % of the faces that matched the
 original face of another frame and no longer do. All these, net JOD, flicker and phone error are
 net of the same encode with nothing added; size is beside it. JOD: ColorVideoVDP, 10 is no
 difference. flicker: net JOD in motion less that of the same frames as stills.
