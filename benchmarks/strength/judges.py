@@ -27,9 +27,9 @@ Classify = Callable[[Array], Array]
 # Measures by (judge, measure), shares of 0-1 or cosine distances; net is protected - control.
 Measures = dict[tuple[str, str], float]
 
-# The network by whose answers the pipeline's constants were chosen.
+# ImageNet classifiers; by the answers of the first most of the pipeline's constants were chosen,
+# and the others had a say in the bound and the stripes.
 TUNED_BY = ("mobilenet-v2",)
-# ImageNet classifiers that no constant was chosen by.
 EFFICIENTNETS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 _SURE = 0.3
 _SURE_BOX = 0.5
