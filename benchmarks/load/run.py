@@ -77,14 +77,14 @@ class Service:
         """Have it run; yields at once."""
         command = [sys.executable, "-m", "daemon", "--config", str(self.folder / "config.yaml")]
         with (self.folder / "console.txt").open("ab") as console:
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [*command, "serve"], cwd=_ROOT, stdout=console, stderr=console
             )
         try:
             yield
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait()
 
     def ask(self, path: str) -> dict[str, Any]:
         """Return what a route answers."""
@@ -101,6 +101,26 @@ class Service:
         """How many there are to be."""
         told = json.loads((self.folder / "state" / "service.json").read_bytes())
         return int(told["workers"]["size"])
+
+    def at_work(self) -> int:
+        """
+        Return how many workers are at a video: they hold its folder open all the while.
+
+        Records do not tell. That of an ended task stays in `processing` until its result is
+        published, that of the next is there before its worker has it.
+        """
+        pid = self._process.pid  # its first thread starts the workers
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sum(self._is_at_work(Path("/proc", child)) for child in children)
+
+    def _is_at_work(self, process: Path) -> bool:
+        try:
+            if b"daemon.worker" not in (process / "cmdline").read_bytes().split(b"\0"):
+                return False
+            held = [os.readlink(descriptor) for descriptor in (process / "fd").iterdir()]
+        except FileNotFoundError:  # it ended, or closed one, in that moment: look again
+            return process.exists() and self._is_at_work(process)
+        return any(Path(path).is_relative_to(self.folder / "inbox") for path in held)
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return all tasks as their status files tell of them."""
@@ -162,7 +182,7 @@ def _load(service: Service, clips: list[Path], count: int) -> tuple[Looks, float
 def _look(service: Service, looks: Looks) -> None:
     if service.count("pending"):
         workers = service.workers
-        looks.idle.append(1 - min(service.count("processing"), workers) / workers)
+        looks.idle.append(1 - service.at_work() / workers)
     began = time.monotonic()
     queue = service.ask("/stats")["queue"]
     running = service.ask("/tasks?status=processing")["tasks"]
