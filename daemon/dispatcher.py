@@ -331,7 +331,7 @@ class Dispatcher:
             lanes = [lane for lane in oldest if lane.inbox not in closed]
             if not lanes:
                 return
-            busy = [running.lane for running in self._running.values()]
+            busy = [self._running[token].lane for token in self._at_work]
             busy += [beginning.lane for beginning in self._beginnings]
             lane = self._turns.choose(lanes, busy)
             self._turns.serve(lane)
@@ -387,6 +387,11 @@ class Dispatcher:
             self._running[job.token] = _Running(attempt, beginning.lane)
             self._pool.begin(job)
 
+    @property
+    def _at_work(self) -> Collection[str]:
+        """The tokens of what runs, without what makes room in a moment for what is begun now."""
+        return self._running.keys() - self._pool.nearly_done
+
     def _videos_at_once(self, now: float) -> int:
         """
         Return how many are worked on in the next moments, one more than run by now among them.
@@ -394,7 +399,7 @@ class Dispatcher:
         The cores are shared among so many.
         """
         waiting = self._waiting.count_outside(self._closed_inboxes(now))
-        return min(1 + len(self._running) + len(self._beginnings) + waiting, self._pool.size)
+        return min(1 + len(self._at_work) + len(self._beginnings) + waiting, self._pool.size)
 
     def _note_not_begun(self, task_id: str, error: BaseException, now: float) -> None:
         self._waiting.rest(task_id, now + _REST_SECONDS)

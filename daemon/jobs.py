@@ -2,7 +2,7 @@
 What the service and its worker processes say to each other, and what the pool says of it.
 
     to a worker      Job, Stop
-    from a worker    Ready; Moved, then one of Finished, Failed, Stopped; Spent
+    from a worker    Ready; Moved, perhaps NearlyDone, then one of Finished, Failed, Stopped; Spent
     from the pool    Progressed; Done, Refused, Lost or Ended, one of them for each job
 
 Everything pickles and imports nothing heavy.
@@ -100,6 +100,13 @@ class Moved:
     def token(self) -> str:
         """The attempt's."""
         return self.progress.token
+
+
+@dataclass(frozen=True)
+class NearlyDone:
+    """Nothing but the last moments of the attempt are left; it may still fail."""
+
+    token: str
 
 
 @dataclass(frozen=True)

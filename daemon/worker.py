@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from daemon import staging
 from daemon.child import child_arguments, child_connection, messages
 from daemon.disk import why_closed
-from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
+from daemon.jobs import Failed, Finished, Job, Moved, NearlyDone, Ready, Spent, Stop, Stopped
 from daemon.originals import held_original
 from daemon.task import Failure, Progress
 from pipeline.errors import (
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 _PARTS = {"protect": (0.0, 85.0), "read back": (85.0, 97.0), "strip": (0.0, 97.0)}
 _COPYING = (97.0, 100.0)
 _PAUSE_SECONDS = 0.5  # between two messages of progress
+# Only work that was done sooner says when it is nearly done. What is left then, going through
+# the finished file once more, takes longer than the claim of the next task (some 20 ms); of a
+# large file it takes minutes, for which no task is to be claimed ahead of its turn.
+_SHORT_SECONDS = 10.0
 # After these the process may be short of memory for good, or in a state that nobody foresaw.
 _SPOILING = ("out_of_memory", "internal_error")
 # The kernel kills the process with the highest sum of memory and this (-1000 to 1000) first.
@@ -71,6 +75,7 @@ def perform(
     show: Callable[[Progress], None],
     cancelled: Callable[[], bool],
     is_memory_used_up: Callable[[], bool] = lambda: False,
+    tell_nearly_done: Callable[[], None] = lambda: None,
 ) -> End:
     """
     Do a job and say how it ended; nothing is left of it but a finished file.
@@ -79,8 +84,9 @@ def perform(
         show: told how far the work is, at most twice a second, from whichever thread knows.
         is_memory_used_up: asked after a failure. A decoder that gets no memory for a picture
             says that the picture is damaged.
+        tell_nearly_done: called once, by work that is short, shortly before it ends.
     """
-    meter = _Meter(job.token, show)
+    meter = _Meter(job.token, show, tell_nearly_done)
     try:
         end: End = _finished(job, meter, cancelled)
     except Cancelled:
@@ -125,6 +131,7 @@ class _Worker:
             lambda progress: self._send(Moved(progress)),
             lambda: self._unwanted == job.token,
             self._is_memory_used_up,
+            lambda: self._send(NearlyDone(job.token)),
         )
         self._send(end)
         is_spoilt = isinstance(end, Failed) and end.is_spoilt
@@ -152,18 +159,27 @@ class _Worker:
 
 
 class _Meter:
-    """How far a job is: percent and frames only grow, and are told twice a second."""
+    """
+    How far a job is: percent and frames only grow, and are told twice a second.
+
+    Attributes:
+        ends_at: the percent at which it is nearly done.
+    """
 
     def __init__(
         self,
         token: str,
         show: Callable[[Progress], None],
+        tell_nearly_done: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.ends_at = _COPYING[1]
         self._token = token
         self._show = show
+        self._tell_nearly_done = tell_nearly_done
+        self._is_nearly_done = False
         self._clock = clock
-        self._shown_at = clock()
+        self._began = self._shown_at = clock()
         self._percent = 0.0
         self._frames = 0
         self._total: int | None = None
@@ -193,8 +209,14 @@ class _Meter:
     def _advance(self, part: tuple[float, float], share: float) -> None:
         low, high = part
         self._percent = max(self._percent, low + share * (high - low))
+        if not self._is_open:
+            return
         now = self._clock()
-        if self._is_open and now - self._shown_at >= _PAUSE_SECONDS:
+        if self._percent >= self.ends_at and not self._is_nearly_done:
+            self._is_nearly_done = True
+            if now - self._began < _SHORT_SECONDS:
+                self._tell_nearly_done()
+        if now - self._shown_at >= _PAUSE_SECONDS:
             self._shown_at = now
             percent = round(self._percent, 1)
             self._show(Progress(self._token, percent, self._frames, self._total))
@@ -204,6 +226,8 @@ def _finished(job: Job, meter: _Meter, cancelled: Callable[[], bool]) -> Finishe
     from pipeline.protect import planned_suffix, protect_into
 
     needs_copy = staging.needs_copy(job)
+    if not needs_copy:
+        meter.ends_at = _COPYING[0]
     with (
         _held_original(job) as original,
         staging.told_as_disk_full(job.original.name, job.folder.parent),

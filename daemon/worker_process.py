@@ -20,12 +20,13 @@ class WorkerProcess:
         _bound_waiting(self.child.fileno())
         self.heartbeat = Heartbeat(self.child.pid, now)
         self.bounds = bounds
+        self.started_at = now
         self.was_ready = False
         self.is_free = False
+        self.is_nearly_done = False  # with its job
         self.job: Job | None = None
         self.has_begun = False
         self.kill_at: float | None = None
-        self.jobs_ended = 0
 
     @property
     def is_stopping(self) -> bool:
@@ -39,8 +40,7 @@ class WorkerProcess:
 
     def let_go(self, now: float) -> None:
         """Take note that its job has ended."""
-        self.job, self.kill_at = None, None
-        self.jobs_ended += 1
+        self.job, self.kill_at, self.is_nearly_done = None, None, False
         self.heartbeat.beat(now)
 
 

@@ -22,6 +22,7 @@ import pytest
 from spools import REASON, REPORT, record
 
 from daemon import attempts as attempts_module
+from daemon import dispatcher as dispatcher_module
 from daemon import record_store
 from daemon.attempts import AttemptRules, Attempts, InboxPlace
 from daemon.dispatcher import Dispatcher
@@ -44,10 +45,11 @@ class ScriptedPool:
     jobs: list[Job] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    nearly_done: set[str] = field(default_factory=set)
 
     @property
     def idle(self) -> int:
-        return self.size - len(self.jobs)
+        return self.size - len(self.jobs) + len(self.nearly_done)
 
     def begin(self, job: Job) -> None:
         self.jobs.append(job)
@@ -60,6 +62,7 @@ class ScriptedPool:
     def say(self, event: Event) -> None:
         if not isinstance(event, Progressed):
             self.jobs.remove(event.job)
+            self.nearly_done.discard(event.job.token)
         self.events.append(event)
 
     def poll(self, timeout: float) -> list[Event]:
@@ -252,6 +255,69 @@ def test_users_and_inboxes_take_turns(house: House) -> None:
         order.append(job.original.name)
         house.finish(job)
     assert order == ["a1", "s1", "b1", "a2", "a3"]
+
+
+def test_the_next_task_is_there_before_the_last_has_ended(house: House) -> None:
+    """Or a worker stands idle for as long as a claim takes."""
+    house.pool.size = 1
+    tasks = [house.drop(f"{n}.mov") for n in range(3)]
+    house.settle()
+    (last,) = house.pool.jobs
+    house.pool.nearly_done.add(last.token)
+    house.settle()
+    assert [job.task_id for job in house.pool.jobs] == [t.task_id for t in tasks[:2]]
+    assert house.get(tasks[0]).status is Status.PROCESSING
+    house.finish(last)
+    assert house.get(tasks[0]).status is Status.COMPLETED
+    assert len(house.pool.jobs) == 1
+    assert house.get(tasks[2]).status is Status.PENDING
+
+
+def test_a_task_in_its_last_moments_takes_no_turn_from_the_next(house: House) -> None:
+    house.pool.size = 1
+    for name in ("1.mov", "2.mov"):
+        house.drop(name)
+        house.drop(name, inbox="studio")
+    house.settle()
+    house.pool.size = 2
+    house.settle()
+    first, last = house.pool.jobs
+    house.pool.nearly_done.add(last.token)
+    house.settle()
+    # Were the last one counted, both inboxes had one running, and the first was served before.
+    inboxes = [house.spool.get(job.task_id).inbox for job in house.pool.jobs]
+    assert inboxes[2] == inboxes[1] != inboxes[0]
+
+
+def test_nor_does_it_share_the_cores_with_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared: list[int] = []
+    monkeypatch.setattr(dispatcher_module, "threads_of", lambda n: shared.append(n) or 1)
+    house.drop()
+    house.settle()
+    (last,) = house.pool.jobs
+    house.pool.nearly_done.add(last.token)
+    house.drop()
+    house.settle()
+    assert shared == [1, 1]
+
+
+def test_a_task_that_waits_for_a_worker_can_be_called_off_or_put_back(house: House) -> None:
+    house.pool.size = 1
+    house.drop("last.mov")
+    off, back = house.drop("off.mov"), house.drop("back.mov")
+    house.settle()
+    (last,) = house.pool.jobs
+    house.pool.nearly_done.add(last.token)
+    house.settle()
+    assert house.get(off).status is Status.PROCESSING
+    house.spool.cancel(off.task_id)
+    house.settle()
+    assert house.get(off).status is Status.CANCELLED
+    assert house.get(back).status is Status.PROCESSING
+    house.may_begin = False
+    house.dispatcher.put_back_all()
+    house.settle()
+    assert (house.get(back).status, house.get(back).attempts) == (Status.PENDING, 0)
 
 
 def test_tasks_of_an_inbox_that_is_away_wait(house: House) -> None:

@@ -6,7 +6,18 @@ import pickle
 from pathlib import Path
 from types import MappingProxyType
 
-from daemon.jobs import Bounds, Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
+from daemon.jobs import (
+    Bounds,
+    Failed,
+    Finished,
+    Job,
+    Moved,
+    NearlyDone,
+    Ready,
+    Spent,
+    Stop,
+    Stopped,
+)
 from daemon.task import Failure, Progress
 from pipeline.parameters import AudioLevel, Parameters
 from pipeline.settings import FaceSettings, Limits, Settings
@@ -39,6 +50,7 @@ def test_every_answer_arrives_as_it_was_sent() -> None:
         Spent(),
         Stop("t"),
         Moved(Progress("t", 1.5, 2, None)),
+        NearlyDone("t"),
         Finished("t", Path("/temp/result.mp4"), ".mp4", {"frames": 2}),
         Failed("t", failure, True, "Traceback"),
         Stopped("t"),

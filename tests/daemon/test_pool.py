@@ -34,7 +34,7 @@ import os, pickle, signal, sys, threading, time
 from pathlib import Path
 from queue import SimpleQueue
 from daemon.child import child_arguments, child_connection, messages
-from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
+from daemon.jobs import Failed, Finished, Job, Moved, NearlyDone, Ready, Spent, Stop, Stopped
 from daemon.task import Failure, Progress
 
 connection = child_connection()
@@ -59,6 +59,10 @@ while True:
         os.abort()
     elif does == "hang":
         time.sleep(600)
+    elif does == "linger":
+        connection.send(NearlyDone(token))
+        while token not in stopped:
+            time.sleep(0.005)
     elif does == "move bytes":
         while token not in stopped:
             os.pread(os.open("/proc/self/stat", os.O_RDONLY), 10, 0), time.sleep(0.05)
@@ -428,19 +432,93 @@ class TestStalls:
         assert pids(pool) == before
 
 
+class TestNearlyDone:
+    """A job is fetched while the last one comes to its end, so that no worker waits for it."""
+
+    def test_a_worker_in_its_last_moments_counts_as_idle_and_gets_the_next_job_at_once(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        pool, last, following = make_pool(), jobs("linger"), jobs()
+        pool.begin(last)
+        assert (pool.idle, pool.nearly_done) == (0, frozenset())
+        poll_until(pool, lambda: pool.idle == 1)
+        assert pool.nearly_done == {last.token}
+        pool.begin(following)
+        assert pool.idle == 0
+        assert running(pool) == (last, following)
+        # A result that comes though it was stopped does not count; here it only ends the last.
+        pool.stop(last.token)
+        last_end, done = ends(pool, last, following)
+        assert last_end == Ended(last)
+        assert isinstance(done, Done)
+        assert pool.nearly_done == frozenset()
+
+    def test_what_waits_for_one_can_be_given_up_at_once(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        pool, last, following = make_pool(), jobs("linger"), jobs()
+        pool.begin(last)
+        poll_until(pool, lambda: pool.idle == 1)
+        pool.begin(following)
+        pool.stop(following.token)
+        assert pool.poll(0) == [Ended(following)]
+        assert (pool.idle, running(pool)) == (1, (last,))
+
+    def test_what_waits_for_one_that_dies_is_done_by_the_next(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        pool, last, following = make_pool(), jobs("linger"), jobs()
+        pool.begin(last)
+        poll_until(pool, lambda: pool.idle == 1)
+        pool.begin(following)
+        os.kill(pid_of(pool, last), signal.SIGKILL)
+        lost, done = ends(pool, last, following)
+        assert isinstance(lost, Lost)
+        assert isinstance(done, Done)
+
+    @pytest.mark.parametrize("why", ["it is stopped", "it is worn", "others bounds", "too many"])
+    def test_nothing_is_fetched_for_one_that_takes_no_other(
+        self, make_pool: MakePool, jobs: Jobs, why: str
+    ) -> None:
+        clock = Clock()
+        pool, last = make_pool(clock=clock), jobs("linger")
+        pool.begin(last)
+        poll_until(pool, lambda: pool.idle == 1)
+        if why == "it is stopped":
+            pool.stop(last.token)
+        elif why == "it is worn":
+            clock.now += 3600
+        elif why == "others bounds":
+            pool.use_bounds(Bounds(4.0, "cpu"))
+        else:
+            pool.resize(0)
+        assert pool.idle == 0
+
+
 class TestReplacing:
-    def test_a_worker_ends_after_so_many_jobs(self, make_pool: MakePool, jobs: Jobs) -> None:
-        pool = make_pool(max_jobs_per_worker=2)
-        used = []
-        for _ in range(5):
+    def test_a_worker_ends_with_the_job_that_makes_it_an_hour_old(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        """However many jobs that were: each start of a process takes seconds."""
+        clock = Clock()
+        pool = make_pool(clock=clock)
+
+        def pid_that_did_one() -> int:
             job = jobs()
-            poll_until(pool, lambda: pool.idle == 1)
             pool.begin(job)
             done = end(pool, job)
+            poll_until(pool, lambda: pool.idle == 1)
             assert isinstance(done, Done)
-            used.append(done.report["pid"])
-        assert used[0] == used[1] != used[2] == used[3] != used[4]
-        assert not is_there(used[0])
+            return int(done.report["pid"])
+
+        used = {pid_that_did_one() for _ in range(60)}
+        clock.now += 3599
+        used.add(pid_that_did_one())
+        clock.now += 1
+        used.add(pid_that_did_one())
+        assert len(used) == 1
+        assert not is_there(*used)
+        assert pid_that_did_one() not in used
         assert pool.trouble is None
 
     def test_one_that_calls_itself_spent_gets_no_other(

@@ -65,6 +65,7 @@ class ScriptedPool:
         self.size, self.bounds, self.stall_s = size, bounds, stall_s
         self.trouble: str | None = None
         self.polls = 0
+        self.nearly_done: frozenset[str] = frozenset()
         self.jobs: list[Job] = []
         self.stopped: list[str] = []
         self._events: list[Event] = []

@@ -21,7 +21,7 @@ from media import Audio, Video, make_video
 import pipeline.protect
 from daemon import worker
 from daemon.child import Child
-from daemon.jobs import Failed, Finished, Job, Moved, Ready, Spent, Stop, Stopped
+from daemon.jobs import Failed, Finished, Job, Moved, NearlyDone, Ready, Spent, Stop, Stopped
 from daemon.task import Progress
 from daemon.worker import _Meter, perform
 from pipeline.errors import OutOfMemory, UnreadableMedia, UnsupportedMedia, VerificationFailed
@@ -107,6 +107,31 @@ class TestAJob:
             assert end.staged == Path(name, ".id.t1.part")
             assert files(job) == [".id.t1.part"]
             assert end.staged.stat().st_size == end.report["protected_bytes"]
+
+    @pytest.mark.parametrize("mode", Mode)
+    def test_says_once_that_it_is_nearly_done_when_the_result_is_written(
+        self, make_job: Callable[..., Job], mode: Mode
+    ) -> None:
+        job = make_job(parameters=Parameters(mode=mode))
+        seen: list[list[str]] = []
+        end = perform(
+            job, lambda p: None, lambda: False, tell_nearly_done=lambda: seen.append(files(job))
+        )
+        assert isinstance(end, Finished)
+        assert seen == [["result.mp4"]]
+
+    def test_says_so_when_it_is_copied_where_it_has_to_be(
+        self, make_job: Callable[..., Job], tmp_path: Path
+    ) -> None:
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+            if os.stat(name).st_dev == tmp_path.stat().st_dev:
+                pytest.skip("/dev/shm is no file system of its own")
+            job = make_job(outbox=Path(name))
+            seen: list[list[str]] = []
+            perform(
+                job, lambda p: None, lambda: False, tell_nearly_done=lambda: seen.append(files(job))
+            )
+            assert seen == [[".id.t1.part", "result.mp4"]]
 
     def test_in_mode_strip_keeps_the_container(self, make_job: Callable[..., Job]) -> None:
         end = do(make_job(parameters=Parameters(mode=Mode.STRIP)))
@@ -333,7 +358,7 @@ class TestTheMeter:
 
     @pytest.fixture
     def meter(self, shown: list[Progress], clock: list[float]) -> _Meter:
-        return _Meter("t1", shown.append, lambda: clock[0])
+        return _Meter("t1", shown.append, lambda: None, lambda: clock[0])
 
     def moved(self, meter: _Meter, phase: str, frames: int, total: int | None) -> None:
         meter.pipeline_moved(pipeline.protect.Progress(phase, frames, total))
@@ -384,6 +409,22 @@ class TestTheMeter:
         self.moved(meter, "protect", 7, None)
         assert shown == [Progress("t1", 0.0, 7, None)]
 
+    @pytest.mark.parametrize(("seconds", "told"), [(9, [9]), (11, [])])
+    def test_tells_the_end_of_short_work_ahead_and_of_no_other(
+        self, clock: list[float], seconds: float, told: list[float]
+    ) -> None:
+        """What is left of a large file may take minutes; then no task is claimed so early."""
+        moments: list[float] = []
+        meter = _Meter(
+            "t1", lambda p: None, lambda: moments.append(clock[0]), clock=lambda: clock[0]
+        )
+        meter.ends_at = 97.0
+        clock[0] = seconds - 1
+        self.moved(meter, "read back", 99, 100)
+        for clock[0] in (seconds, seconds + 1):
+            self.moved(meter, "read back", 100, 100)
+        assert moments == told
+
     def test_says_nothing_after_the_end(
         self, meter: _Meter, shown: list[Progress], clock: list[float]
     ) -> None:
@@ -433,6 +474,17 @@ class TestTheProcess:
             assert isinstance(end, Finished)
             assert end.token == token
             assert child.recv() == Ready()
+
+    def test_tells_of_a_short_job_that_it_is_nearly_done(
+        self, child: Child, make_job: Callable[..., Job]
+    ) -> None:
+        child.send(make_job())
+        told = [child.recv()]
+        while not isinstance(told[-1], Ready):
+            told.append(child.recv())
+        *_, nearly, end, _ = told
+        assert nearly == NearlyDone("t1")
+        assert isinstance(end, Finished)
 
     def test_heeds_a_stop_of_this_job_only(
         self, child: Child, make_job: Callable[..., Job]
@@ -493,7 +545,7 @@ class TestTheProcess:
             assert process._did_cleanly(make_job("t2"))
 
     def end(self, child: Child, token: str) -> Finished | Failed | Stopped:
-        while isinstance(message := child.recv(), Moved):
+        while isinstance(message := child.recv(), (Moved, NearlyDone)):
             assert message.token == token
         assert isinstance(message, (Finished, Failed, Stopped))
         return message
