@@ -286,7 +286,9 @@ class Pool:
     def _is_to_stay(self, worker: WorkerProcess) -> bool:
         """Does it take another job after the one that it has?"""
         is_worn = self._clock() - worker.started_at >= _WORN_SECONDS
-        return not (is_worn or worker.bounds != self._bounds or self._surplus)
+        # All began together; one after the other goes, so that the rest work on meanwhile.
+        is_complete = sum(other.was_ready for other in self._workers) == self._size
+        return not ((is_worn and is_complete) or worker.bounds != self._bounds or self._surplus)
 
     def _on_news(self, worker: WorkerProcess, job: Job, message: object) -> None:
         worker.heartbeat.beat(self._clock())

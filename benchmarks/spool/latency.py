@@ -12,7 +12,6 @@ from clip import make_clip
 from figures import load, print_head, print_row, quantile
 from house import House, wait_for_quiet, wait_until
 
-# A worker is replaced after 50 videos, and the new one takes seconds to get warm.
 _DROPS = 50
 _SIDECAR = "mode: strip\n"  # ends at once
 _GRACE_SECONDS = 2.0  # the default of sidecar_grace_s

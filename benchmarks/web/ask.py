@@ -26,7 +26,7 @@ _USERS = 20  # as the history has them
 _SECONDS = 20.0
 _MOST_AT_ONCE = 64
 _PATIENCE_SECONDS = 60.0
-# A worker is replaced after 50 videos; with so many frames it outlasts a measurement.
+# With so many frames a video outlasts a measurement.
 _FRAMES = 6000
 _MOST_WAITING = 2
 _WORKER = "daemon.worker"

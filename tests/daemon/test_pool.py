@@ -519,6 +519,21 @@ class TestReplacing:
         assert len(used) == 1
         assert not is_there(*used)
         assert pid_that_did_one() not in used
+
+    def test_workers_that_are_worn_together_go_one_after_the_other(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        clock = Clock()
+        pool, job = make_pool(size=2, clock=clock), jobs()
+        poll_until(pool, lambda: pool.idle == 2)
+        clock.now += 3600
+        first, second = pool._workers
+        pool.begin(job)
+        poll_until(pool, lambda: first not in pool._workers)
+        assert pool._is_to_stay(second)
+        poll_until(pool, lambda: pool.idle == 2)
+        assert second in pool._workers
+        assert not pool._is_to_stay(second)
         assert pool.trouble is None
 
     def test_one_that_calls_itself_spent_gets_no_other(
