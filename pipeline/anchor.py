@@ -1,9 +1,9 @@
 """
-Draw the change of anchor frames.
+Draw the pattern of anchor frames: at each place, how much of the bound the change takes.
 
-At a small working size: stripes across the structure under the visibility map, then, where
-surrogates are given, refined against them. What becomes of the change on the frames between
-is `video`'s business.
+At a small working size: stripes across the structure, then, where surrogates are given,
+refined against them under the anchor's own bound. What becomes of the pattern on the frames
+between is `video`'s business.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ import torch
 from torch import Tensor
 
 from pipeline.device import choose_device
-from pipeline.motion import FLOW_SHORT_SIDE, Field, Flow, carry, flow_size, scaled_flow, shrink
-from pipeline.parameters import PEAK_PER_BUDGET, Parameters
+from pipeline.limiter import Bounds, limited
+from pipeline.motion import (
+    FLOW_SHORT_SIDE,
+    Field,
+    Flow,
+    carry,
+    flow_size,
+    scaled_flow,
+    shrink,
+)
+from pipeline.parameters import Parameters
 from pipeline.perturbation import refine
 from pipeline.planes import Plane, Planes
 from pipeline.settings import Settings
 from pipeline.stripes import TILE, make_carriers, scale_of, stripes, working_size
-from pipeline.visibility import colour_share, largest_change
 
 if TYPE_CHECKING:
     from pipeline.surrogate import Surrogates
@@ -33,17 +41,18 @@ _WARM_STEPS = 2
 # Of the bound for a change that networks refine: it fills its bound more than stripes do, and at
 # this share it is as visible as they are (JOD).
 _REFINED_SHARE = 0.84
+_LEAST_BOUND = 1e-3  # levels
 # By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up;
 # pixels of a picture with a short side of 256.
 _SMOOTHING_SIGMA = 4.0
-# Stripes that are stretched or turned by more than this on average, as by a long zoom, start
-# anew. Rarely: at 0.25 the jumps cost more bits (3 %) than the distortion did.
-_LARGEST_DISTORTION = 0.6
+# Stripes that are stretched or turned by more than this on average, as by a long zoom, mislead
+# less, and start anew. With 0.6 recognisers lost a tenth less of five moving clips (KL).
+_LARGEST_DISTORTION = 0.25
 _DISTORTION_STEP = 5  # pixels of the flow
 
 
 class Artist:
-    """Draws the change of anchor frames; remembers how the stripes moved, and the last change."""
+    """Draws the pattern of anchor frames; remembers how the stripes moved, and the last pattern."""
 
     def __init__(
         self,
@@ -57,7 +66,6 @@ class Artist:
         self._size = working_size(height, width)
         self._scale = scale_of(*self._size)
         self._budget = parameters.budget
-        self._strength = parameters.epsilon * parameters.video_strength
         self._surrogates = surrogates
         self.device = surrogates.device if surrogates else choose_device(settings)
         # The CPU's generator on any device, so that a seed gives the same stripes everywhere.
@@ -66,7 +74,7 @@ class Artist:
         # Since the shot's begin, in pixels of the flow and at its size: it is as smooth.
         self._displacement: Flow = np.zeros((*flow_size(height, width), 2), np.float32)
         self._shrunk = min(self._displacement.shape[:2]) / min(self._size)
-        self._refined: tuple[Field, Field] | None = None  # the change and its momentum
+        self._refined: tuple[Field, Field] | None = None  # the pattern and its momentum
         self._answers = self._answers_changed = 0
         self.anchors = 0
 
@@ -78,52 +86,57 @@ class Artist:
     def top1_changed(self) -> float | None:
         return self._answers_changed / self._answers if self._answers else None
 
-    def begin_shot(self, original: Planes) -> Field:
-        """Return the change of an anchor that has nothing to do with the one before."""
-        self._scatter()
-        return self._draw(original, None)
+    def begin_shot(self, original: Planes, bounds: Bounds) -> Field:
+        """
+        Return the pattern, -1 to 1, of an anchor that has nothing to do with the one before.
 
-    def continue_shot(self, original: Planes, flow: Flow) -> Field:
-        """Return the change of an anchor whose pixels came by `flow` from the one before."""
+        Args:
+            bounds: at any size.
+        """
+        self._scatter()
+        return self._draw(original, bounds, None)
+
+    def continue_shot(self, original: Planes, bounds: Bounds, flow: Flow) -> Field:
+        """Return the pattern of an anchor whose pixels came by `flow` from the one before."""
         moved = carry(self._displacement, flow) + flow
         self._displacement = _smoothed(moved, _SMOOTHING_SIGMA * self._scale * self._shrunk)
         if _distortion(self._displacement) > _LARGEST_DISTORTION:
             self._displacement[:] = self._displacement.mean(axis=(0, 1))
-        return self._draw(original, flow)
+        return self._draw(original, bounds, flow)
 
     def _scatter(self) -> None:
         """Sample the carriers at another place, so that no two shots share stripes."""
         offset = torch.rand(2, generator=self._generator) * (TILE * self._shrunk)
         self._displacement[:] = offset.numpy()
 
-    def _draw(self, original: Planes, flow: Flow | None) -> Field:
+    def _draw(self, original: Planes, bounds: Bounds, flow: Flow | None) -> Field:
         self.anchors += 1
         frame = torch.stack([self._working(plane, original.level) for plane in original])
-        luma = frame[0]
+        displacement = self._tensor(scaled_flow(self._displacement, *self._size))
         with torch.no_grad():
-            limit = largest_change(luma, self._scale, self._strength)
-            limit[1:] *= colour_share(frame[1:], self._scale)
-            if self._surrogates is not None:
-                limit *= _REFINED_SHARE
-            displacement = scaled_flow(self._displacement, *self._size)
-            pattern = limit * stripes(luma, self._tensor(displacement), self._carriers, self._scale)
+            pattern = stripes(frame[0], displacement, self._carriers, self._scale)
         if self._surrogates is None:
-            return _carried(_to_field(_within_budget(pattern[:2], self._budget)))
-        return self._refine(frame, pattern, limit, flow)
+            return _carried(_to_field(pattern[:2]))
+        return self._refine(frame, pattern, bounds, flow)
 
-    def _refine(self, frame: Tensor, pattern: Tensor, limit: Tensor, flow: Flow | None) -> Field:
+    def _refine(self, frame: Tensor, pattern: Tensor, bounds: Bounds, flow: Flow | None) -> Field:
         assert self._surrogates is not None
-        start, steps, momentum = pattern, _COLD_STEPS, None
+        height, width = self._size
+        in_luma, in_colour = (cv2.resize(bound, (width, height)) for bound in bounds)
+        bound = self._tensor(np.dstack((in_luma, in_colour, in_colour)))
+        limit = _REFINED_SHARE * bound
+        start, steps, momentum = limit * pattern, _COLD_STEPS, None
         if self._refined is not None and flow is not None:
             moved, momentum = (self._tensor(carry(field, flow)) for field in self._refined)
-            start, steps = torch.clamp(moved, -limit, limit), _WARM_STEPS
+            start, steps = torch.clamp(bound * moved, -limit, limit), _WARM_STEPS
         change, momentum = refine(
             start, frame, limit, self._surrogates, steps, self._generator, momentum
         )
-        change = _within_budget(change, self._budget)
-        self._ask(frame, change)
-        self._refined = _to_field(change), _to_field(momentum)
-        return _carried(self._refined[0])
+        # Colour may have no bound at all, and then has no change to be told as a share of it.
+        field = _to_field(change / bound.clamp_min(_LEAST_BOUND))
+        self._ask(frame, self._tensor(np.dstack(limited(field, bounds, self._budget))))
+        self._refined = field, _to_field(momentum)
+        return _carried(field)
 
     def _tensor(self, field: Field) -> Tensor:
         return torch.from_numpy(field).to(self.device).permute(2, 0, 1)
@@ -158,17 +171,9 @@ def _distortion(displacement: Flow) -> float:
     return float(np.hypot(*steps))
 
 
-def _within_budget(change: Tensor, budget: float) -> Tensor:
-    """Return (channels, h, w) with no sample over 2.5 budgets and no channel's RMS over one."""
-    peak = PEAK_PER_BUDGET * budget
-    clipped = change.detach().clamp(-peak, peak)
-    rms = clipped.square().mean(dim=(1, 2), keepdim=True).sqrt()
-    return clipped * (budget / rms.clamp_min(budget))
-
-
 def _carried(field: Field) -> Field:
     """
-    Return the change at the size of the flow, where each frame takes 2.5 times less to carry it.
+    Return the pattern at the size of the flow, where each frame takes 2.5 times less to carry it.
 
     At equal JOD recognisers are misled as often; drawn at that size, a tenth less.
     """
@@ -179,5 +184,5 @@ def _carried(field: Field) -> Field:
     return np.asarray(small, np.float32).reshape(size[1], size[0], field.shape[2])
 
 
-def _to_field(change: Tensor) -> Field:
-    return change.permute(1, 2, 0).contiguous().cpu().numpy()
+def _to_field(planes: Tensor) -> Field:
+    return planes.permute(1, 2, 0).contiguous().cpu().numpy()

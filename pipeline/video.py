@@ -1,10 +1,10 @@
 """
 Frames in, protected frames out.
 
-`anchor` draws the change of anchor frames. The frames up to the next anchor get it carried by
-the motion, held to what they bear and mixed with the one before it, so that nothing jumps; a
-cut starts anew. Only this module adds a change to planes, and it measures there that the
-change keeps to the budget.
+`anchor` draws the pattern of anchor frames. The frames up to the next anchor get it carried by
+the motion and mixed with the one before it, so that nothing jumps; a cut starts anew. Each frame's
+change is the pattern within that frame's own bound. Only this module adds a change to planes,
+and it measures there that the change keeps to the budget.
 """
 
 from __future__ import annotations
@@ -22,17 +22,27 @@ from pipeline.anchor import Artist
 from pipeline.display import UPRIGHT, Orientation
 from pipeline.face_canvas import Patch
 from pipeline.faces import FaceArtist, FaceSummary
-from pipeline.limiter import Limiter
-from pipeline.motion import Field, Follower, Layer, Picture, flow_picture, is_cut
+from pipeline.limiter import Bounds, limited
+from pipeline.motion import (
+    Field,
+    Follower,
+    Layer,
+    Picture,
+    carry,
+    flow_picture,
+    is_cut,
+    shrink,
+)
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.planes import Plane, Planes
 from pipeline.settings import Settings
+from pipeline.visibility import largest_change
 
 if TYPE_CHECKING:
     from pipeline.face_networks import FaceNetworks
     from pipeline.surrogate import Surrogates
 
-# Frames over which a new anchor's change takes over from the one before. Fewer show as a
+# Frames over which a new anchor's pattern takes over from the one before. Fewer show as a
 # beat, more blur the stripes; with every frame an anchor it is still a mixture of two.
 _LONGEST_FADE = 5
 _SHORTEST_FADE = 2
@@ -49,7 +59,7 @@ class VideoSummary:
 
     Attributes:
         frames: protected so far.
-        anchors: frames whose change was computed; cuts are among them.
+        anchors: frames whose pattern was computed; cuts are among them.
         cuts: new shots found after the first.
         device: where anchors were computed, as torch names it.
         surrogates: names of the networks; none for the embedded way.
@@ -90,17 +100,16 @@ class VideoProtector:
             way: how the frames are shown, for whatever has to see them upright.
         """
         self._budget = parameters.budget
+        self._strength = parameters.epsilon * parameters.video_strength
         self._interval = parameters.every_n_frames
         self._artist = Artist(height, width, parameters, settings, surrogates, seed)
         self._faces: FaceArtist | None = None
         if face_networks is not None:
-            strength = parameters.epsilon * parameters.video_strength
-            self._faces = FaceArtist(face_networks, height, width, strength, seed, way)
+            self._faces = FaceArtist(face_networks, height, width, self._strength, seed, way)
         self._follower = Follower()
-        self._limiter = Limiter()
         self._before: Picture | None = None
-        self._fresh: list[Layer] = []
-        self._fading: list[Layer] = []
+        self._fresh: Field | None = None  # the last anchor's pattern
+        self._fading: Field | None = None  # the one before it, carried to that anchor
         self._since_anchor = self._rated_at = 0
         self._frames = self._cuts = 0
         self._largest, self._largest_rms = 0.0, np.zeros(3)
@@ -114,7 +123,8 @@ class VideoProtector:
             protected: of the same shapes and depth, in other memory.
         """
         picture = flow_picture(original.luma, original.level)
-        field = self._next_field(picture, original)
+        bounds = largest_change(picture, _small_colours(original, picture), self._strength)
+        field = limited(self._next_pattern(picture, original, bounds), bounds, self._budget)
         patches = self._faces.patches(self._share()) if self._faces else []
         measures = _add(field, patches, original, protected, self._budget)
         for index, (largest, rms) in enumerate(measures):
@@ -141,16 +151,16 @@ class VideoProtector:
             faces=self._faces.summary if self._faces else None,
         )
 
-    def _next_field(self, picture: Picture, original: Planes) -> list[Layer]:
-        """Return this frame's change in Y, Cb, Cr, in levels; two layers if Cr's is Cb's."""
+    def _next_pattern(self, picture: Picture, original: Planes, bounds: Bounds) -> Field:
+        """Return this frame's pattern in Y, Cb, Cr, -1 to 1; two channels if Cr's is Cb's."""
         if self._before is None:
-            return self._begin_shot(picture, original)
+            return self._begin_shot(picture, original, bounds)
         if is_cut(self._before, picture):
             self._cuts += 1
-            return self._begin_shot(picture, original)
+            return self._begin_shot(picture, original, bounds)
         flow = self._follower.flow(picture)
         self._since_anchor += 1
-        carried = self._limiter.carry(self._mixture(), picture, flow)
+        carried = carry(self._mixture(), flow)
         if self._faces is not None:
             self._faces.follow(flow)
         if self._since_anchor < self._interval:
@@ -158,14 +168,14 @@ class VideoProtector:
                 self._faces.look(original, flow)
             return carried
         self._fading = carried
-        self._fresh = _layers(self._artist.continue_shot(original, flow))
+        self._fresh = self._artist.continue_shot(original, bounds, flow)
         if self._faces is not None:
             self._faces.continue_shot(original)
         self._start_interval(picture)
         return self._mixture()
 
-    def _begin_shot(self, picture: Picture, original: Planes) -> list[Layer]:
-        self._fresh = self._fading = _layers(self._artist.begin_shot(original))
+    def _begin_shot(self, picture: Picture, original: Planes, bounds: Bounds) -> Field:
+        self._fresh = self._fading = self._artist.begin_shot(original, bounds)
         if self._faces is not None:
             self._faces.begin_shot(original)
         self._start_interval(picture)
@@ -173,28 +183,33 @@ class VideoProtector:
 
     def _start_interval(self, picture: Picture) -> None:
         self._follower.start(picture)
-        self._limiter.start(picture)
         self._since_anchor = 0
         # Another frame of each interval, so that what was carried far counts as well.
         self._rated_at = (self._artist.anchors - 1) % self._interval
 
     def _share(self) -> float:
-        """Return how much of the current change is the last anchor's; 1 and more for all of it."""
+        """Return how much of the pattern is the last anchor's; 1 and more for all of it."""
         fade = min(max(self._interval, _SHORTEST_FADE), _LONGEST_FADE)
         return (self._since_anchor + 1) / fade
 
-    def _mixture(self) -> list[Layer]:
-        """Return the change at the last anchor, as mixed for the current frame."""
+    def _mixture(self) -> Field:
+        """Return the pattern at the last anchor, as mixed for the current frame."""
+        assert self._fresh is not None
+        assert self._fading is not None
         share = self._share()
         if share >= 1.0 or self._fading is self._fresh:
             return self._fresh
-        pairs = zip(self._fresh, self._fading, strict=True)
-        mixed = (cv2.addWeighted(new, share, old, 1.0 - share, 0.0) for new, old in pairs)
-        return [np.asarray(layer, np.float32) for layer in mixed]
+        mixed = cv2.addWeighted(self._fresh, share, self._fading, 1.0 - share, 0.0)
+        return np.asarray(mixed, np.float32)
 
 
-def _layers(field: Field) -> list[Layer]:
-    return [np.ascontiguousarray(field[..., channel]) for channel in range(field.shape[2])]
+def _small_colours(original: Planes, picture: Picture) -> list[Layer]:
+    """Return Cb and Cr in levels at half the size of the flow's picture."""
+    height, width = ((side + 1) // 2 for side in picture.shape)
+    return [
+        shrink(plane, height, width).astype(np.float32) / np.float32(original.level)
+        for plane in (original.cb, original.cr)
+    ]
 
 
 def _add(

@@ -21,7 +21,6 @@ import pipeline.readback
 import pipeline.video
 from pipeline.anchor import Artist
 from pipeline.audio import TrackMasker
-from pipeline.limiter import Limiter
 from pipeline.motion import Follower
 from pipeline.parameters import Parameters
 from pipeline.protect import protect
@@ -37,8 +36,9 @@ _CALLS: tuple[tuple[str, Any, str], ...] = (
     ("shrink, flow, cuts", pipeline.video, "flow_picture"),
     ("shrink, flow, cuts", pipeline.video, "is_cut"),
     ("shrink, flow, cuts", Follower, "flow"),
-    ("carry, limit", Limiter, "start"),
-    ("carry, limit", Limiter, "carry"),
+    ("bound, carry", pipeline.video, "largest_change"),
+    ("bound, carry", pipeline.video, "limited"),
+    ("bound, carry", pipeline.video, "carry"),
     ("anchor", Artist, "begin_shot"),
     ("anchor", Artist, "continue_shot"),
     ("add", pipeline.video, "_add"),

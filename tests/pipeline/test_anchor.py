@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from pipeline import anchor
 from pipeline.anchor import Artist
-from pipeline.motion import Flow, carry, flow_size
+from pipeline.limiter import Bounds
+from pipeline.motion import Field, Flow, carry, flow_size
 from pipeline.network import Network
 from pipeline.parameters import Parameters
 from pipeline.planes import Planes
@@ -41,18 +43,27 @@ def pan() -> Flow:
     return flow
 
 
+def bounds(in_luma: float = 5.0, in_colour: float = 2.0) -> Bounds:
+    """Twice as much is borne on the right as on the left."""
+    ramp = np.tile(np.linspace(1, 2, WIDTH // 2, dtype=np.float32), (HEIGHT // 2, 1))
+    return in_luma * ramp, in_colour * ramp
+
+
 class Recorder:
     """Stands in front of `refine` and remembers with what it was called and what it gave."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.starts: list[Tensor] = []
         self.momenta: list[Tensor | None] = []
         self.results: list[tuple[Tensor, Tensor]] = []
         self._refine = anchor.refine
         monkeypatch.setattr(anchor, "refine", self)
 
     def __call__(self, *arguments: object) -> tuple[Tensor, Tensor]:
-        *_, momentum = arguments
+        start, *_, momentum = arguments
+        assert isinstance(start, Tensor)
         assert momentum is None or isinstance(momentum, Tensor)
+        self.starts.append(start.clone())
         self.momenta.append(None if momentum is None else momentum.clone())
         self.results.append(self._refine(*arguments))  # type: ignore[arg-type]
         return self.results[-1]
@@ -63,12 +74,44 @@ def test_momentum_moves_with_the_picture_and_ends_at_a_cut(
 ) -> None:
     recorder = Recorder(monkeypatch)
     artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
-    artist.begin_shot(planes())
-    artist.continue_shot(planes(8), pan())
-    artist.begin_shot(planes())
+    artist.begin_shot(planes(), bounds())
+    artist.continue_shot(planes(8), bounds(), pan())
+    artist.begin_shot(planes(), bounds())
     first, second, third = recorder.momenta
     assert first is None
     assert third is None
     given = recorder.results[0][1].permute(1, 2, 0).contiguous().numpy()
     assert second is not None
     assert np.array_equal(second.permute(1, 2, 0).numpy(), carry(given, pan()))
+
+
+def test_a_refined_pattern_is_told_as_a_share_of_the_bound() -> None:
+    artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
+    pattern = artist.begin_shot(planes(), bounds())
+    assert pattern.shape[2] == 3
+    for side in (pattern[:, : WIDTH // 2], pattern[:, WIDTH // 2 :]):
+        assert 0.3 < np.abs(side).max() <= 0.84 + 1e-6
+
+
+def test_without_any_bound_on_colour_there_is_no_change_of_it() -> None:
+    artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
+    pattern = artist.begin_shot(planes(), bounds(in_colour=0.0))
+    assert np.abs(pattern[..., 1:]).max() == 0.0
+
+
+def test_an_anchor_goes_on_from_the_pattern_before_it_within_a_bound_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = Recorder(monkeypatch)
+    artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
+    artist.begin_shot(planes(), bounds(4.0, 2.0))
+    artist.continue_shot(planes(8), bounds(8.0, 1.0), pan())
+    first, _ = recorder.results[0]
+    moved = carry(first.permute(1, 2, 0).contiguous().numpy() / levels(4.0, 2.0), pan())
+    expected = moved * levels(8.0, 1.0)
+    assert np.allclose(recorder.starts[1].permute(1, 2, 0).numpy(), expected, atol=1e-4)
+
+
+def levels(in_luma: float, in_colour: float) -> Field:
+    luma, colour = (cv2.resize(b, (WIDTH, HEIGHT)) for b in bounds(in_luma, in_colour))
+    return np.dstack((luma, colour, colour))

@@ -306,6 +306,32 @@ def test_ground_that_a_texture_has_left_is_clean_at_once() -> None:
         assert np.abs(second[left]).mean() < 0.3
 
 
+def test_a_texture_that_comes_to_flat_ground_is_changed_at_once() -> None:
+    """It has lain in no anchor, and the flow cannot follow it there."""
+    frames = [block_on_flat_ground(at) for at in (20, 200)]
+    luma, *_ = change(frames[1], protect(frames, every_n_frames=30)[1])
+    assert np.abs(luma[90:150, 200:260]).mean() > 2.0
+
+
+def test_a_grey_texture_that_comes_where_colours_were_gets_no_colour() -> None:
+    """As of somebody in grey before a coloured curtain, between two anchors."""
+    luma = [np.full((256, 320), 120, np.uint8) for _ in range(2)]
+    luma[1][90:150, 200:260] = scene(60, 60)
+    colour = scene(128, 160, seed=3)
+    grey = colour.copy()
+    grey[35:85, 90:140] = 128
+    frames = [Planes(y, c, c.copy(), 8) for y, c in zip(luma, (colour, grey), strict=True)]
+    subject = protector(frames[0], every_n_frames=30)
+    results = [blank(frame) for frame in frames]
+    for frame, result in zip(frames, results, strict=True):
+        subject.protect(frame, result)
+    assert subject.summary.anchors == 1
+    luma_s, *colours = change(frames[1], results[1])
+    assert np.abs(luma_s[90:150, 200:260]).mean() > 2.0
+    for plane in colours:
+        assert np.abs(plane[45:75, 100:130]).mean() < 0.1
+
+
 def block_on_flat_ground(x: int) -> Planes:
     luma = np.full((256, 320), 120, np.uint8)
     luma[90:150, x : x + 60] = scene(60, 60)
