@@ -38,7 +38,7 @@ _SMOOTHING_SIDE = 256
 
 @torch.enable_grad()
 def refine(
-    pattern: Tensor,
+    start: Tensor,
     frame: Tensor,
     limit: Tensor,
     surrogates: Surrogates,
@@ -50,7 +50,7 @@ def refine(
     Turn the surrogates further away from what they see in `frame`.
 
     Args:
-        pattern: (3, h, w) float32 levels of Y, Cb, Cr: the change to start from.
+        start: (3, h, w) float32 levels of Y, Cb, Cr: the change to start from.
         frame: (3, h, w) float32 levels, 0-255, the original.
         limit: (1 or 3, h, w) levels, not negative: the bound on the change at each place.
         steps: 2 suffice from the anchor before, with its momentum; 6 to 8 from stripes.
@@ -63,8 +63,8 @@ def refine(
         The change, (3, h, w) levels within `limit`, and the momentum of its gradients, the same
         shape; both without a gradient of their own.
     """
-    bound = limit.expand_as(pattern)
-    change = _start(pattern.detach(), bound, generator)
+    bound = limit.expand_as(start)
+    change = _start(start.detach(), bound, generator)
     if momentum is None:
         momentum = torch.zeros_like(change)
     for _ in range(steps):
@@ -79,12 +79,12 @@ def project(change: Tensor, bound: Tensor) -> Tensor:
     return torch.clamp(change, -bound, bound)
 
 
-def _start(pattern: Tensor, bound: Tensor, generator: Generator) -> Tensor:
-    """Return the pattern within its bound; similarity has no slope at no change at all."""
-    if not pattern.any():
-        draws = torch.randn(pattern.shape, generator=generator, device=generator.device)
-        pattern = bound * _soft_sign(_smooth(draws.to(pattern)))
-    return project(pattern, bound)
+def _start(change: Tensor, bound: Tensor, generator: Generator) -> Tensor:
+    """Return the change within its bound; similarity has no slope at no change at all."""
+    if not change.any():
+        draws = torch.randn(change.shape, generator=generator, device=generator.device)
+        change = bound * _soft_sign(_smooth(draws.to(change)))
+    return project(change, bound)
 
 
 def _similarity_gradient(
@@ -112,12 +112,17 @@ def _copies(picture: Tensor, generator: Generator) -> Tensor:
 
 
 def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
-    """Return one network's slope of similarity in each copy, of mean size 1: none dominates."""
+    """
+    Return one network's slope of similarity in each copy, of mean size 1: none dominates.
+
+    Zeros where it has none, as networks that divide by a deviation on a black picture: a step
+    that is no number would stay in the momentum of all anchors to come.
+    """
     with torch.no_grad():
         before = network.features(originals)
     leaf = copies.requires_grad_()
     (slope,) = torch.autograd.grad(similarity(before, network.features(leaf)), leaf)
-    return _normalised(slope)
+    return _normalised(slope) if slope.isfinite().all() else torch.zeros_like(slope)
 
 
 def _twin(generator: Generator) -> Generator:

@@ -122,6 +122,25 @@ def test_without_a_change_to_start_from_one_is_found():
     assert refined(torch.zeros(3, HEIGHT, WIDTH), 0).any()
 
 
+class Deviation(nn.Module):
+    """Pools a deviation, whose slope at none at all is no number."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return batch.flatten(2).var(dim=2).sqrt()
+
+
+def test_where_a_network_has_no_slope_the_start_remains_and_others_still_steer():
+    black = torch.tensor([16.0, 128.0, 128.0])[:, None, None].expand(3, HEIGHT, WIDTH)
+    pooling = Network("pooling", Deviation(), 64, ())
+    start = project(torch.full((3, HEIGHT, WIDTH), 1e-30), limit())
+    for networks, is_steered in (((pooling,), False), ((pooling, network()), True)):
+        asked = surrogates(*networks)
+        change, momentum = refine(start, black, limit(), asked, 2, generator(1))
+        assert change.isfinite().all()
+        assert bool(momentum.any()) is is_steered
+        assert torch.equal(change, start) is not is_steered
+
+
 def test_a_start_beyond_the_bound_is_brought_within():
     assert torch.equal(refined(5 * stripes(), 0), stripes())
 
