@@ -16,7 +16,7 @@ from unit_sandbox import NOBODY, shown_folders, why_not
 
 from daemon import privileges
 from daemon.child import Child
-from daemon.jobs import Finished, Job, Moved, Ready
+from daemon.jobs import Finished, Job, Moved, NearlyDone, Ready
 from pipeline.parameters import Parameters
 from pipeline.settings import Settings
 
@@ -128,7 +128,7 @@ def test_a_worker_of_root_still_reads_what_only_its_owner_may_read(
         (tmp_path / name).mkdir()
     temp, outbox = tmp_path / "temp", tmp_path / "outbox"
     worker.send(Job("one", "t1", clip, temp, outbox, "", Parameters(), Settings(threads=1)))
-    while isinstance(message := worker.recv(), Moved):
+    while isinstance(message := worker.recv(), Moved | NearlyDone):
         pass
     assert isinstance(message, Finished)
     assert worker.recv() == Ready()
