@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from pipeline.network import Network, similarity
 from pipeline.stripes import gaussian_blur
 from pipeline.surrogate import Surrogates
-from pipeline.transforms import cut_out, publish, shuffle_and_rotate, straight_through
+from pipeline.transforms import cut_out, publish, shrink, shuffle_and_rotate, straight_through
 
 # Over these each step's gradient is averaged: plain copies of the picture for the networks
 # asked, shuffled ones for those that are not. Twice as many take twice the time and mislead
@@ -95,18 +95,21 @@ def _similarity_gradient(
     total = frame + leaf
     protected = straight_through(total, total.clamp(0.0, 255.0))
     twin = _twin(generator)
+    # No larger than networks see them: what happens to copies takes time by their size.
+    largest = max(network.input_size for network in surrogates.networks)
+    height, width = (min(largest, side) for side in frame.shape[-2:])
     with torch.no_grad():
-        originals = _copies(frame, twin)
-    copies = _copies(protected, generator)
+        originals = _copies(frame, (height, width), twin)
+    copies = _copies(protected, (height, width), generator)
     slopes = [_slope(network, originals, copies.detach()) for network in surrogates.networks]
     (gradient,) = torch.autograd.grad(copies, leaf, torch.stack(slopes).mean(dim=0))
     return gradient
 
 
-def _copies(picture: Tensor, generator: Generator) -> Tensor:
-    """Return (copies, 3, h, w): the picture as it may reach a recogniser, each time otherwise."""
+def _copies(picture: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
+    """Return (copies, 3, *size): the picture as it may reach a recogniser, each time otherwise."""
     batch = picture.expand(_PLAIN_COPIES + _SHUFFLED_COPIES, *picture.shape)
-    seen = cut_out(publish(batch, generator), generator)
+    seen = publish(shrink(cut_out(batch, generator), size), generator)
     plain, shuffled = seen.split((_PLAIN_COPIES, _SHUFFLED_COPIES))
     return torch.cat((plain, shuffle_and_rotate(shuffled, generator)))
 

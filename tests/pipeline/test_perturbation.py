@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from pipeline.network import Network, choose_taps, similarity
 from pipeline.perturbation import _smooth, _twin, project, refine
 from pipeline.surrogate import Surrogates
 from pipeline.torchvision_import import import_torchvision
-from pipeline.transforms import cut_out, publish
+from pipeline.transforms import cut_out, publish, shrink
 
 HEIGHT, WIDTH = 96, 128
 
@@ -109,11 +111,29 @@ def test_with_the_momentum_steps_go_on_as_if_they_had_not_paused():
 
 
 def test_a_plain_copy_and_a_shuffled_one_are_asked():
-    plain, shuffled = perturbation._copies(frame(), generator(3))
+    plain, shuffled = perturbation._copies(frame(), (48, 64), generator(3))
     drawn = generator(3)
-    seen = cut_out(publish(frame().expand(2, -1, -1, -1), drawn), drawn)
+    seen = publish(shrink(cut_out(frame().expand(2, -1, -1, -1), drawn), (48, 64)), drawn)
     assert torch.equal(plain, seen[0])
     assert (shuffled - seen[1]).abs().mean() > 5
+
+
+@pytest.mark.parametrize(
+    ("input_size", "size"), [(40, (64, 64)), (100, (96, 100)), (224, (96, 128))]
+)
+def test_copies_are_as_large_as_the_largest_network_sees_them_and_not_larger_than_the_picture(
+    monkeypatch, input_size, size
+):
+    sizes = []
+    copies = perturbation._copies
+
+    def recorded(picture, asked, drawn):
+        sizes.append(asked)
+        return copies(picture, asked, drawn)
+
+    monkeypatch.setattr(perturbation, "_copies", recorded)
+    refined(stripes(), 1, network(), replace(network(2), input_size=input_size))
+    assert sizes == [size, size]
 
 
 def test_without_a_change_to_start_from_one_is_found():
