@@ -46,7 +46,7 @@ _LEAST_BOUND = 1e-3  # levels
 # pixels of a picture with a short side of 256.
 _SMOOTHING_SIGMA = 4.0
 # Stripes that are stretched or turned by more than this on average, as by a long zoom, mislead
-# less, and start anew. With 0.6 recognisers lost a tenth less of five moving clips (KL).
+# less, and start anew. With 0.6 EfficientNet-Lites lost a tenth less of five moving clips (KL).
 _LARGEST_DISTORTION = 0.25
 _DISTORTION_STEP = 5  # pixels of the flow
 
