@@ -70,8 +70,8 @@ class Portrait:
 
 def portrait(canvas: Tensor) -> Portrait:
     """Return the picture with its bound; `canvas` as of `face_canvas.cut_out`, on a device."""
-    contrast = band_contrast(canvas[0], 1.0) / _REFERENCE_CONTRAST
-    mask = contrast.pow(_POWER).clamp(_FLOOR, _CEILING)
+    contrast = torch.from_numpy(band_contrast(canvas[0].cpu().numpy())).to(canvas)
+    mask = (contrast / _REFERENCE_CONTRAST).pow(_POWER).clamp(_FLOOR, _CEILING)
     return Portrait(canvas, mask * ellipse(canvas.device))
 
 

@@ -117,10 +117,10 @@ def gaussian_blur(planes: Tensor, sigma: float) -> Tensor:
         return _separable(planes, _gaussian_taps(sigma))
     # Halving and doubling blur a little themselves: a variance of 0.25 + 0.5.
     narrow = math.sqrt(sigma * sigma - 0.75) / 2
-    return double(gaussian_blur(halve(planes), narrow), *planes.shape[-2:])
+    return _double(gaussian_blur(_halve(planes), narrow), *planes.shape[-2:])
 
 
-def halve(planes: Tensor) -> Tensor:
+def _halve(planes: Tensor) -> Tensor:
     """Return (n, ceil(height / 2), ceil(width / 2)): averages of two by two pixels."""
     odd_height, odd_width = (side % 2 for side in planes.shape[-2:])
     if odd_height or odd_width:
@@ -129,7 +129,7 @@ def halve(planes: Tensor) -> Tensor:
     return rows[..., ::2].add(rows[..., 1::2]).mul_(0.25)
 
 
-def double(planes: Tensor, height: int, width: int) -> Tensor:
+def _double(planes: Tensor, height: int, width: int) -> Tensor:
     """Return (n, height, width): halved planes back at their first size, interpolated."""
     return _doubled(_doubled(planes, axis=2), axis=1)[:, :height, :width]
 

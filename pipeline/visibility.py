@@ -20,9 +20,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pipeline.stripes import double, gaussian_blur, halve, scale_of
+from pipeline.stripes import scale_of
 
 _Array = NDArray[np.float32]
 
@@ -79,15 +78,16 @@ _KEEPING_AWAY = (
 )
 
 
-def band_contrast(luma: Tensor, scale: float) -> Tensor:
+def band_contrast(luma: _Array) -> _Array:
     """
     Return (height, width) in levels: the contrast around each place in the stripes' band.
 
     Args:
-        luma: (height, width) float32 in levels of 0-255.
-        scale: of the picture, see `stripes.scale_of`.
+        luma: (height, width) in levels of 0-255, at the size that the constants are in.
     """
-    return double(_log_energy(luma, scale).mul(0.5).exp_(), *luma.shape)[0]
+    height, width = luma.shape
+    contrast = np.asarray(cv2.exp(np.float32(0.5) * _log_energy(luma, 1.0)), np.float32)
+    return np.asarray(cv2.resize(contrast, (width, height)), np.float32)
 
 
 def largest_change(
@@ -103,7 +103,7 @@ def largest_change(
     """
     scale = scale_of(*luma.shape)
     half = scale / 2  # energy and detail are smooth enough for half the size
-    energy = _picture_log_energy(luma, scale)
+    energy = _log_energy(luma, scale)
     detail = _blurred(_log_variance(luma), _DETAIL_SIGMA * half)
     in_luma, in_colour = (
         _mask(np.minimum(_inside(energy, margin * half, half), detail + more))
@@ -134,15 +134,8 @@ def _colourfulness(colours: Sequence[_Array], scale: float) -> _Array:
     return np.clip(share, 0.0, 1.0)
 
 
-def _log_energy(luma: Tensor, scale: float) -> Tensor:
-    """Return (1, height, width) halved: log energy in the stripes' band, levels squared."""
-    plane = luma[None]
-    fine = gaussian_blur(plane, _BAND_FINE_SIGMA * scale)
-    band = _BAND_GAIN * (fine - gaussian_blur(plane, _BAND_COARSE_SIGMA * scale))
-    return (gaussian_blur(halve(band * band), _ENERGY_SIGMA * scale / 2) + _NOISE_ENERGY).log()
-
-
-def _picture_log_energy(picture: NDArray[np.uint8], scale: float) -> _Array:
+def _log_energy(picture: _Array | NDArray[np.uint8], scale: float) -> _Array:
+    """Return (ceil(h / 2), ceil(w / 2)): log energy in the stripes' band, levels squared."""
     fine = _blurred(picture, _BAND_FINE_SIGMA * scale)
     band = fine - _blurred(picture, _BAND_COARSE_SIGMA * scale)
     band *= np.float32(_BAND_GAIN)
