@@ -113,6 +113,15 @@ def test_bound_grows_with_strength_up_to_the_cap() -> None:
     assert np.array_equal(bound(picture, 0.35), bound(picture, 0.4))
 
 
+def test_above_the_default_bound_grows_faster_than_strength() -> None:
+    picture = texture(50.0)
+    default, strong, stronger = (
+        float(bound(picture, strength)[0].mean()) for strength in (0.12, 0.20, 0.24)
+    )
+    assert strong == pytest.approx(2.16 * default, rel=0.01)
+    assert stronger == pytest.approx(2.75 * default, rel=0.01)
+
+
 def test_a_lone_object_s_bound_is_two_amplitudes_at_most() -> None:
     picture = flat()
     picture[120:180, 120:180] = texture(200.0)[120:180, 120:180]
