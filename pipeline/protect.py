@@ -69,7 +69,13 @@ _MOST_DECODING = 4  # threads
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the work is: `phase` is `protect`, then `read back`."""
+    """
+    How far the work is.
+
+    Attributes:
+        phase: `protect`, then `read back`; or `strip`. Last of all `audit`, told once, when
+            nothing is written any more.
+    """
 
     phase: str
     frames: int
@@ -222,6 +228,7 @@ def _protect(
         progress=lambda n: progress(Progress("read back", n, work.frames)),
         cancelled=cancelled,
     )
+    progress(Progress("audit", work.frames, work.frames))
     checked = _audited(partial, work.copied_streams, original.name, cancelled)
     removed = inventory(original, cancelled)
     return work.report(partial, check, checked, removed, watch)
@@ -575,6 +582,7 @@ def _strip(
         progress=lambda n, total: progress(Progress("strip", n, total)),
         cancelled=cancelled,
     )
+    progress(Progress("audit", result.frames, result.frames))
     notes = [f"Not kept: {', '.join(result.dropped)}."] if result.dropped else []
     is_truncated = completeness(original).is_truncated
     if result.ended_early or is_truncated:

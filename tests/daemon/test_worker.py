@@ -120,6 +120,29 @@ class TestAJob:
         assert isinstance(end, Finished)
         assert seen == [["result.mp4"]]
 
+    @pytest.mark.parametrize(
+        ("name", "muxer"),
+        [("no count.mkv", {}), ("too few.mp4", {"movflags": "frag_keyframe"})],
+    )
+    def test_says_so_also_where_the_container_does_not_tell_how_many_frames_it_has(
+        self, make_job: Callable[..., Job], tmp_path: Path, name: str, muxer: dict[str, str]
+    ) -> None:
+        video = Video(frames=60, options={"g": "10"}, muxer=muxer)
+        original = make_video(tmp_path / name, video)
+        with av.open(str(original)) as container:
+            assert container.streams.video[0].frames in (0, 10)
+        job = make_job(original=original, parameters=Parameters(mode=Mode.STRIP))
+        sizes: list[int] = []
+        result = job.folder / f"result{original.suffix}"
+        end = perform(
+            job,
+            lambda p: None,
+            lambda: False,
+            tell_nearly_done=lambda: sizes.append(result.stat().st_size),
+        )
+        assert isinstance(end, Finished)
+        assert sizes == [end.staged.stat().st_size]
+
     def test_says_so_when_it_is_copied_where_it_has_to_be(
         self, make_job: Callable[..., Job], tmp_path: Path
     ) -> None:
@@ -370,14 +393,15 @@ class TestTheMeter:
             ("protect", 50),
             ("protect", 100),
             ("read back", 0),
-            ("read back", 9),
+            ("read back", 50),
+            ("audit", 100),
         ):
             clock[0] += 1
             self.moved(meter, phase, frames, 100)
         clock[0] += 1
         meter.copy_moved(0.5)
-        assert [p.percent for p in shown] == [42.5, 85.0, 85.0, 86.1, 98.5]
-        assert [p.processed_frames for p in shown] == [50, 100, 100, 100, 100]
+        assert [p.percent for p in shown] == [42.5, 85.0, 85.0, 90.5, 97.0, 98.5]
+        assert [p.processed_frames for p in shown] == [50, 100, 100, 100, 100, 100]
 
     def test_does_not_go_back_where_more_is_found_to_do(
         self, meter: _Meter, shown: list[Progress], clock: list[float]
@@ -420,9 +444,9 @@ class TestTheMeter:
         )
         meter.ends_at = 97.0
         clock[0] = seconds - 1
-        self.moved(meter, "read back", 99, 100)
+        self.moved(meter, "read back", 100, 100)
         for clock[0] in (seconds, seconds + 1):
-            self.moved(meter, "read back", 100, 100)
+            self.moved(meter, "audit", 100, 100)
         assert moments == told
 
     def test_says_nothing_after_the_end(

@@ -719,6 +719,7 @@ def test_progress_counts_frames_up_to_their_number(tmp_path: Path) -> None:
     for phase in ("protect", "read back"):
         counts = [s.frames for s in steps if s.phase == phase]
         assert counts == list(range(1, 21))
+    assert [s.frames for s in steps if s.phase == "audit"] == [20]
     assert {s.total for s in steps} == {20}
 
 
