@@ -226,6 +226,11 @@ class Attempts:
         self._spend(attempt.task, failure)
         self._clear(attempt)
 
+    def give_back(self, attempt: Attempt) -> None:
+        """Put a task back that no worker has begun; neither an attempt nor an interruption."""
+        self._settle(attempt.task, self._spool.postpone)
+        self._clear(attempt)
+
     def put_back(self, attempt: Attempt) -> None:
         """Put a task back because the service ends or drains; no attempt is spent."""
         self._settle(attempt.task, self._spool.requeue)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from daemon.attempts import Attempt, Attempts, StateRefused
 from daemon.beside import Act, Beside, NotBegun
 from daemon.fairness import Lane, Turns
-from daemon.jobs import Done, Event, Lost, Progressed, Refused
+from daemon.jobs import Done, Ended, Event, Lost, Progressed, Refused
 from daemon.logs import Once, server_log
 from daemon.machine import threads_of
 from daemon.pool import Pool
@@ -173,7 +173,7 @@ class Dispatcher:
         Raises:
             OSError: the state cannot be listed. What workers said has been dealt with.
         """
-        for event in self._pool.poll(timeout):
+        for event in self._pool.poll(timeout, self._may_begin):
             self._take(event)
         now = self._clock()
         if self._attempts.is_stopping and self._stopping_since is None:
@@ -242,6 +242,8 @@ class Dispatcher:
             )
         if running.stopped is StopReason.UNWANTED:
             return lambda: attempts.drop(attempt)
+        if isinstance(event, Ended) and running.began is None:
+            return lambda: attempts.give_back(attempt)
         if running.stopped is StopReason.PUT_BACK:
             return lambda: attempts.put_back(attempt)
         if running.stopped is StopReason.TIMED_OUT:

@@ -188,7 +188,11 @@ class Lost:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job was stopped as asked. A result that it had in that very moment does not count."""
+    """
+    A job was stopped as asked, or no worker was to begin it.
+
+    A result that it had in the very moment of the stop does not count.
+    """
 
     job: Job
 

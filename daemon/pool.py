@@ -132,12 +132,11 @@ class Pool:
 
     def begin(self, job: Job) -> None:
         """
-        Have a job done.
+        Have a job done; the next poll hands it out.
 
         To be called while one is `idle`. If that one is dying in this moment the next takes it.
         """
         self._waiting.append(job)
-        self._hand_out()
 
     def stop(self, token: str) -> None:
         """Give a job up: `Ended` follows within some two seconds, if no end was told before."""
@@ -151,15 +150,22 @@ class Pool:
                 with contextlib.suppress(EOFError):
                     worker.child.send(Stop(token))
 
-    def poll(self, timeout: float) -> list[Event]:
-        """Return what has happened; wait for it up to `timeout` seconds, or until woken."""
+    def poll(self, timeout: float, may_begin: Callable[[], bool] = lambda: True) -> list[Event]:
+        """
+        Return what has happened; wait for it up to `timeout` seconds, or until woken.
+
+        Args:
+            may_begin: asked at the last moment before a job is handed out. Where it says no, what
+                no worker has yet is given up: `Ended`.
+        """
         self._fill()
+        self._hand_out(may_begin)
         for worker in self._heard(0.0 if self._events else timeout):
             self._read(worker)
         self._kill_the_slow()
         self._look()
         self._fill()
-        self._hand_out()
+        self._hand_out(may_begin)
         self.polls += 1
         events, self._events = self._events, []
         return events
@@ -218,7 +224,12 @@ class Pool:
 
     # --- Handing out ---
 
-    def _hand_out(self) -> None:
+    def _hand_out(self, may_begin: Callable[[], bool]) -> None:
+        if not self._waiting:
+            return
+        kept = len(self._waiting) if may_begin() else 0
+        while len(self._waiting) > kept:
+            self._tell_end(Ended(self._waiting.pop()))
         while self._waiting:
             worker = next((w for w in self._workers if w.is_free), None)
             if worker is None:

@@ -134,6 +134,7 @@ class Service:
         self._temp_locks = TempLocks()
         notifier = Notifier.taken_from(os.environ, os.getpid())
         self._supervision = Supervision(notifier, self._pool)
+        self._signals: ServiceSignals | None = None
         self._is_stopping = False
         self._given_up_seen = self._spool.now()
         self._mounts: dict[str, str] = {}
@@ -148,6 +149,7 @@ class Service:
             ConfigError: another one works in the same `temp`, or a folder cannot be made.
             CannotListen, UsageError: there is no way to the address that it should listen on.
         """
+        self._signals = signals
         with self._spool.lock_service(), contextlib.closing(self._temp_locks):
             _make_folders(self._config)
             self._temp_locks.hold(self._config.place(self._config.temp))
@@ -386,7 +388,9 @@ class Service:
     # --- What may be done just now ---
 
     def _may_begin(self) -> bool:
-        is_held = self._is_stopping or self._spool.control.is_paused
+        # A signal counts at once: a worker may get free before the main thread comes to heed it.
+        is_ending = self._is_stopping or (self._signals is not None and self._signals.ends > 0)
+        is_held = is_ending or self._spool.control.is_paused
         return not is_held and self._disks.own.has_room
 
     def _may_claim(self, inbox: str) -> bool:

@@ -46,6 +46,7 @@ class ScriptedPool:
     events: list[Event] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     nearly_done: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)  # of the tokens of `jobs`
 
     @property
     def idle(self) -> int:
@@ -63,9 +64,12 @@ class ScriptedPool:
         if not isinstance(event, Progressed):
             self.jobs.remove(event.job)
             self.nearly_done.discard(event.job.token)
+            self.waiting.discard(event.job.token)
         self.events.append(event)
 
-    def poll(self, timeout: float) -> list[Event]:
+    def poll(self, timeout: float, may_begin: Callable[[], bool]) -> list[Event]:
+        for job in [job for job in self.jobs if job.token in self.waiting and not may_begin()]:
+            self.say(Ended(job))
         said, self.events = self.events, []
         return said
 
@@ -317,7 +321,34 @@ def test_a_task_that_waits_for_a_worker_can_be_called_off_or_put_back(house: Hou
     house.may_begin = False
     house.dispatcher.put_back_all()
     house.settle()
-    assert (house.get(back).status, house.get(back).attempts) == (Status.PENDING, 0)
+    back_there = house.get(back)
+    assert (back_there.status, back_there.attempts) == (Status.PENDING, 0)
+    assert back_there.interruptions == 0  # of nothing
+
+
+def test_what_waits_for_a_worker_when_nothing_may_begin_goes_back_as_if_never_taken(
+    house: House,
+) -> None:
+    """As in a drain or a pause: its worker would be free, and begin it, a moment later."""
+    house.pool.size = 1
+    last_task, task = house.drop("last.mov"), house.drop("next.mov")
+    house.settle()
+    (last,) = house.pool.jobs
+    house.say_moved(last)
+    house.pool.nearly_done.add(last.token)
+    house.settle()
+    (house.pool.waiting,) = ({job.token} for job in house.pool.jobs if job is not last)
+    house.may_begin = False
+    house.settle()
+    back = house.get(task)
+    assert (back.status, back.attempts, back.interruptions) == (Status.PENDING, 0, 0)
+    assert house.pool.jobs == [last]
+    assert len(house.left_in_temp) == 1
+    house.finish(last)
+    assert house.get(last_task).status is Status.COMPLETED
+    house.may_begin = True
+    house.settle()
+    assert house.get(task).attempts == 1
 
 
 def test_tasks_of_an_inbox_that_is_away_wait(house: House) -> None:
@@ -412,6 +443,8 @@ def test_an_attempt_that_takes_too_long_fails(house: House) -> None:
 
 def test_what_is_put_back_has_spent_nothing(house: House) -> None:
     task = house.drop()
+    house.settle()
+    house.say_moved(house.pool.jobs[0])
     house.settle()
     house.may_begin = False
     house.dispatcher.put_back_all()
@@ -851,6 +884,8 @@ def test_the_end_does_not_wait_for_a_task_that_somebody_holds(
         raise TaskBusy(task.task_id)
 
     task = house.drop()
+    house.settle()
+    house.say_moved(house.pool.jobs[0])
     house.settle()
     house.may_begin = False
     monkeypatch.setattr(house.spool, "requeue", busy)

@@ -227,7 +227,7 @@ class TestEnds:
         pool, job = make_pool(), jobs()
         pool.begin(job)
         assert running(pool) == (job,)
-        assert (pool.idle, pool.busy, pool.ready) == (0, 1, 1)
+        assert (pool.idle, pool.busy, pool.ready) == (0, 0, 1)
         done = end(pool, job)
         assert isinstance(done, Done)
         assert (done.job, done.staged, done.suffix) == (job, Path("staged"), ".mp4")
@@ -318,6 +318,7 @@ class TestStopping:
         pool, job = make_pool(), jobs("obey")
         pool.begin(job)
         await_begun(pool, job)
+        assert (pool.idle, pool.busy, pool.ready) == (0, 1, 1)
         pid = pids(pool)
         pool.stop(job.token)
         pool.stop(job.token)
@@ -475,6 +476,37 @@ class TestNearlyDone:
         lost, done = ends(pool, last, following)
         assert isinstance(lost, Lost)
         assert isinstance(done, Done)
+
+    def test_what_waits_is_given_up_when_nothing_may_begin_any_more(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        pool, last, following = make_pool(), jobs("linger"), jobs()
+        pool.begin(last)
+        poll_until(pool, lambda: pool.idle == 1)
+        pool.begin(following)
+        assert pool.poll(0, lambda: False) == [Ended(following)]
+        assert (pool.idle, running(pool)) == (1, (last,))
+
+    def test_so_it_is_where_that_comes_in_the_moment_in_which_the_worker_gets_free(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        pool, last, following = make_pool(), jobs("linger"), jobs()
+        pool.begin(last)
+        poll_until(pool, lambda: pool.idle == 1)
+        pool.begin(following)
+        pool.stop(last.token)
+        events: list[Event] = []
+        while len(events) < 2:
+            events += pool.poll(0.1, lambda: not pool._workers[0].is_free)
+        assert events == [Ended(last), Ended(following)]
+
+    def test_so_is_what_comes_from_its_claim_after_that(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        pool, job = make_pool(), jobs()
+        pool.begin(job)
+        assert pool.poll(0, lambda: False) == [Ended(job)]
+        assert (pool.idle, running(pool)) == (1, ())
 
     @pytest.mark.parametrize("why", ["it is stopped", "it is worn", "others bounds", "too many"])
     def test_nothing_is_fetched_for_one_that_takes_no_other(

@@ -103,7 +103,7 @@ class ScriptedPool:
         self._events.append(event)
         self.wake()
 
-    def poll(self, timeout: float) -> list[Event]:
+    def poll(self, timeout: float, may_begin: Callable[[], bool]) -> list[Event]:
         self._wake.wait(min(timeout, 0.05))
         self._wake.clear()
         self.polls += 1
@@ -464,7 +464,8 @@ def test_a_drain_puts_back_what_does_not_end_in_time_and_begins_nothing(house: H
     house.configure(drain_s=0.3)
     with house.running() as pool:
         house.drop("clip.mp4")
-        job_of(pool, "clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        pool.say(Progressed(job, Progress(job.token, 0.0, 0, None)))
         house.spool.control.drain()
         task = house.wait_for("clip.mp4", Status.PENDING)
         assert (task.attempts, task.interruptions) == (0, 1)
@@ -488,6 +489,32 @@ def test_the_first_signal_gives_what_runs_its_time_and_the_second_does_not(house
         assert pool.stopped == [job.token]
     assert house.wait_for("clip.mp4", Status.PENDING).attempts == 0
     assert house.health().status is ServiceStatus.STOPPED
+
+
+@pytest.mark.parametrize("why", ["pause", "drain", "signal"])
+def test_a_wish_that_nothing_be_begun_holds_before_the_main_thread_comes_to_it(
+    house: House, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A worker that gets free in that moment is to begin nothing."""
+    is_running = threading.Event()
+    answers: list[bool] = []
+    real = ScriptedPool.poll
+
+    def poll(pool: ScriptedPool, timeout: float, may_begin: Callable[[], bool]) -> list[Event]:
+        if is_running.is_set() and not answers:
+            answers.append(may_begin())
+            if why == "signal":
+                house.signals.ends = 1
+            else:
+                getattr(house.spool.control, why)()
+            answers.append(may_begin())
+        return real(pool, timeout, may_begin)
+
+    monkeypatch.setattr(ScriptedPool, "poll", poll)
+    with house.running():
+        is_running.set()
+        wait_until(lambda: len(answers) == 2, "asked", 5)
+    assert answers == [True, False]
 
 
 # --- A new configuration ---
