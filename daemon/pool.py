@@ -134,7 +134,8 @@ class Pool:
         """
         Have a job done; the next poll hands it out.
 
-        To be called while one is `idle`. If that one is dying in this moment the next takes it.
+        To be called while one is `idle`. If that one is dying in this moment the next takes it;
+        where there is to be no next one the job is given up: `Ended`.
         """
         self._waiting.append(job)
 
@@ -227,7 +228,9 @@ class Pool:
     def _hand_out(self, may_begin: Callable[[], bool]) -> None:
         if not self._waiting:
             return
-        kept = len(self._waiting) if may_begin() else 0
+        # Where the worker that a job waits for goes for good, another may be busy for hours.
+        soon_free = sum(w.job is None or w.is_nearly_done for w in self._workers)
+        kept = soon_free if may_begin() else 0
         while len(self._waiting) > kept:
             self._tell_end(Ended(self._waiting.pop()))
         while self._waiting:

@@ -351,6 +351,19 @@ def test_what_waits_for_a_worker_when_nothing_may_begin_goes_back_as_if_never_ta
     assert house.get(task).attempts == 1
 
 
+def test_what_the_pool_can_begin_no_more_goes_back_too(house: House) -> None:
+    """As where fewer workers are configured in that moment."""
+    house.pool.size = 1
+    task = house.drop()
+    house.settle()
+    house.pool.size = 0
+    house.pool.say(Ended(house.pool.jobs[0]))
+    house.settle()
+    back = house.get(task)
+    assert (back.status, back.attempts, back.interruptions) == (Status.PENDING, 0, 0)
+    assert house.left_in_temp == []
+
+
 def test_tasks_of_an_inbox_that_is_away_wait(house: House) -> None:
     house.unavailable = {"main"}
     away, here = house.drop(), house.drop("x.mov", inbox="studio")

@@ -508,6 +508,50 @@ class TestNearlyDone:
         assert pool.poll(0, lambda: False) == [Ended(job)]
         assert (pool.idle, running(pool)) == (1, ())
 
+    def test_what_waits_for_one_that_goes_for_good_is_given_up(
+        self, make_pool: MakePool, jobs: Jobs
+    ) -> None:
+        """Another worker might get free hours later."""
+        pool, last, other, following = make_pool(2), jobs("linger"), jobs("obey"), jobs()
+        pool.begin(last)
+        pool.begin(other)
+        await_begun(pool, last, other)
+        poll_until(pool, lambda: pool.idle == 1)
+        pool.begin(following)
+        pool.resize(1)
+        assert pool.poll(0) == []
+        pool.stop(last.token)
+        assert ends(pool, last, following) == [Ended(last), Ended(following)]
+        assert running(pool) == (other,)
+
+    def test_so_is_what_comes_when_it_is_gone(self, make_pool: MakePool, jobs: Jobs) -> None:
+        pool, other, following = make_pool(2), jobs("obey"), jobs()
+        pool.begin(other)
+        await_begun(pool, other)
+        pool.resize(1)
+        pool.begin(following)
+        assert end(pool, following) == Ended(following)
+        assert running(pool) == (other,)
+
+    @pytest.mark.parametrize("why", ["it is worn", "others bounds"])
+    def test_what_waits_for_one_that_is_replaced_is_done_by_the_next(
+        self, make_pool: MakePool, jobs: Jobs, why: str
+    ) -> None:
+        clock = Clock()
+        pool, last, following = make_pool(clock=clock), jobs("linger"), jobs()
+        pool.begin(last)
+        poll_until(pool, lambda: pool.idle == 1)
+        pool.begin(following)
+        before = pids(pool)
+        if why == "it is worn":
+            clock.now += 3600
+        else:
+            pool.use_bounds(Bounds(4.0, "cpu"))
+        pool.stop(last.token)
+        _, done = ends(pool, last, following)
+        assert isinstance(done, Done)
+        assert done.report["pid"] not in before
+
     @pytest.mark.parametrize("why", ["it is stopped", "it is worn", "others bounds", "too many"])
     def test_nothing_is_fetched_for_one_that_takes_no_other(
         self, make_pool: MakePool, jobs: Jobs, why: str
