@@ -17,10 +17,21 @@ def install(app: Flask) -> None:
 def language() -> Language:
     """Return the language of this request's answer."""
     default = context().config.language
-    # The default first: it is what `*` means.
+    # The default first: it is what `*` means, and what is taken of two that are as welcome.
     offered = sorted(LANGUAGES, key=lambda known: known != default)
-    wanted = request.accept_languages.best_match(offered)
-    return next((known for known in offered if known == wanted), default)
+    best = max(offered, key=_quality)
+    return best if _quality(best) > 0 else default
+
+
+def _quality(known: str) -> float:
+    """
+    Return how welcome a language is, 0 to 1.
+
+    Of a country's or not: Werkzeug's `best_match` prefers `ru` at 0.1 to `en-US` at 1.
+    """
+    accepted = list(request.accept_languages)
+    own = [quality for tag, quality in accepted if tag.lower().split("-")[0] == known]
+    return max(own or [quality for tag, quality in accepted if tag == "*"], default=0.0)
 
 
 def text(key: str, **facts: object) -> str:
