@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, request
-from werkzeug.http import parse_range_header
+from werkzeug.http import http_date, is_resource_modified, parse_range_header, quote_etag
 from werkzeug.utils import send_file
 
 from daemon.held_folder import held_folder
@@ -110,15 +110,16 @@ def _gone(task: Task, outbox: Path) -> ApiError:
 
 def _sent(task: Task, result: _Result) -> Response:
     found = result.status
+    mark = f"{task.task_id}-{found.st_size:x}-{found.st_mtime_ns:x}"
     response = send_file(
         # Opened anew by this name, it is the same file whatever its path leads to by now.
         f"/proc/self/fd/{result.descriptor}",
-        _with_plain_range(request.environ),
+        _with_fitting_range(request.environ, found, mark),
         mimetype=result.media_type,
         as_attachment=True,
         download_name=_shown_name(task.task_id, result.place.name),
         conditional=True,
-        etag=f"{task.task_id}-{found.st_size:x}-{found.st_mtime_ns:x}",
+        etag=mark,
         last_modified=found.st_mtime,
         response_class=Response,
     )
@@ -143,15 +144,25 @@ def _redirected(sent: Response, prefix: str, result: _Result) -> Response:
     return response
 
 
-def _with_plain_range(environ: Mapping[str, Any]) -> dict[str, Any]:
+def _with_fitting_range(
+    environ: Mapping[str, Any], found: os.stat_result, mark: str
+) -> dict[str, Any]:
     """
-    Return a request without a range that we do not send: several, or in odd units.
+    Return the request as the library answers it rightly.
 
-    Such a range may be passed over (RFC 9110, 14.2); the library would refuse it.
+    Several ranges or odd units, which may be passed over (RFC 9110, 14.2), it would refuse, and a
+    longer last part than there is as well, which means the whole. And it would send a part to who
+    has the file already, or wants it only if it were still another (13.2.2).
     """
     asked = parse_range_header(environ.get("HTTP_RANGE"))
     is_plain = asked is not None and asked.units == "bytes" and len(asked.ranges) == 1
-    return {k: v for k, v in environ.items() if is_plain or k != "HTTP_RANGE"}
+    changed_at = http_date(found.st_mtime)
+    is_wanted = is_resource_modified(dict(environ), quote_etag(mark), last_modified=changed_at)
+    if asked is None or not is_plain or not is_wanted:
+        return {k: v for k, v in environ.items() if k != "HTTP_RANGE"}
+    if asked.ranges[0][0] < -found.st_size:
+        return {**environ, "HTTP_RANGE": "bytes=0-"}
+    return dict(environ)
 
 
 def _shown_name(task_id: str, name: str) -> str:

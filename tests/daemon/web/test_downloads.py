@@ -137,6 +137,8 @@ def test_head_tells_all_but_sends_nothing(house: WebApp) -> None:
         ("bytes=10000-", RESULT[10000:], "bytes 10000-10239/10240"),
         ("bytes=-5", RESULT[-5:], "bytes 10235-10239/10240"),
         ("bytes=10000-99999", RESULT[10000:], "bytes 10000-10239/10240"),
+        ("bytes=-10240", RESULT, "bytes 0-10239/10240"),
+        ("bytes=-99999", RESULT, "bytes 0-10239/10240"),
     ],
 )
 def test_a_part_is_sent_to_who_asks_for_it(
@@ -174,6 +176,19 @@ def test_a_download_goes_on_only_with_the_same_file(house: WebApp) -> None:
         asked = {"Range": "bytes=10-", "If-Range": mark}
         answer = house.get(f"/download/{task_id}", headers=asked)
         assert (answer.status_code, answer.data) == (200, RESULT)
+
+
+def test_conditions_count_before_a_range(house: WebApp) -> None:
+    task_id, _ = finished(house.spool, house.outbox)
+    mark = house.get(f"/download/{task_id}").headers["ETag"]
+    for condition, code in (
+        ({"If-None-Match": mark}, 304),
+        ({"If-None-Match": '"other"'}, 206),
+        ({"If-Match": mark}, 206),
+        ({"If-Match": '"other"'}, 412),
+    ):
+        asked = {"Range": "bytes=10-", **condition}
+        assert house.get(f"/download/{task_id}", headers=asked).status_code == code
 
 
 def test_who_has_the_file_is_told_so(house: WebApp) -> None:
