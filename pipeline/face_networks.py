@@ -23,6 +23,7 @@ from pipeline.face_detector import FaceDetector
 from pipeline.network import Network
 from pipeline.network_file import (
     UnfitNetwork,
+    file_state,
     is_onnx,
     is_torchscript,
     read_onnx,
@@ -95,9 +96,7 @@ def _present(key: str, file: Path) -> Path:
 
 
 def _embedder(file: Path, device: torch.device) -> Network:
-    _present("faces.embedders", file)
-    state = file.stat()
-    return _read(file, device, (state.st_ino, state.st_size, state.st_mtime_ns))
+    return _read(_present("faces.embedders", file), device, file_state(file))
 
 
 # Reading one takes as long as a second or two of a video, and a worker has many videos.

@@ -79,6 +79,20 @@ def refusals(
     return tuple(messages)
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """
+    Return what differs if another network has been put there.
+
+    Raises:
+        UnfitNetwork: the file cannot be reached.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise unfit(path, error) from error
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
 def is_onnx(path: Path) -> bool:
     """Whether a file says that it is ONNX; its first bytes do not."""
     return path.suffix.lower() == ".onnx"
@@ -147,7 +161,7 @@ def read_torchscript(path: Path) -> nn.Module:
     return module
 
 
-def settle(network: Network, where: Path | str, device: torch.device) -> None:
+def settle(network: Network, where: Path, device: torch.device) -> None:
     """
     Freeze the network, move it to the device, and run it forward and back once.
 

@@ -29,6 +29,7 @@ from pipeline.errors import SurrogateUnavailable
 from pipeline.network import Network, choose_taps
 from pipeline.network_file import (
     UNREADABLE,
+    file_state,
     first_line,
     is_onnx,
     is_torchscript,
@@ -115,14 +116,20 @@ def _check_name(name: str, settings: Settings) -> None:
 
 
 def _load(name: str, settings: Settings, device: torch.device) -> Network:
-    path = _given_file(name, settings)
-    if path is not None and is_onnx(path):
+    path = _given_file(name, settings) or _published_file(name)
+    return _read(name, path, device, file_state(path))
+
+
+# A worker has many videos, and a large network takes seconds.
+@functools.lru_cache(maxsize=4)
+def _read(name: str, path: Path, device: torch.device, _state: tuple[int, ...]) -> Network:
+    if is_onnx(path):
         network = _onnx_network(name, path)
-    elif path is not None and is_torchscript(path):
+    elif is_torchscript(path):
         network = Network(_short(name), read_torchscript(path))
     else:
         network = _torchvision_network(name, path)
-    settle(network, path or name, device)
+    settle(network, path, device)
     return network
 
 
@@ -151,12 +158,17 @@ def _onnx_network(name: str, path: Path) -> Network:
     return Network(_short(name), found.module, size, taps, batch_size=batch)
 
 
-def _torchvision_network(name: str, path: Path | None) -> Network:
+def _published_file(name: str) -> Path:
+    torchvision = _torchvision(name)
+    _refuse_unless_classifier(name, None, torchvision)
+    return _downloaded(name, torchvision.models.get_model_weights(name).DEFAULT)
+
+
+def _torchvision_network(name: str, path: Path) -> Network:
     torchvision = _torchvision(name)
     _refuse_unless_classifier(name, path, torchvision)
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    module = _build(name, path or _downloaded(name, weights), torchvision)
-    preset = weights.transforms()
+    module = _build(name, path, torchvision)
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     size = getattr(module, "image_size", preset.crop_size[0])
     taps = choose_taps(module, size)
     return Network(name, module, size, taps, tuple(preset.mean), tuple(preset.std))

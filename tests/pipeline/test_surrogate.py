@@ -86,6 +86,16 @@ def refusal(*names: str, **weights: Path) -> str:
     return message
 
 
+def test_a_network_is_read_once_until_another_lies_there(tmp_path):
+    file = scripted(tmp_path / "own.pt", seeded(lambda: nn.Conv2d(3, 4, 3)))
+    first = load("own", own=file).networks[0]
+    assert load("own", own=file).networks[0] is first
+    scripted(file, seeded(lambda: nn.Conv2d(3, 5, 3)))
+    assert load("own", own=file).networks[0] is not first
+    file.unlink()
+    assert str(file) in refusal("own", own=file)
+
+
 def test_the_embedded_way_has_no_surrogates():
     assert load_surrogates(Settings()) is None
 
