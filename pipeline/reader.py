@@ -21,6 +21,7 @@ from typing import Any
 import av
 import av.error
 from av.container import InputContainer
+from av.filter import Graph
 from av.stream import Disposition
 
 from pipeline.boxes import completeness
@@ -513,11 +514,39 @@ def _colour(stream: Any, first: av.VideoFrame) -> Colour:
 
 
 def _field_order(stream: Any, first: av.VideoFrame) -> FieldOrder:
-    # AVFieldOrder names which field is coded and which is shown first: 3 is BB, 4 is TB.
-    order = stream.codec_context.field_order
-    if not first.interlaced_frame and order < 2:
-        return FieldOrder.PROGRESSIVE
-    return FieldOrder.BOTTOM_FIRST if order in (3, 4) else FieldOrder.TOP_FIRST
+    # Players deinterlace by the frame's own mark. One of the lower field there is not: without the
+    # upper's, the codec may not know (HuffYUV), and what the container states goes first.
+    if first.interlaced_frame and _is_marked_top_first(first, stream.time_base):
+        return FieldOrder.TOP_FIRST
+    unstated = FieldOrder.BOTTOM_FIRST if first.interlaced_frame else FieldOrder.PROGRESSIVE
+    return _STATED_ORDER.get(stream.codec_context.field_order, unstated)
+
+
+# AVFieldOrder: TT, BB, TB, BT. The latter two are what FFmpeg and QuickTime (`fiel` 9 and 14)
+# write of whole pictures whose first line is shown early, and late.
+_STATED_ORDER = {
+    2: FieldOrder.TOP_FIRST,
+    3: FieldOrder.BOTTOM_FIRST,
+    4: FieldOrder.TOP_FIRST,
+    5: FieldOrder.BOTTOM_FIRST,
+}
+
+
+def _is_marked_top_first(frame: av.VideoFrame, time_base: Fraction) -> bool:
+    # PyAV does not tell this mark; a filter does, by what it lets through.
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
+    )
+    top_first = graph.add("select", "eq(interlace_type,TOPFIRST)")
+    graph.link_nodes(source, top_first, graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    try:
+        graph.pull()
+    except av.error.BlockingIOError:
+        return False
+    return True
 
 
 def _is_decodable_audio(stream: Any) -> bool:

@@ -1,17 +1,22 @@
-"""What the reader's decoders are told. `test_protect.py` and others have what comes of it."""
+"""
+What the reader tells of a file, and what its decoders are told. `test_protect.py` and others
+have what comes of it.
+"""
 
 from __future__ import annotations
 
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.filter import Graph
 
 from pipeline import reader
-from pipeline.reader import Reader, VideoItem, probe
+from pipeline.reader import FieldOrder, Reader, VideoItem, probe
 from pipeline.settings import Limits
 
 
@@ -46,3 +51,49 @@ def test_the_decoder_takes_no_more_threads_than_it_may(
     with closing(Reader(info, frozenset(), Limits(), threads).items()) as items:
         assert isinstance(next(items), VideoItem)
         assert opened[0].streams.video[0].codec_context.thread_count == threads
+
+
+@pytest.mark.parametrize("order", [FieldOrder.TOP_FIRST, FieldOrder.BOTTOM_FIRST])
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "container"),
+    [
+        # Whose frames say it themselves, some in containers that do not.
+        ("dvvideo", "yuv420p", "avi"),
+        ("dvvideo", "yuv420p", "mov"),
+        ("mpeg4", "yuv420p", "avi"),
+        ("mpeg4", "yuv420p", "mp4"),
+        ("ffv1", "yuv420p", "mkv"),
+        ("rawvideo", "uyvy422", "mov"),
+        ("mpeg2video", "yuv420p", "mpg"),
+        # Where only the container does.
+        ("qtrle", "rgb24", "mov"),
+        # Whose frames are marked interlaced, but never the upper field as first.
+        ("png", "rgb24", "mov"),
+    ],
+)
+def test_the_order_of_fields_is_that_of_the_picture(
+    tmp_path: Path, codec: str, pixel_format: str, container: str, order: FieldOrder
+) -> None:
+    path = tmp_path / f"interlaced.{container}"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream(codec, rate=25, options={"flags": "+ildct+ilme"})
+        stream.width, stream.height, stream.pix_fmt = 720, 576, pixel_format
+        stream.codec_context.field_order = {"tff": 4, "bff": 5}[order.value]
+        for n in range(2):
+            out.mux(stream.encode(_interlaced_frame(order, pixel_format, n)))
+        out.mux(stream.encode())
+    assert probe(path, Limits()).video.field_order is order
+
+
+def _interlaced_frame(order: FieldOrder, pixel_format: str, number: int) -> av.VideoFrame:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=720, height=576, format=av.VideoFormat(pixel_format), time_base=Fraction(1, 25)
+    )
+    graph.link_nodes(source, graph.add("setfield", order.value), graph.add("buffersink"))
+    graph.configure()
+    picture = np.full((576, 720, 3), 100, np.uint8)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
+    frame.pts, frame.time_base = number, Fraction(1, 25)
+    graph.push(frame)
+    return graph.vpull()
