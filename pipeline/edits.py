@@ -1,18 +1,24 @@
 """
-Correct the edit lists that FFmpeg's MP4 muxer writes for sound that begins late.
+Correct what FFmpeg's MP4 muxer states of when tracks begin and end.
 
 An AAC encoder puts some samples of priming in front. Where a track begins at zero, the
 muxer's edit list skips them; where it begins later, the muxer shortens the empty edit
 before the track instead, and a player shows a track that begins too early by that much.
-The mend is to change three numbers in place, so the index may lie before the data.
 
-Source: ISO/IEC 14496-12, 8.6.6.
+A picture ends with the frame that is shown last, but the durations of samples add up in the
+order of decoding. The sample that is decoded last has to make up for what is missing, and the
+muxer takes it to be shown that long.
+
+The mend is to change numbers in place, so the index may lie before the data.
+
+Source: ISO/IEC 14496-12, 8.2.2, 8.3.2, 8.4.2 and 8.6.6.
 """
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +27,8 @@ from pipeline.boxes import Box, payload_of, walk_boxes
 
 _ENTRY = {0: struct.Struct(">Iihh"), 1: struct.Struct(">Qqhh")}
 _EMPTY_EDIT = -1
+# Where the duration stands in a header with times of 32 bits, and in one with times of 64.
+_DURATION_AT = {"mvhd": (16, 24), "tkhd": (20, 28), "mdhd": (16, 24)}
 
 
 def skip_priming(path: Path, priming: Mapping[int, Fraction]) -> None:
@@ -47,6 +55,64 @@ def skip_priming(path: Path, priming: Mapping[int, Fraction]) -> None:
         for number, seconds in priming.items():
             if number in edits and movie_rate:
                 _mend(file, edits[number], seconds, movie_rate, rates[number])
+
+
+def state_length(path: Path, track: int, shown: Fraction, decoded: Fraction) -> None:
+    """
+    Make a finished MP4 state a track's length.
+
+    Args:
+        track: its place in the file, from 0.
+        shown: seconds from its first frame to the end of the one shown last.
+        decoded: seconds that its samples' durations add up to.
+    """
+    with path.open("r+b") as file:
+        boxes = list(walk_boxes(file))
+        movie = next(b for b in boxes if b.path == ("moov", "mvhd"))
+        tracks = [b for b in boxes if b.kind == "tkhd"]
+        media = [b for b in boxes if b.kind == "mdhd"][track]
+        edits = next((b for b in boxes if b.kind == "elst" and _track_of(b, tracks) == track), None)
+        length = math.ceil(shown * _timescale(file, movie))
+        if edits is not None:
+            length = _state_in_edits(file, edits, length)
+        _state_duration(file, tracks[track], length)
+        _state_duration(file, media, round(decoded * _timescale(file, media)))
+        _state_duration(file, movie, max(_stated_duration(file, t) for t in tracks))
+
+
+def _track_of(inner: Box, tracks: Sequence[Box]) -> int:
+    """Return which track a box belongs to; a track's header comes first in it."""
+    return sum(header.offset < inner.offset for header in tracks) - 1
+
+
+def _state_in_edits(file: BinaryIO, box: Box, length: int) -> int:
+    """Give `length` to the edit that shows the track, the last; return that of all edits."""
+    payload = bytearray(payload_of(file, box))
+    entry = _ENTRY[payload[0]]
+    (count,) = struct.unpack_from(">I", payload, 4)
+    last = 8 + (count - 1) * entry.size
+    entry.pack_into(payload, last, length, *entry.unpack_from(payload, last)[1:])
+    file.seek(box.payload_offset)
+    file.write(payload)
+    return sum(edit[0] for edit in entry.iter_unpack(payload[8 : 8 + count * entry.size]))
+
+
+def _stated_duration(file: BinaryIO, header: Box) -> int:
+    at, size = _duration_field(file, header)
+    file.seek(at)
+    return int.from_bytes(file.read(size))
+
+
+def _state_duration(file: BinaryIO, header: Box, duration: int) -> None:
+    at, size = _duration_field(file, header)
+    file.seek(at)
+    file.write(duration.to_bytes(size))
+
+
+def _duration_field(file: BinaryIO, header: Box) -> tuple[int, int]:
+    """Return where a header's duration lies in the file, and its bytes."""
+    is_long = payload_of(file, header, 1) == b"\x01"
+    return header.payload_offset + _DURATION_AT[header.kind][is_long], 8 if is_long else 4
 
 
 def _timescale(file: BinaryIO, header: Box) -> int:

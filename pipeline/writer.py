@@ -24,7 +24,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from pipeline import mp4
-from pipeline.edits import skip_priming
+from pipeline.edits import skip_priming, state_length
 from pipeline.errors import OutputFailed, UnsupportedMedia
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
 from pipeline.reader import (
@@ -186,6 +186,7 @@ class Writer:
             self._container.close()
             if self._plan.container != "matroska":
                 skip_priming(self.path, self._priming_by_track())
+                self._state_video_length()
             if self._boxes:
                 mp4.insert_in_video_entry(self.path, self._boxes)
 
@@ -318,6 +319,12 @@ class Writer:
         self._container.mux(self._held)
         self._held = None
 
+    def _state_video_length(self) -> None:
+        if self._span is not None:
+            tick = self._info.video.time_base
+            # The picture is the first stream, so it is the first track.
+            state_length(self.path, 0, self._span.shown * tick, self._span.decoded * tick)
+
     def _without_settings(self, packet: av.Packet[Any]) -> av.Packet[Any]:
         """Return the first packet less the encoder's settings, which x264 and x265 write there."""
         codec = _CODEC_NAME.get(self._plan.video.encoder)
@@ -396,14 +403,24 @@ class _Span:
         span.end = max(span.end, pts + (packet.duration or 0))
         return span
 
+    @property
+    def shown(self) -> int:
+        """From the first frame to the end of the last."""
+        return self.end - self.first_pts
+
+    @property
+    def decoded(self) -> int:
+        """What the durations add up to in decoding order."""
+        return self.last_dts - self.first_dts + self.last_duration()
+
     def last_duration(self) -> int:
         """
         Return the duration of the packet that is last in decoding order.
 
         MP4 adds up durations in decoding order; with B-frames the last of them has to make
-        up for the delay, or the video's stated length is short of its last frame.
+        up for the delay, or the video's length is short of its last frame.
         """
-        return max(1, (self.end - self.first_pts) - (self.last_dts - self.first_dts))
+        return max(1, self.shown - (self.last_dts - self.first_dts))
 
 
 def _packet_like(packet: av.Packet[Any], data: bytes) -> av.Packet[Any]:

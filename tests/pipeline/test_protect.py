@@ -120,6 +120,39 @@ class TestTime:
         with av.open(str(output)) as container:
             assert container.duration == pytest.approx(7_040_000, abs=2000)
 
+    @pytest.mark.parametrize("out", ["out.mp4", "out.mov", "out.mkv"])
+    @pytest.mark.parametrize("last_duration", [40, 2000])
+    @pytest.mark.parametrize(
+        "times",
+        [
+            [*(n * 40 for n in range(24)), 4000, 4040],
+            # Where decoding lasts longer than showing.
+            [0, 400, 800, *(1200 + n * 40 for n in range(12))],
+        ],
+    )
+    def test_the_stated_length_ends_with_the_last_frame(
+        self, tmp_path: Path, times: list[int], last_duration: int, out: str
+    ) -> None:
+        video = Video(
+            time_base=Fraction(1, 1000),
+            times=times,
+            frames=len(times),
+            last_duration=last_duration,
+            options={"bf": "0"},
+        )
+        # By default x264 reorders frames.
+        _, output, _ = run(tmp_path, video, "held.mkv", out, settings=Settings(threads=1))
+        assert frame_times(output) == [Fraction(t, 1000) for t in times]
+        length = Fraction(times[-1] + last_duration, 1000)
+        assert stated_lengths(output) == [length] * (1 if out.endswith("mkv") else 3)
+
+    def test_a_picture_that_begins_late_states_when_it_ends(self, tmp_path: Path) -> None:
+        times = [*(n * 40 for n in range(20, 44)), 4000, 4040]
+        sound = Audio(codec="flac", seconds=1.0)
+        video = Video(time_base=Fraction(1, 1000), times=times, frames=len(times), audio=[sound])
+        _, output, _ = run(tmp_path, video, "late.mkv", "late.mp4", settings=Settings(threads=1))
+        assert stated_lengths(output) == [Fraction(4080, 1000)] * 3
+
     def test_an_edit_list_that_hides_the_first_frames_is_obeyed(self, tmp_path: Path) -> None:
         whole = make_video(tmp_path / "whole.mp4", Video(frames=60, options={"g": "60"}))
         cut = tmp_path / "cut.mp4"
@@ -753,6 +786,20 @@ def offset(path: Path, track: int = 0) -> Fraction:
     frame = first_frame(path)
     assert frame.pts is not None
     return Fraction(at - frame.pts * frame.time_base)
+
+
+def stated_lengths(path: Path) -> list[Fraction]:
+    """Return a file's length, and in MP4 its first track's by its header and its edits."""
+    with av.open(str(path)) as container:
+        lengths = [Fraction(container.duration or 0, 1_000_000)]
+    if path.suffix == ".mkv":
+        return lengths
+    index = path.read_bytes()
+    header, edits = index.index(b"tkhd"), index.index(b"elst")
+    (count,) = struct.unpack_from(">I", index, edits + 8)
+    edited = sum(e[0] for e in struct.iter_unpack(">IiI", index[edits + 12 :][: 12 * count]))
+    (stated,) = struct.unpack_from(">I", index, header + 24)
+    return [*lengths, Fraction(stated, 1000), Fraction(edited, 1000)]
 
 
 def samples(path: Path) -> Any:
