@@ -239,8 +239,8 @@ def _note_losses(track: VideoTrack, container: str, notes: list[str]) -> None:
 
 
 def _output_colour(track: VideoTrack) -> Colour:
-    colour = track.colour
-    if colour.matrix == _RGB_MATRIX or track.pixel_format.startswith(("rgb", "bgr", "gbr", "pal")):
+    colour, pixels = track.colour, av.VideoFormat(track.pixel_format)
+    if colour.matrix == _RGB_MATRIX or pixels.is_rgb or pixels.has_palette:
         matrix = _BT709 if track.height >= 720 else _BT601
         return Colour(colour.primaries, colour.transfer, matrix, _LIMITED_RANGE)
     return colour

@@ -144,6 +144,19 @@ def test_the_pool_of_x265_has_as_many_threads_as_are_set(threads: int, pools: st
     assert set_.get("pools") == pools
 
 
+@pytest.mark.parametrize(
+    "pixel_format", ["rgb24", "bgra", "argb", "abgr", "0rgb", "0bgr", "gbrp", "x2rgb10le", "pal8"]
+)
+@pytest.mark.parametrize(("height", "matrix"), [(720, 1), (576, 6)])
+def test_rgb_gets_the_matrix_that_players_assume_for_its_size(
+    pixel_format: str, height: int, matrix: int
+) -> None:
+    """By its name: a file of RGB need not state that it is."""
+    picture = replace(PICTURE, height=height, pixel_format=pixel_format, colour=Colour(2, 2, 2, 0))
+    colour = plan_output(info(picture), MASK, Settings()).video.colour
+    assert (colour.matrix, colour.range) == (matrix, 1)
+
+
 def test_an_odd_size_is_padded_by_default_and_kept_on_request() -> None:
     odd = info(replace(PICTURE, width=321, height=241))
     padded = plan_output(odd, MASK, Settings()).video
