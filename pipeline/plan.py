@@ -141,7 +141,7 @@ def plan_output(
     container = _container(info, is_copied, suffix)
     notes = list(info.dropped and [f"Not kept: {', '.join(info.dropped)}."])
     video = _plan_video(info.video, container, settings, notes)
-    audio = tuple(_plan_audio(track, is_copied, notes) for track in info.audio)
+    audio = tuple(_plan_audio(track, is_copied, container, notes) for track in info.audio)
     subtitles = _plan_subtitles(info.subtitles, container, notes)
     return OutputPlan(container, video, audio, subtitles, tuple(notes))
 
@@ -168,7 +168,7 @@ def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
         asked = check_suffix(suffix)
     if asked == "matroska":
         return asked
-    misfits = _misfits(info, is_copied, _MOV_AUDIO if asked == "mov" else _MP4_AUDIO)
+    misfits = _misfits(info, is_copied, asked or "mp4")
     if not misfits:
         return asked or "mp4"
     if asked is not None:
@@ -178,8 +178,12 @@ def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
     return "matroska"
 
 
-def _misfits(info: MediaInfo, is_copied: bool, audio_codecs: frozenset[str]) -> list[str]:
-    sound = [t.codec for t in info.audio if is_copied and t.codec not in audio_codecs]
+def _misfits(info: MediaInfo, is_copied: bool, container: str) -> list[str]:
+    if is_copied:
+        fitting = _MOV_AUDIO if container == "mov" else _MP4_AUDIO
+        sound = [t.codec for t in info.audio if t.codec not in fitting]
+    else:
+        sound = [t.layout for t in info.audio if container == "mp4" and _loses_speakers(t)]
     text = [
         t.codec
         for t in info.subtitles
@@ -306,7 +310,7 @@ _OPTIONS_OF = {
 }
 
 
-def _plan_audio(track: AudioTrack, is_copied: bool, notes: list[str]) -> AudioPlan:
+def _plan_audio(track: AudioTrack, is_copied: bool, container: str, notes: list[str]) -> AudioPlan:
     if is_copied:
         return AudioPlan(track, None, track.layout, None, False)
     is_masked = MIN_RATE <= track.sample_rate <= MAX_RATE
@@ -318,20 +322,45 @@ def _plan_audio(track: AudioTrack, is_copied: bool, notes: list[str]) -> AudioPl
     layout = _known_layout(track)
     # A codec's ceiling is 6144 bits a frame of 1024 samples and channel.
     bit_rate = min(_AAC_BITS_PER_CHANNEL, 6 * track.sample_rate) * track.channels
-    if layout in _AAC_LAYOUTS and _takes("aac", track.sample_rate, layout):
+    if _is_within_aac(track):
         return AudioPlan(track, "aac", layout, bit_rate, is_masked)
     notes.append(
         f"Sound of stream {track.index} ({track.sample_rate} Hz, {track.layout})"
         " is beyond AAC and goes out lossless."
     )
-    for encoder in ("flac", "pcm_s24le"):
+    for encoder in _LOSSLESS_IN[container]:
         if _takes(encoder, track.sample_rate, layout):
+            if (container, encoder) == ("matroska", "pcm_s24le") and _names_speakers(layout):
+                notes.append(
+                    f"Which speaker each channel of stream {track.index} is for ({track.layout})"
+                    " is not kept."
+                )
             return AudioPlan(track, encoder, layout, None, is_masked)
     raise InvalidParameters(
         f"Sound of stream {track.index} ({track.sample_rate} Hz, {track.channels} channels)"
         " fits no codec; use audio_level: none, which copies it.",
         "audio_level",
     )
+
+
+def _is_within_aac(track: AudioTrack) -> bool:
+    layout = _known_layout(track)
+    return layout in _AAC_LAYOUTS and _takes("aac", track.sample_rate, layout)
+
+
+def _loses_speakers(track: AudioTrack) -> bool:
+    """Whether MP4 would not say which speaker each channel is for."""
+    layout = _known_layout(track)
+    return (
+        not _is_within_aac(track)
+        and layout not in _FLAC_LAYOUTS
+        and _names_speakers(layout)
+        and _takes("flac", track.sample_rate, layout)
+    )
+
+
+def _names_speakers(layout: str) -> bool:
+    return not layout.endswith(" channels")  # FFmpeg's words where only their number is known
 
 
 def _known_layout(track: AudioTrack) -> str:
@@ -342,6 +371,17 @@ def _known_layout(track: AudioTrack) -> str:
 # Those that AAC has a number for. Others it describes speaker by speaker, and players take
 # a bass for a voice.
 _AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
+# Those that players take FLAC's numbers of channels for. In Matroska it says others by a comment,
+# which is no part of what MP4 keeps of its headers.
+_FLAC_LAYOUTS = frozenset(
+    {"mono", "stereo", "3.0", "quad", "quad(side)", "5.0", "5.1", "6.1", "7.1"}
+)
+# QuickTime has no FLAC, but says which speakers PCM is for.
+_LOSSLESS_IN = {
+    "mp4": ("flac", "pcm_s24le"),
+    "mov": ("pcm_s24le",),
+    "matroska": ("flac", "pcm_s24le"),
+}
 _USUAL_LAYOUTS = {
     "1 channels": "mono",
     "2 channels": "stereo",

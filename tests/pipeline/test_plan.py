@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from av.audio.layout import AudioLayout
 
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
@@ -49,7 +50,7 @@ MASK = Parameters()
 
 
 def sound(codec: str = "aac", rate: int = 48000, layout: str = "stereo") -> AudioTrack:
-    channels = {"mono": 1, "stereo": 2, "7.1": 8, "16 channels": 16}[layout]
+    channels = {"16 channels": 16, "3 channels": 3}.get(layout) or AudioLayout(layout).nb_channels
     return AudioTrack(1, codec, rate, channels, layout, Fraction(1, rate), None, 0)
 
 
@@ -124,6 +125,46 @@ def test_sound_beyond_aac_goes_out_lossless(rate: int, layout: str, encoder: str
     plan = plan_output(info(audio=(sound("pcm_s16le", rate, layout),)), MASK, Settings())
     assert plan.audio[0].encoder == encoder
     assert bool(plan.notes) == (encoder != "aac")
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout", "container", "encoder"),
+    [
+        (48000, "quad", "mp4", "flac"),
+        (48000, "6.1", "mp4", "flac"),
+        (192000, "5.1(side)", "mp4", "flac"),
+        (48000, "3 channels", "mp4", "flac"),
+        (48000, "2.1", "matroska", "flac"),
+        (48000, "hexagonal", "matroska", "flac"),
+        (48000, "7.1(wide)", "matroska", "flac"),
+        (192000, "4.0", "matroska", "flac"),
+        (48000, "5.1.4", "mp4", "pcm_s24le"),
+    ],
+)
+def test_sound_goes_where_each_channel_keeps_its_speaker(
+    rate: int, layout: str, container: str, encoder: str
+) -> None:
+    """FLAC in MP4 has numbers of channels; in Matroska it has speakers, and so has PCM in MP4."""
+    plan = plan_output(info(audio=(sound("pcm_s16le", rate, layout),)), MASK, Settings())
+    assert (plan.container, plan.audio[0].encoder) == (container, encoder)
+
+
+@pytest.mark.parametrize("layout", ["quad", "2.1"])
+def test_lossless_sound_in_quicktime_is_pcm(layout: str) -> None:
+    track = sound("pcm_s16le", 48000, layout)
+    plan = plan_output(info(audio=(track,)), MASK, Settings(), ".mov")
+    assert plan.audio[0].encoder == "pcm_s24le"
+
+
+def test_sound_whose_speakers_mp4_cannot_say_is_refused_there() -> None:
+    with pytest.raises(InvalidParameters, match=r"2\.1 sound; name the output \.mkv"):
+        plan_output(info(audio=(sound(layout="2.1"),)), MASK, Settings(), ".mp4")
+
+
+def test_speakers_that_matroska_cannot_say_are_noted() -> None:
+    plan = plan_output(info(audio=(sound(layout="5.1.4"),)), MASK, Settings(), ".mkv")
+    assert plan.audio[0].encoder == "pcm_s24le"
+    assert any("speaker" in note and "5.1.4" in note for note in plan.notes)
 
 
 def test_ten_bits_or_hdr_become_hevc_under_apples_name() -> None:
