@@ -25,7 +25,7 @@ from pipeline.sidedata import parse_content_light, parse_mastering_display
 # What may be copied into MP4 and is played there by common players.
 _MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"})
 _MP4_SUBTITLES = frozenset({"mov_text"})
-_MOV_AUDIO = _MP4_AUDIO - {"opus"}
+_MOV_AUDIO = _MP4_AUDIO - {"opus", "flac"}
 # mov_text becomes SubRip there.
 _MATROSKA_SUBTITLES = frozenset(
     (

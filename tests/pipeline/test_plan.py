@@ -105,6 +105,12 @@ def test_a_container_that_cannot_hold_the_tracks_is_refused_by_what_does_not_fit
         plan_output(info(subtitles=(text("subrip"),)), MASK, Settings(), ".mp4")
 
 
+@pytest.mark.parametrize("codec", ["opus", "flac"])
+def test_copied_sound_that_quicktime_cannot_hold_is_refused_there(codec: str) -> None:
+    with pytest.raises(InvalidParameters, match=rf"{codec} sound; name the output \.mkv"):
+        plan_output(info(audio=(sound(codec),)), COPY, Settings(), ".mov")
+
+
 @pytest.mark.parametrize("suffix", ["", ".webm", ".avi", ".txt"])
 def test_an_ending_that_is_no_output_is_refused(suffix: str) -> None:
     with pytest.raises(InvalidParameters, match=r"use \.mp4"):
