@@ -6,6 +6,7 @@ Decisions only; nothing is opened but a codec to see whether it takes a track.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -143,6 +144,7 @@ def plan_output(
     video = _plan_video(info.video, container, settings, notes)
     audio = tuple(_plan_audio(track, is_copied, container, notes) for track in info.audio)
     subtitles = _plan_subtitles(info.subtitles, container, notes)
+    notes.extend(_lost_places(audio, container))
     return OutputPlan(container, video, audio, subtitles, tuple(notes))
 
 
@@ -198,6 +200,26 @@ def _plan_subtitles(
     fitting = _MATROSKA_SUBTITLES if container == "matroska" else _MP4_SUBTITLES
     notes.extend(f"Not kept: {t.codec} subtitles." for t in tracks if t.codec not in fitting)
     return tuple(t for t in tracks if t.codec in fitting)
+
+
+def _lost_places(audio: tuple[AudioPlan, ...], container: str) -> Iterator[str]:
+    """Yield a note for each track of whose channels the output cannot say where they belong."""
+    for plan in audio:
+        track, sound = plan.track, f"Sound of stream {plan.track.index}"
+        if plan.encoder is not None:
+            if track.unkept_speakers is not None:
+                yield (
+                    f"{sound}: the speakers that the file names ({track.unkept_speakers}) are not"
+                    " kept, the channels are."
+                )
+        elif container == "matroska" and _is_ordered_by_container(track):
+            yield f"{sound}: Matroska cannot say in which order its channels lie."
+
+
+def _is_ordered_by_container(track: AudioTrack) -> bool:
+    # Other codecs than PCM have an order of their own.
+    has_list = track.channel_order is not None or track.unkept_speakers is not None
+    return has_list and track.codec.startswith("pcm_")
 
 
 def _plan_video(

@@ -25,6 +25,7 @@ from av.filter import Graph
 from av.stream import Disposition
 
 from pipeline.boxes import completeness
+from pipeline.channels import Channels, ChannelSorter, settle
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.settings import Limits
 
@@ -98,7 +99,13 @@ class VideoTrack:
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """One audio track."""
+    """
+    One audio track.
+
+    Attributes:
+        layout, channel_order, unkept_speakers: as of `Channels`.
+        end: seconds on the file's clock, where an MP4 states it.
+    """
 
     index: int
     codec: str
@@ -108,7 +115,9 @@ class AudioTrack:
     time_base: Fraction
     language: str | None
     disposition: int
-    end: Fraction | None = None  # seconds on the file's clock, where an MP4 states it
+    end: Fraction | None = None
+    channel_order: tuple[int, ...] | None = None
+    unkept_speakers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,18 @@ def open_media(path: Path) -> InputContainer:
     Raises:
         UnreadableMedia: not a container we know, damaged at its head, or not readable.
     """
+    return _opened(path)[0]
+
+
+def _opened(path: Path) -> tuple[InputContainer, dict[int, Channels]]:
+    """Return the file, opened, and the channels of its tracks of sound by stream index."""
+    container = _open(path)
+    # Before anybody can look at them.
+    contexts = {s.index: s.codec_context for s in container.streams.audio}
+    return container, {i: settle(c) for i, c in contexts.items() if c is not None}
+
+
+def _open(path: Path) -> InputContainer:
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _CONTAINERS,
@@ -211,14 +232,15 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
         UnsupportedMedia: of a kind that cannot be protected.
         LimitExceeded: beyond one of `limits`.
     """
-    with open_media(path) as container:
+    container, channels = _opened(path)
+    with container:
         _refuse_still_picture(container, path)
         check_streams(container, path, limits)
         stream = _main_video(container, path)
         _check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
         first = _first_frame(container, stream, path)
         _check_size(first.width, first.height, path, limits)
-        info = _describe(container, stream, first, path)
+        info = _describe(container, stream, first, channels, path)
     _check_time(info, limits)
     _check_dolby_vision(info)
     return info
@@ -297,6 +319,10 @@ class Reader:
         tracks = self._info.tracks
         wanted = [self._info.video.index, *tracks]
         streams = [container.streams[index] for index in wanted]
+        sorters = {
+            track.index: ChannelSorter(track.layout, track.channel_order)
+            for track in self._info.audio
+        }
         for packet in self._packets(container, streams):
             # Not packet.stream_index: PyAV leaves it 0 on the packets that flush decoders.
             index = packet.stream.index
@@ -307,7 +333,8 @@ class Reader:
                 if packet.size:
                     yield PacketItem(track, packet)
             elif isinstance(track, AudioTrack):
-                yield from (AudioItem(track, frame) for frame in self._decode(packet))
+                blocks = map(sorters[index].sorted, self._decode(packet))
+                yield from (AudioItem(track, block) for block in blocks)
 
     def _pictures(self, packet: av.Packet[Any]) -> Iterator[VideoItem]:
         for frame in self._decode(packet):
@@ -410,10 +437,18 @@ def _first_frame(container: InputContainer, stream: Any, path: Path) -> av.Video
 
 
 def _describe(
-    container: InputContainer, stream: Any, first: av.VideoFrame, path: Path
+    container: InputContainer,
+    stream: Any,
+    first: av.VideoFrame,
+    channels: dict[int, Channels],
+    path: Path,
 ) -> MediaInfo:
     video = _video_track(stream, first)
-    audio = tuple(_audio_track(s) for s in container.streams.audio if _is_decodable_audio(s))
+    audio = tuple(
+        _audio_track(s, channels[s.index])
+        for s in container.streams.audio
+        if _is_decodable_audio(s)
+    )
     subtitles = tuple(
         _subtitle_track(s) for s in container.streams.subtitles if s.codec_context is not None
     )
@@ -554,18 +589,20 @@ def _is_decodable_audio(stream: Any) -> bool:
     return context is not None and context.channels > 0 and context.sample_rate > 0
 
 
-def _audio_track(stream: Any) -> AudioTrack:
+def _audio_track(stream: Any, channels: Channels) -> AudioTrack:
     context = stream.codec_context
     return AudioTrack(
         index=stream.index,
         codec=context.codec.canonical_name,
         sample_rate=context.sample_rate,
-        channels=context.channels,
-        layout=context.layout.name,
+        channels=channels.count,
+        layout=channels.layout,
         time_base=stream.time_base,
         language=_language(stream),
         disposition=int(stream.disposition),
         end=_stated_end(stream),
+        channel_order=channels.order,
+        unkept_speakers=channels.unkept,
     )
 
 

@@ -17,6 +17,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.channels import ChannelSorter
 from pipeline.errors import LimitExceeded
 from pipeline.masking import MAX_RATE, MIN_RATE, NoiseToMask, NoiseToMaskMeter
 from pipeline.measure import snr_db
@@ -266,6 +267,7 @@ def _by_channel(frame: av.AudioFrame) -> Samples:
 
 
 def _frames(source: SoundSource) -> Iterator[av.AudioFrame]:
+    sorter = ChannelSorter(source.track.layout, source.track.channel_order)
     with open_media(source.info.path) as container:
         packets = container.demux(container.streams[source.track.index])
         while True:
@@ -278,7 +280,7 @@ def _frames(source: SoundSource) -> Iterator[av.AudioFrame]:
                 continue  # a damaged packet: `AudioClock` puts silence in its place
             except av.error.FFmpegError:
                 return  # the container breaks off
-            yield from frames
+            yield from map(sorter.sorted, frames)
 
 
 def _energy(samples: NDArray[Any]) -> float:
