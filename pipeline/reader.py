@@ -26,6 +26,7 @@ from av.stream import Disposition
 
 from pipeline.boxes import completeness
 from pipeline.channels import Channels, ChannelSorter, settle
+from pipeline.crop import Crop, Cropper, stated_crops
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.settings import Limits
 
@@ -67,7 +68,13 @@ class Colour:
 
 @dataclass(frozen=True)
 class VideoTrack:
-    """The moving picture, as its container and its first frame describe it."""
+    """
+    The moving picture, as its container and its first frame describe it.
+
+    Attributes:
+        width, height: of the part that is shown.
+        crop: which part of the decoded frames that is; None for all of them.
+    """
 
     index: int
     codec: str
@@ -90,6 +97,7 @@ class VideoTrack:
     has_dolby_vision: bool
     has_captions: bool
     has_times: bool  # the file says when each frame is shown
+    crop: Crop | None = None
 
     @property
     def is_hdr(self) -> bool:
@@ -319,6 +327,7 @@ class Reader:
         tracks = self._info.tracks
         wanted = [self._info.video.index, *tracks]
         streams = [container.streams[index] for index in wanted]
+        cropper = Cropper(self._info.video.crop)
         sorters = {
             track.index: ChannelSorter(track.layout, track.channel_order)
             for track in self._info.audio
@@ -328,7 +337,7 @@ class Reader:
             index = packet.stream.index
             track = tracks.get(index)
             if track is None:
-                yield from self._pictures(packet)
+                yield from self._pictures(packet, cropper)
             elif index in self._copied:
                 if packet.size:
                     yield PacketItem(track, packet)
@@ -336,11 +345,11 @@ class Reader:
                 blocks = map(sorters[index].sorted, self._decode(packet))
                 yield from (AudioItem(track, block) for block in blocks)
 
-    def _pictures(self, packet: av.Packet[Any]) -> Iterator[VideoItem]:
+    def _pictures(self, packet: av.Packet[Any], cropper: Cropper) -> Iterator[VideoItem]:
         for frame in self._decode(packet):
             # A stream may change its size halfway.
             _check_size(frame.width, frame.height, self._info.path, self._limits)
-            yield VideoItem(frame)
+            yield VideoItem(cropper.cropped(frame))
 
     def _packets(self, container: InputContainer, streams: list[Any]) -> Iterator[av.Packet[Any]]:
         packets = container.demux(streams)
@@ -443,7 +452,7 @@ def _describe(
     channels: dict[int, Channels],
     path: Path,
 ) -> MediaInfo:
-    video = _video_track(stream, first)
+    video = _video_track(stream, first, _crop(container, stream, first, path))
     audio = tuple(
         _audio_track(s, channels[s.index])
         for s in container.streams.audio
@@ -477,14 +486,25 @@ def _start(container: InputContainer, video: VideoTrack, first: av.VideoFrame) -
     return min(start, first.pts * video.time_base)
 
 
-def _video_track(stream: Any, first: av.VideoFrame) -> VideoTrack:
+def _crop(container: InputContainer, stream: Any, first: av.VideoFrame, path: Path) -> Crop | None:
+    tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    crops = stated_crops(path)
+    if len(crops) != len(tracks):
+        return None
+    crop = crops[[s.index for s in tracks].index(stream.index)]
+    if crop is None or (first.width, first.height) != (crop.coded_width, crop.coded_height):
+        return None  # meant for other frames, as where the codec has cropped them itself
+    return crop
+
+
+def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoTrack:
     side = _side_data(first)
     layout = first.format
     return VideoTrack(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
-        width=first.width,
-        height=first.height,
+        width=crop.width if crop else first.width,
+        height=crop.height if crop else first.height,
         pixel_format=layout.name,
         depth=max(component.bits for component in layout.components),
         time_base=stream.time_base,
@@ -504,6 +524,7 @@ def _video_track(stream: Any, first: av.VideoFrame) -> VideoTrack:
         # AVI has no times of display: where frames are reordered, FFmpeg's are a guess.
         has_times="avi" not in stream.container.format.name
         or not stream.codec_context.has_b_frames,
+        crop=crop,
     )
 
 

@@ -1,0 +1,167 @@
+"""
+The part of a coded picture that its container says to show.
+
+FFmpeg reads it from the container but leaves the cropping to others, and PyAV does not tell of
+it: so it is read from the file here, and frames are cropped before anybody sees them. What
+the codec itself crops, its decoder does.
+
+Source: ISO/IEC 14496-12 (clap), RFC 9559 (PixelCropTop and the like).
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.filter import Graph
+
+from pipeline.boxes import payload_of, walk_boxes
+from pipeline.elements import EBML_MAGIC, element_payload, walk_elements
+
+_TRACK = ("moov", "trak", "mdia")
+_ENTRIES = (*_TRACK, "minf", "stbl", "stsd")
+_ENTRY_SIZE = struct.Struct(">HH")
+_CLAP = struct.Struct(">IIIIiIiI")
+_TRACK_ENTRY = ("Segment", "Tracks", "TrackEntry")
+_VIDEO_TRACK = 1
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The shown part of frames that are `coded_width` x `coded_height`, in pixels."""
+
+    coded_width: int
+    coded_height: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def stated_crops(path: Path) -> list[Crop | None]:
+    """
+    Return what an MP4 or Matroska file says to show of each of its video tracks, in its order.
+
+    None where that is the whole picture, or what is said is nonsense; empty for other files.
+    """
+    with path.open("rb") as file:
+        is_matroska = file.read(4) == EBML_MAGIC
+        return list(_matroska_crops(file) if is_matroska else _mp4_crops(file))
+
+
+class Cropper:
+    """Cuts the shown part out of frames, without copying it."""
+
+    def __init__(self, crop: Crop | None) -> None:
+        self._crop = crop
+        self._graph: Graph | None = None
+        self._kind: tuple[str, Fraction] | None = None  # of the frames that the graph takes
+
+    def cropped(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Return what is shown of `frame`; all of it where it is of another size than foreseen."""
+        crop = self._crop
+        if crop is None or (frame.width, frame.height) != (crop.coded_width, crop.coded_height):
+            return frame
+        kind = (frame.format.name, frame.time_base or Fraction(1, 1000))
+        if self._graph is None or kind != self._kind:
+            self._graph, self._kind = _new_graph(crop, *kind), kind
+        pts, time_base = frame.pts, frame.time_base
+        self._graph.push(frame)
+        shown = self._graph.pull()
+        assert isinstance(shown, av.VideoFrame)
+        shown.pts, shown.time_base = pts, time_base
+        return shown
+
+
+def _new_graph(crop: Crop, pixel_format: str, time_base: Fraction) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=crop.coded_width,
+        height=crop.coded_height,
+        format=av.VideoFormat(pixel_format),
+        time_base=time_base,
+    )
+    # Exact: otherwise an odd edge of a 4:2:0 picture is moved to the next even one.
+    shown = graph.add("crop", f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1")
+    source.link_to(shown)
+    shown.link_to(graph.add("buffersink"))
+    graph.configure()
+    return graph
+
+
+def _mp4_crops(file: BinaryIO) -> Iterator[Crop | None]:
+    boxes = walk_boxes(file)
+    if not any(box.path == ("moov",) for box in boxes):
+        return
+    is_video, size = False, (0, 0)
+    crop: Crop | None = None
+    for box in itertools.takewhile(lambda box: len(box.path) > 1, boxes):
+        if box.path == _TRACK:
+            if is_video:
+                yield crop
+            is_video, size, crop = False, (0, 0), None
+        elif box.path == (*_TRACK, "hdlr"):
+            is_video = payload_of(file, box, 12)[8:] == b"vide"
+        elif box.path[:-1] == _ENTRIES and not any(size):
+            size = _ENTRY_SIZE.unpack_from(payload_of(file, box, 28).ljust(28, b"\0"), 24)
+        elif box.path[:-2] == _ENTRIES and box.kind == "clap" and crop is None:
+            crop = _clean_aperture(payload_of(file, box, _CLAP.size), *size)
+    if is_video:
+        yield crop
+
+
+def _clean_aperture(payload: bytes, coded_width: int, coded_height: int) -> Crop | None:
+    if len(payload) < _CLAP.size:
+        return None
+    numbers = _CLAP.unpack(payload)
+    if not all(numbers[1::2]):
+        return None
+    width, height, right, down = (Fraction(n, d) for n, d in zip(*[iter(numbers)] * 2, strict=True))
+    # The offsets are from the centre of the coded picture to that of the shown one.
+    left = (coded_width - width) / 2 + right
+    top = (coded_height - height) / 2 + down
+    return _sensible(
+        Crop(coded_width, coded_height, round(left), round(top), round(width), round(height))
+    )
+
+
+def _matroska_crops(file: BinaryIO) -> Iterator[Crop | None]:
+    elements = walk_elements(file)
+    if not any(element.path == ("Segment", "Tracks") for element in elements):
+        return
+    track: dict[str, int] = {}
+    for element in itertools.takewhile(lambda element: len(element.path) > 2, elements):
+        if element.path == _TRACK_ENTRY:
+            if track.get("TrackType") == _VIDEO_TRACK:
+                yield _pixel_crop(track)
+            track = {}
+        elif element.payload_size <= 8:
+            track[element.name] = int.from_bytes(element_payload(file, element))
+    if track.get("TrackType") == _VIDEO_TRACK:
+        yield _pixel_crop(track)
+
+
+def _pixel_crop(track: dict[str, int]) -> Crop | None:
+    coded_width, coded_height = track.get("PixelWidth", 0), track.get("PixelHeight", 0)
+    left, top = track.get("PixelCropLeft", 0), track.get("PixelCropTop", 0)
+    width = coded_width - left - track.get("PixelCropRight", 0)
+    height = coded_height - top - track.get("PixelCropBottom", 0)
+    return _sensible(Crop(coded_width, coded_height, left, top, width, height))
+
+
+def _sensible(crop: Crop) -> Crop | None:
+    """Return a crop that cuts something off and leaves something; None for another."""
+    is_inside = (
+        0 <= crop.left <= crop.coded_width - crop.width
+        and 0 <= crop.top <= crop.coded_height - crop.height
+        and crop.width > 0
+        and crop.height > 0
+    )
+    is_whole = (crop.width, crop.height) == (crop.coded_width, crop.coded_height)
+    return crop if is_inside and not is_whole else None
