@@ -15,7 +15,7 @@ import av.error
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
-from pipeline import mp4
+from pipeline import chroma, mp4
 from pipeline.errors import InvalidParameters
 from pipeline.masking import MAX_RATE, MIN_RATE
 from pipeline.parameters import AudioLevel, Parameters
@@ -242,7 +242,7 @@ def _plan_video(
         pad_right=0 if keeps_odd else track.width % 2,
         pad_bottom=0 if keeps_odd else track.height % 2,
         colour=colour,
-        options=_OPTIONS_OF[encoder](track, settings, notes),
+        options=_OPTIONS_OF[encoder](track, settings, notes) | _chroma_options(track),
         # Apple's players take HEVC only under this name.
         codec_tag="hvc1" if encoder == "libx265" and container != "matroska" else None,
     )
@@ -285,6 +285,13 @@ def _colour_for_x265(colour: Colour, notes: list[str]) -> Colour:
             "Numbers of the colour description that the encoder does not take are not kept."
         )
     return taken
+
+
+def _chroma_options(track: VideoTrack) -> dict[str, str]:
+    # Left is where players look for it unless told otherwise.
+    if track.chroma_location in (chroma.UNSPECIFIED, chroma.LEFT):
+        return {}
+    return {"chroma_sample_location": str(track.chroma_location)}
 
 
 def _x264_options(track: VideoTrack, settings: Settings, notes: list[str]) -> dict[str, str]:

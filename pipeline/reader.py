@@ -26,6 +26,7 @@ from av.stream import Disposition
 
 from pipeline.boxes import completeness
 from pipeline.channels import Channels, ChannelSorter, settle
+from pipeline.chroma import UNSPECIFIED, chroma_location
 from pipeline.crop import Crop, Cropper, stated_crops
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.settings import Limits
@@ -74,6 +75,7 @@ class VideoTrack:
     Attributes:
         width, height: of the part that is shown.
         crop: which part of the decoded frames that is; None for all of them.
+        chroma_location: FFmpeg's number, of 4:2:0 alone; 0 where it is not known.
     """
 
     index: int
@@ -98,6 +100,7 @@ class VideoTrack:
     has_captions: bool
     has_times: bool  # the file says when each frame is shown
     crop: Crop | None = None
+    chroma_location: int = UNSPECIFIED
 
     @property
     def is_hdr(self) -> bool:
@@ -525,6 +528,7 @@ def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoT
         has_times="avi" not in stream.container.format.name
         or not stream.codec_context.has_b_frames,
         crop=crop,
+        chroma_location=chroma_location(stream) if _is_four_two_zero(layout) else UNSPECIFIED,
     )
 
 
@@ -546,6 +550,10 @@ def _display_matrix(side: dict[str, bytes]) -> tuple[int, ...] | None:
     numbers = memoryview(raw[:36]).cast("i")
     identity = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
     return None if tuple(numbers) == identity else tuple(numbers)
+
+
+def _is_four_two_zero(layout: av.VideoFormat) -> bool:
+    return (layout.chroma_width(2), layout.chroma_height(2)) == (1, 1)
 
 
 def _frame_rate(stream: Any) -> Fraction:

@@ -1,0 +1,45 @@
+"""
+Where the chroma samples of a 4:2:0 picture lie between those of luma.
+
+FFmpeg knows it of every stream, whichever codec, but PyAV 18.1 does not tell. FFmpeg's Matroska
+muxer writes it into a track's header, though: so one is written, into memory, and read.
+
+Source: RFC 9559 (ChromaSitingHorz, ChromaSitingVert).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import av
+import av.error
+
+from pipeline.elements import element_payload, walk_elements
+
+# FFmpeg's numbers.
+UNSPECIFIED, LEFT, CENTRE, TOP_LEFT, TOP = range(5)
+# By Matroska's two: 1 is at the left or upper sample of luma, 2 halfway to the next.
+_LOCATION = {(1, 2): LEFT, (2, 2): CENTRE, (1, 1): TOP_LEFT, (2, 1): TOP}
+
+
+def chroma_location(stream: Any) -> int:
+    """
+    Return FFmpeg's number for where the chroma of an opened file's video stream lies.
+
+    `UNSPECIFIED` too where Matroska has no word for it (below luma) or does not take the codec.
+    """
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as container:
+            container.add_stream_from_template(stream, opaque=True)
+            container.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return UNSPECIFIED
+    sitings = {
+        element.name: int.from_bytes(element_payload(header, element))
+        for element in walk_elements(header)
+        if element.name.startswith("ChromaSiting")
+    }
+    place = sitings.get("ChromaSitingHorz", 0), sitings.get("ChromaSitingVert", 0)
+    return _LOCATION.get(place, UNSPECIFIED)
