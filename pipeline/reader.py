@@ -513,7 +513,7 @@ def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoT
         time_base=stream.time_base,
         frame_rate=_frame_rate(stream),
         stated_frames=stream.frames,
-        sample_aspect=_sample_aspect(stream),
+        sample_aspect=sample_aspect(stream),
         colour=_colour(stream, first),
         field_order=_field_order(stream, first),
         display_matrix=_display_matrix(side),
@@ -561,7 +561,8 @@ def _frame_rate(stream: Any) -> Fraction:
     return rate if rate and rate > 0 else Fraction(25)
 
 
-def _sample_aspect(stream: Any) -> Fraction | None:
+def sample_aspect(stream: Any) -> Fraction | None:
+    """Return a video stream's sample aspect, above all the container's; None if unknown."""
     aspect = stream.sample_aspect_ratio
     return aspect if aspect and aspect > 0 else None
 

@@ -18,13 +18,14 @@ import av
 import av.error
 from av.container import InputContainer
 
+from pipeline.aspect import set_aspect, state_aspects
 from pipeline.errors import (
     Cancelled,
     OutputFailed,
     UnreadableMedia,
     UnsupportedMedia,
 )
-from pipeline.reader import NOT_A_PICTURE, check_streams, open_media
+from pipeline.reader import NOT_A_PICTURE, check_streams, open_media, sample_aspect
 from pipeline.settings import Limits
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
@@ -169,6 +170,8 @@ def _copy(
             progress(frames, video.frames or None)
     if not frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
+    pictures = [s for s in kept if s.type == "video"]
+    state_aspects(output, muxer, [aspect for s in pictures if (aspect := sample_aspect(s))])
     dropped = tuple(
         f"{s.type} track (stream {s.index})" for s in source.streams if s.index not in streams
     )
@@ -209,6 +212,9 @@ def _copy_of(stream: Any, target: Any) -> Any:
     if target.format.name in _WITH_TAGS and stream.type == "video":
         # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
+    if stream.type == "video" and (aspect := sample_aspect(stream)):
+        # The container may say otherwise than the codec, or be the only one to say.
+        set_aspect(copy, target.format.name, aspect)
     if language := stream.metadata.get("language"):
         copy.metadata["language"] = language
     copy.disposition = stream.disposition

@@ -24,6 +24,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from pipeline import mp4
+from pipeline.aspect import set_aspect, state_aspects
 from pipeline.edits import skip_priming, state_length
 from pipeline.errors import OutputFailed, UnsupportedMedia
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
@@ -184,6 +185,8 @@ class Writer:
             for stream in self._encoders.values():
                 self._flush_sound(stream)
             self._container.close()
+            if (aspect := self._info.video.sample_aspect) is not None:
+                state_aspects(self.path, self._plan.container, [aspect])
             if self._plan.container != "matroska":
                 skip_priming(self.path, self._priming_by_track())
                 self._state_video_length()
@@ -235,7 +238,7 @@ class Writer:
         stream.color_trc = plan.colour.transfer
         stream.colorspace = plan.colour.matrix
         if track.sample_aspect is not None:
-            stream.sample_aspect_ratio = track.sample_aspect
+            set_aspect(stream, self._plan.container, track.sample_aspect)
         if plan.codec_tag is not None:
             stream.codec_context.codec_tag = plan.codec_tag
         if track.display_matrix is not None:

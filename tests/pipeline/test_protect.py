@@ -206,6 +206,12 @@ class TestPicture:
             assert (context.color_primaries, context.color_trc) == (5, 1)
             assert (context.colorspace, context.color_range) == (5, 2)
 
+    def test_the_aspect_of_an_odd_size_in_matroska_is_kept(self, tmp_path: Path) -> None:
+        video = Video(sample_aspect=Fraction(4, 3), width=181, height=143, codec="libvpx-vp9")
+        _, output, _ = run(tmp_path, video, out="out.mkv")
+        with av.open(str(output)) as container:
+            assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
     @pytest.mark.parametrize("order", ["tff", "bff"])
     def test_interlacing_is_kept(self, tmp_path: Path, order: str) -> None:
         video = Video(options={"x264-params": f"{order}=1"})
@@ -576,6 +582,53 @@ class TestStrip:
         strip = Parameters.parse({"mode": "strip"})
         _, output, _ = run(tmp_path, video, parameters=strip)
         assert probe(output)["streams"][0]["codec_tag_string"] == tag
+
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("a.webm", ["-vf", "setsar=2/1", "-c:v", "libvpx-vp9", "-speed", "8"]),
+            ("a.mkv", ["-vf", "setsar=16/11", "-c:v", "ffv1"]),
+            ("a.mp4", ["-vf", "setsar=16/11", "-c:v", "libvpx-vp9", "-speed", "8"]),
+            ("a.mov", ["-vf", "setsar=16/11", "-c:v", "prores_ks"]),
+            ("a.avi", ["-vf", "setsar=16/11", "-c:v", "huffyuv"]),
+            (
+                "b.mkv",
+                ["-vf", "setsar=2/1", "-c:v", "ffv1", "-metadata:s:v", "stereo_mode=left_right"],
+            ),
+        ],
+    )
+    def test_the_containers_aspect_is_kept(
+        self, tmp_path: Path, name: str, options: list[str]
+    ) -> None:
+        original = tmp_path / name
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x120:d=0.2", *options, original)
+        assert_aspect_is_kept(original, tmp_path / f"out{original.suffix}")
+
+    @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+    def test_the_containers_aspect_stands_above_the_codecs(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
+        made = make_video(tmp_path / f"made{suffix}", Video(frames=5, sample_aspect=Fraction(1)))
+        original = tmp_path / f"original{suffix}"
+        ffmpeg("-i", made, "-c", "copy", "-aspect", "2.35", original)
+        assert_aspect_is_kept(original, tmp_path / f"out{suffix}")
+
+    def test_each_picture_keeps_its_own_aspect(self, tmp_path: Path) -> None:
+        original = tmp_path / "two.mkv"
+        source = ["-f", "lavfi", "-i", "testsrc2=s=160x120:d=0.2"]
+        split = "split[a][b];[a]setsar=2/1[c];[b]setsar=3/4[d]"
+        chosen = ["-map", "[c]", "-map", "[d]", "-c:v", "ffv1"]
+        ffmpeg(*source, "-filter_complex", split, *chosen, original)
+        assert_aspect_is_kept(original, tmp_path / "out.mkv")
+
+
+def assert_aspect_is_kept(original: Path, stripped: Path) -> None:
+    protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+    with av.open(str(original)) as a, av.open(str(stripped)) as b:
+        wanted = [s.sample_aspect_ratio for s in a.streams.video]
+        assert Fraction(1) not in wanted
+        assert [s.sample_aspect_ratio for s in b.streams.video] == wanted
+    assert packets(stripped, "video") == packets(original, "video")
 
 
 class TestFailure:
