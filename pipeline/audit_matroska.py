@@ -59,8 +59,11 @@ _SILENT = frozenset(
     {"Attachments", "FileDescription", "FileName", "FileMimeType", "FileData", "FileUID"}
 )
 _KINDS_OF_TRACK = frozenset({1, 2, 17})  # video, audio, subtitles
-# FFmpeg states each track's length in a tag of this name.
-_DURATION = re.compile(rb"\d\d:\d\d:\d\d\.\d+\0*")
+# FFmpeg states in a tag how long each track is, and that it has alpha beside the picture.
+_TAGS_OF_FFMPEG = {
+    b"DURATION": (re.compile(rb"\d\d:\d\d:\d\d\.\d+\0*"), "tag DURATION that is no duration"),
+    b"ALPHA_MODE": (re.compile(rb"[01]\0*"), "tag ALPHA_MODE that is no mode"),
+}
 _APPS = frozenset({b"", b"Lavf"})
 _CHUNK = 1 << 20
 
@@ -79,21 +82,18 @@ def matroska_findings(file: BinaryIO) -> Iterator[str]:
             yield from _CHECKS[name](file, element)
         elif name == "TagName":
             tag = element_payload(file, element, 200).rstrip(b"\0")
-            if tag != b"DURATION":
+            if tag not in _TAGS_OF_FFMPEG:
                 yield f"tag {tag.decode('utf-8', 'replace')}"
-        elif name == "TagString" and tag == b"DURATION":
-            yield from _duration(file, element)
+        elif name == "TagString" and tag in _TAGS_OF_FFMPEG:
+            pattern, words = _TAGS_OF_FFMPEG[tag]
+            if not pattern.fullmatch(element_payload(file, element, 200)):
+                yield words
 
 
 def _app(file: BinaryIO, element: Element) -> Iterator[str]:
     text = element_payload(file, element, 200).rstrip(b"\0")
     if text not in _APPS:
         yield f"{element.name} {text.decode('utf-8', 'replace')!r}"
-
-
-def _duration(file: BinaryIO, element: Element) -> Iterator[str]:
-    if not _DURATION.fullmatch(element_payload(file, element, 200)):
-        yield "tag DURATION that is no duration"
 
 
 def _kind_of_track(file: BinaryIO, element: Element) -> Iterator[str]:

@@ -521,7 +521,7 @@ def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoT
         content_light=side.get("CONTENT_LIGHT_LEVEL"),
         spherical=side.get("SPHERICAL"),
         stereo=side.get("STEREO3D"),
-        has_alpha=any(component.is_alpha for component in layout.components),
+        has_alpha=has_alpha_beside(stream) or any(part.is_alpha for part in layout.components),
         has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
         has_captions="A53_CC" in side,
         # AVI has no times of display: where frames are reordered, FFmpeg's are a guess.
@@ -530,6 +530,12 @@ def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoT
         crop=crop,
         chroma_location=chroma_location(stream) if _is_four_two_zero(layout) else UNSPECIFIED,
     )
+
+
+def has_alpha_beside(stream: Any) -> bool:
+    """Whether alpha lies beside the picture's own data, as VP8's and VP9's does in Matroska."""
+    # FFmpeg's name of the element AlphaMode; its muxer writes a tag of that name too, in capitals.
+    return any(stream.metadata.get(name) == "1" for name in ("alpha_mode", "ALPHA_MODE"))
 
 
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:

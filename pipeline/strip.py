@@ -25,7 +25,13 @@ from pipeline.errors import (
     UnreadableMedia,
     UnsupportedMedia,
 )
-from pipeline.reader import NOT_A_PICTURE, check_streams, open_media, sample_aspect
+from pipeline.reader import (
+    NOT_A_PICTURE,
+    check_streams,
+    has_alpha_beside,
+    open_media,
+    sample_aspect,
+)
 from pipeline.settings import Limits
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
@@ -215,6 +221,8 @@ def _copy_of(stream: Any, target: Any) -> Any:
     if stream.type == "video" and (aspect := sample_aspect(stream)):
         # The container may say otherwise than the codec, or be the only one to say.
         set_aspect(copy, target.format.name, aspect)
+    if has_alpha_beside(stream):
+        copy.metadata["alpha_mode"] = "1"
     if language := stream.metadata.get("language"):
         copy.metadata["language"] = language
     copy.disposition = stream.disposition

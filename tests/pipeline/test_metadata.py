@@ -391,6 +391,13 @@ def test_matroska_duration_tag_that_is_none_is_found(mkv: Path) -> None:
     assert "tag DURATION that is no duration" in audit(mkv).findings
 
 
+def test_matroska_alpha_tag_that_is_no_mode_is_found(tmp_path: Path) -> None:
+    path = _make(tmp_path / "a.mkv", "matroska", video_tags={"alpha_mode": "1"})
+    assert audit(path).is_clean
+    path = _make(tmp_path / "b.mkv", "matroska", video_tags={"alpha_mode": "1 at home"})
+    assert audit(path).findings == ("tag ALPHA_MODE that is no mode",)
+
+
 def test_unknown_element_and_junk_are_found(mkv: Path) -> None:
     data = mkv.read_bytes()
     mkv.write_bytes(data + b"\x4f\xff\x84abcd" + bytes(10))

@@ -38,6 +38,7 @@ from pipeline.errors import (
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.plan import plan_output
 from pipeline.protect import Progress, decoding_threads, protect, protect_into
+from pipeline.reader import has_alpha_beside
 from pipeline.reader import probe as probe_media
 from pipeline.report import Report
 from pipeline.settings import Limits, Settings
@@ -287,6 +288,11 @@ class TestPicture:
     def test_alpha_is_dropped_and_the_report_says_so(self, tmp_path: Path) -> None:
         video = Video(codec="png", pixel_format="rgba", frames=4)
         _, _, report = run(tmp_path, video, "a.mov", "out.mp4")
+        assert any("alpha" in note for note in report.notes)
+
+    def test_alpha_beside_the_picture_is_told_too(self, tmp_path: Path) -> None:
+        original = with_alpha_beside(tmp_path / "a.webm", "libvpx-vp9")
+        report = protect(original, tmp_path / "out.mp4", Parameters(), FAST).report
         assert any("alpha" in note for note in report.notes)
 
     def test_a_change_of_size_halfway_goes_on_in_the_first_size(self, tmp_path: Path) -> None:
@@ -620,6 +626,31 @@ class TestStrip:
         chosen = ["-map", "[c]", "-map", "[d]", "-c:v", "ffv1"]
         ffmpeg(*source, "-filter_complex", split, *chosen, original)
         assert_aspect_is_kept(original, tmp_path / "out.mkv")
+
+    @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+    @pytest.mark.parametrize("suffix", [".webm", ".mkv"])
+    def test_alpha_beside_the_picture_is_kept(
+        self, tmp_path: Path, suffix: str, codec: str
+    ) -> None:
+        original = with_alpha_beside(tmp_path / f"a{suffix}", codec)
+        stripped = tmp_path / f"out{suffix}"
+        report = protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST).report
+        assert report.audit == ()
+        for path in (original, stripped):
+            with av.open(str(path)) as container:
+                assert has_alpha_beside(container.streams.video[0])
+                packet = next(p for p in container.demux(video=0) if p.size)
+                assert packet.has_sidedata("matroska_block_additional")
+        assert ALPHA_MODE in stripped.read_bytes()
+
+
+ALPHA_MODE = b"\x53\xc0\x81\x01"  # the element, as FFmpeg writes it
+
+
+def with_alpha_beside(path: Path, codec: str) -> Path:
+    picture = "color=red@0.5:s=160x120:d=0.2,format=yuva420p"
+    ffmpeg("-f", "lavfi", "-i", picture, "-c:v", codec, "-auto-alt-ref", "0", path)
+    return path
 
 
 def assert_aspect_is_kept(original: Path, stripped: Path) -> None:
