@@ -56,8 +56,16 @@ _CHILDREN = _by_parent(
 _IN_ENTRY = _split(
     "avcC hvcC lhvC vpcC av1C dvcC dvvC esds dOps dfLa dac3 dec3 dmlp ddts alac pcmC pasp colr"
     " clap fiel gama btrt mdcv clli SmDm CoLL st3d sv3d vexu hfov ftab wave chan chnl SA3D srat"
-    " vttC d263 damr jp2h glbl \0\0\0\0"
+    " vttC d263 damr jp2h glbl ACLR ADHR APRG ARES \0\0\0\0"
 )
+# Avid's boxes of DNxHD and DNxHR hold numbers only: range of values, number of the profile,
+# whether there are fields, size as shown; and zeros, where an author could leave a text.
+_AVID = {
+    "ACLR": re.compile(rb"ACLR0001\0{3}[\0-\2]\0{4}"),
+    "ADHR": re.compile(rb"0001\0\0..\0{4}\0{3}[\0-\2]\0{8}", re.DOTALL),
+    "APRG": re.compile(rb"APRG0001\0{3}[\0-\2]\0{4}"),
+    "ARES": re.compile(rb"ARES0001(\0\0..){3}\0{3}[\0-\2]\0{4}\0{3}[\0-\7]\0{80}", re.DOTALL),
+}
 _KINDS_OF_TRACK = frozenset({"vide", "soun", "text", "sbtl", "subt", "clcp", "subp"})
 _NEUTRAL_NAMES = frozenset(
     {
@@ -229,6 +237,11 @@ def _spherical_source(file: BinaryIO, box: Box) -> Iterator[str]:
         yield "spherical metadata's source (svhd)"
 
 
+def _avid(file: BinaryIO, box: Box) -> Iterator[str]:
+    if not _AVID[box.kind].fullmatch(payload_of(file, box, 256)):
+        yield f"more than numbers in a {box.kind} box"
+
+
 def _signatures(file: BinaryIO, box: Box, handler: bytes) -> Iterator[str]:
     payload = payload_of(file, box, 74)
     # Sound and picture have their vendor in the same place; text has none.
@@ -252,4 +265,5 @@ _CHECKS: dict[str, Callable[[BinaryIO, Box], Iterator[str]]] = {
     "alis": _reference,
     "chpl": _chapter_list,
     "svhd": _spherical_source,
+    **dict.fromkeys(_AVID, _avid),
 }

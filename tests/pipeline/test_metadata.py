@@ -305,6 +305,14 @@ _PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: _patch(p, "avc1", 42, b"\x0eCamera 3000 v2"),
         "compressor name 'Camera 3000 v2'",
     ),
+    "text beside Avid's numbers": (
+        lambda p: _grow(p, _ENTRY, _box(b"ACLR", b"ACLR0001" + b"\0\0\0\1home")),
+        "more than numbers in a ACLR box",
+    ),
+    "text after Avid's numbers": (
+        lambda p: _grow(p, _ENTRY, _box(b"ARES", b"ARES0001" + bytes(24) + bytes(76) + b"home")),
+        "more than numbers in a ARES box",
+    ),
     "vendor": (lambda p: _patch(p, "avc1", 12, b"appl"), "vendor in a sample entry"),
     "sound's vendor": (lambda p: _patch(p, "mp4a", 12, b"appl"), "vendor in a sample entry"),
     "brands": (lambda p: _patch(p, "ftyp", 12, b"a\0b\xff"), "ftyp holds more than brands"),

@@ -581,6 +581,23 @@ class TestStrip:
         assert report.is_truncated
         assert any("breaks off" in note for note in report.notes)
 
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            ["-s", "320x240", "-profile:v", "dnxhr_lb"],
+            ["-s", "1920x1080", "-r", "25", "-b:v", "36M"],
+            ["-s", "1920x1080", "-r", "25", "-b:v", "120M", "-flags", "+ildct"],
+        ],
+    )
+    def test_the_boxes_of_dnxhd_and_dnxhr_stay(self, tmp_path: Path, kind: list[str]) -> None:
+        original = tmp_path / "a.mov"
+        source = ["-f", "lavfi", "-i", "testsrc2=d=0.1:r=25", "-pix_fmt", "yuv422p"]
+        ffmpeg(*source, "-c:v", "dnxhd", *kind, original)
+        stripped = tmp_path / "out.mov"
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        assert packets(stripped, "video") == packets(original, "video")
+        assert b"ACLR" in stripped.read_bytes()
+
     @pytest.mark.parametrize("tag", ["hvc1", "hev1"])
     def test_the_codecs_tag_stays(self, tmp_path: Path, tag: str) -> None:
         options = {"x265-params": "log-level=none"}
