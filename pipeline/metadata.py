@@ -33,6 +33,8 @@ from pipeline.sei import (
     user_data_in_extradata,
     without_settings_sei,
 )
+from pipeline.subtitle_header import header_findings
+from pipeline.subtitles import names_a_speaker
 from pipeline.vorbis_comment import comment_findings
 
 __all__ = ["Audit", "audit", "inventory", "without_settings_sei"]
@@ -91,6 +93,8 @@ def audit(
     kept = [f for index, f in packets.user_data if index in copied]
     elsewhere = signatures - packets.signatures_of(copied)
     kept += _signature_findings(signatures & packets.signatures_of(copied))
+    if packets.names_speakers:
+        kept.append("names of speakers in the subtitles")
     findings = (*_walk(path), *streams, *own, *_signature_findings(elsewhere), *packets.damage)
     return Audit(_distinct(findings), _distinct(kept))
 
@@ -128,6 +132,11 @@ def _stream_findings(container: InputContainer) -> Iterator[str]:
     for stream in container.streams:
         if stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails):
             yield "attached picture"
+        if stream.type == "subtitle" and stream.codec_context is not None:
+            context = stream.codec_context
+            yield from header_findings(
+                context.codec.canonical_name, bytes(context.extradata or b"")
+            )
         if not is_walked:  # the walks tell better: to FFmpeg, MP4's chapters are a data stream
             yield from _tag_findings(stream.metadata)
             if stream.type not in _KEPT_KINDS:
@@ -143,10 +152,15 @@ def _tag_findings(tags: dict[str, str]) -> Iterator[str]:
 
 @dataclass
 class _InPackets:
-    """What lies inside the packets and the codecs' own headers, by stream index."""
+    """
+    What lies inside the packets and the codecs' own headers, by stream index.
+
+    `names_speakers` of subtitles are part of the content and no finding: they always stay.
+    """
 
     user_data: list[tuple[int, str]] = field(default_factory=list)
     signatures: dict[int, Counter[str]] = field(default_factory=dict)
+    names_speakers: bool = False
     damage: list[str] = field(default_factory=list)
 
     def signatures_of(self, streams: Collection[int]) -> Counter[str]:
@@ -169,8 +183,8 @@ def _look_into_packets(
     """
     result = _InPackets()
     streams = [s for s in container.streams if s.codec_context is not None]
-    chosen = [s for s in streams if is_signed or s.codec_context.name in CODECS_WITH_SEI]
-    looks = {s.index: _Look(s) for s in chosen}
+    looks = {s.index: look for s in streams if (look := _Look(s)).is_worth_it or is_signed}
+    chosen = [s for s in streams if s.index in looks]
     for look in looks.values():
         result.user_data += ((look.index, finding) for finding in look.at_extradata())
         result.signatures[look.index] = signatures_in(look.extradata)
@@ -182,6 +196,7 @@ def _look_into_packets(
                 raise Cancelled
             index, data = packet.stream_index, bytes(packet)
             result.user_data += ((index, finding) for finding in looks[index].at(data))
+            result.names_speakers |= looks[index].names_a_speaker_at(data)
             if is_signed:
                 result.signatures[index].update(signatures_in(data))
     except av.error.FFmpegError as error:
@@ -212,7 +227,13 @@ class _Look:
         self.extradata = bytes(stream.codec_context.extradata or b"")
         self._codec = stream.codec_context.name
         self._has_sei = self._codec in CODECS_WITH_SEI
+        self._is_ass = stream.codec_context.codec.canonical_name == "ass"
         self._length_size = length_size_of(self.extradata, self._codec) if self._has_sei else None
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the codec has places for what is looked for, signatures aside."""
+        return self._has_sei or self._is_ass
 
     def at_extradata(self) -> Iterator[str]:
         """Yield findings in the codec's header."""
@@ -224,6 +245,10 @@ class _Look:
         """Yield findings in one packet."""
         if self._has_sei:
             yield from _user_data_words(user_data_in(packet, self._codec, self._length_size))
+
+    def names_a_speaker_at(self, packet: bytes) -> bool:
+        """Whether one packet of subtitles says whose words it holds."""
+        return self._is_ass and names_a_speaker(packet)
 
 
 def _user_data_words(messages: Iterable[bytes]) -> Iterator[str]:

@@ -33,6 +33,7 @@ from pipeline.reader import (
     sample_aspect,
 )
 from pipeline.settings import Limits
+from pipeline.subtitle_header import cleaned_header
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
 
@@ -223,6 +224,10 @@ def _copy_of(stream: Any, target: Any) -> Any:
         set_aspect(copy, target.format.name, aspect)
     if has_alpha_beside(stream):
         copy.metadata["alpha_mode"] = "1"
+    if stream.type == "subtitle":
+        context = copy.codec_context
+        header = bytes(context.extradata or b"")
+        context.extradata = cleaned_header(context.codec.canonical_name, header)
     if language := stream.metadata.get("language"):
         copy.metadata["language"] = language
     copy.disposition = stream.disposition

@@ -37,6 +37,7 @@ from pipeline.reader import (
     open_media,
 )
 from pipeline.sei import without_settings_sei
+from pipeline.subtitle_header import cleaned_header
 from pipeline.subtitles import plain_text
 from pipeline.timeline import PacketClock, Placed, decoding_times
 from pipeline.vorbis_comment import without_vorbis_comment
@@ -271,9 +272,11 @@ class Writer:
             self._retexted.add(track.index)
             return self._container.add_mux_stream("subrip", time_base=track.time_base)
         stream = self._container.add_stream_from_template(template)
+        context: Any = stream.codec_context
         if track.codec == "vorbis":
-            context: Any = stream.codec_context
             context.extradata = without_vorbis_comment(bytes(context.extradata or b""))
+        elif isinstance(track, SubtitleTrack):
+            context.extradata = cleaned_header(track.codec, bytes(context.extradata or b""))
         return stream
 
     def _mux_sound(self, stream: Any, packets: list[av.Packet[Any]], at: int) -> None:

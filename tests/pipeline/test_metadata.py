@@ -496,6 +496,24 @@ def test_signature_in_the_container_is_no_part_of_a_copied_track(tmp_path: Path)
     assert f"the words {signature!r}" in audit(path, copied={1}).findings
 
 
+def test_header_of_subtitles_is_a_finding_even_where_their_packets_are_copied(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as out:
+        text: Any = out.add_stream("ass")
+        text.codec_context.subtitle_header = b"[Script Info]\nTitle: mine\n[Events]\n"
+        text.time_base = text.codec_context.time_base = Fraction(1, 1000)
+        packet: av.Packet[Any] = av.Packet(b"0,0,Default,,0,0,0,,Hello")
+        packet.stream, packet.time_base = text, Fraction(1, 1000)
+        packet.pts = packet.dts = 0
+        out.start_encoding()
+        out.mux(packet)
+    assert audit(path, copied={0}).findings == ("Title in the header of subtitles",)
+    assert audit(path, copied={0}).in_copied_packets == ()
+    assert inventory(path) == ("Title in the header of subtitles",)
+
+
 def test_tags_of_a_container_we_do_not_walk_are_found(tmp_path: Path) -> None:
     path = _make(tmp_path / "a.nut", "nut", tags={"title": "t"}, sound="mp2")
     assert "tag title" in audit(path).findings

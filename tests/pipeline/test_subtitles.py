@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.subtitles import plain_text
+from pipeline.subtitles import names_a_speaker, plain_text
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,9 @@ from pipeline.subtitles import plain_text
 )
 def test_the_text_comes_without_what_follows_it(sample: bytes, text: bytes) -> None:
     assert plain_text(sample) == text
+
+
+def test_a_speaker_is_named_in_the_fourth_field_of_ass() -> None:
+    assert names_a_speaker(b"0,0,Default,Anna,0,0,0,,Hello")
+    for event in (b"0,0,Default,,0,0,0,,Hello, Anna", b"0,0,Default,Anna", b""):
+        assert not names_a_speaker(event)
