@@ -536,6 +536,7 @@ def test_findings_do_not_grow_without_end(mp4: Path) -> None:
 _SIGNATURES = [
     b"Lavf60.3.100",
     b"Lavc61.19.100",
+    b"LAME3.100",
     b"x264 - core 164",
     b"x265 (build 216",
     b"HandBrake 1.6",
@@ -572,7 +573,7 @@ def test_nothing_but_beginnings_takes_little_time_and_memory(beginning: bytes) -
 
 def test_bare_names_and_noise_are_no_signature() -> None:
     noise = np.random.default_rng(1).integers(0, 256, 8_000_000, dtype=np.uint8).tobytes()
-    assert not signatures_in(b"Lavf Lavc x264 libx265 HandBrake " + noise)
+    assert not signatures_in(b"Lavf Lavc LAME LAME3. x264 libx265 HandBrake " + noise)
 
 
 def test_bytes_are_searched_fast(tmp_path: Path) -> None:

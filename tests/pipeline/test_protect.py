@@ -440,6 +440,17 @@ class TestSound:
         assert any("Lavc" in note for note in report.notes)  # what FFmpeg's encoder wrote inside
         assert abs(offset(output) - offset(original)) < Fraction(1, 100)
 
+    @pytest.mark.parametrize(("codec", "words"), [("libmp3lame", "LAME3"), ("aac", "Lavc")])
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_the_encoders_name_in_copied_sound_is_told(
+        self, tmp_path: Path, codec: str, words: str, mode: str
+    ) -> None:
+        parameters = Parameters.parse({"audio_level": "none", "mode": mode})
+        _, output, report = run(tmp_path, Video(audio=[Audio(codec)]), parameters=parameters)
+        assert words.encode() in output.read_bytes()
+        assert report.audit == ()
+        assert any("Inside the copied packets" in n and words in n for n in report.notes)
+
     def test_copied_sound_that_mp4_cannot_hold_makes_a_matroska_file(self, tmp_path: Path) -> None:
         video = Video(audio=[Audio(codec="pcm_s16le")])
         original, output, _ = run(tmp_path, video, "pcm.mkv", parameters=NO_SOUND)
