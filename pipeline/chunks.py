@@ -75,6 +75,12 @@ def chunk_payload(file: BinaryIO, chunk: Chunk, most: int = 1 << 20) -> bytes:
     return file.read(max(0, min(most, chunk.payload_size)))
 
 
+def bytes_by_tick(file: BinaryIO) -> list[int]:
+    """Return how many bytes a tick of each stream's clock stands for; 0 where that varies."""
+    headers = (chunk for chunk in walk_chunks(file) if chunk.kind == "strh")
+    return [int.from_bytes(chunk_payload(file, h, 48)[44:48], "little") for h in headers]
+
+
 @dataclass(frozen=True)
 class RiffLength:
     """What a RIFF file says of its own length; `stated` is None where it does not."""

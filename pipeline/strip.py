@@ -19,6 +19,7 @@ import av.error
 from av.container import InputContainer
 
 from pipeline.aspect import set_aspect, state_aspects
+from pipeline.chunks import bytes_by_tick
 from pipeline.errors import (
     Cancelled,
     OutputFailed,
@@ -38,6 +39,7 @@ from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
 
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
+_LARGEST_BIT_RATE = (1 << 31) - 1  # that the muxer can count with
 _MUXER_OF = {
     "avi": "avi",
     "mpegts": "mpegts",
@@ -154,6 +156,8 @@ def _copy(
     target = _opened(output, muxer)
     with refusal_told(original.name, muxer), _completed(target, output):
         streams = {s.index: _copy_of(s, target) for s in kept}
+        if muxer == "avi":
+            _set_bit_rates(kept, streams, original)
         target.set_chapters(_chapter_times(source))
         packets = source.demux(kept)
         clocks = {s.index: PacketClock(s.time_base, s.type, muxer) for s in kept}
@@ -232,6 +236,19 @@ def _copy_of(stream: Any, target: Any) -> Any:
         copy.metadata["language"] = language
     copy.disposition = stream.disposition
     return copy
+
+
+def _set_bit_rates(kept: list[Any], streams: dict[int, Any], original: Path) -> None:
+    """Have FFmpeg's AVI muxer count the time of ADPCM as the original does."""
+    with original.open("rb") as file:
+        sizes = bytes_by_tick(file)
+    for stream in kept:
+        if stream.codec_context.name.startswith("adpcm_") and stream.index < len(sizes):
+            # It goes by the bit rate, which some encoders state far too low or too high: two
+            # blocks may have one time then, or the sound comes out at another speed.
+            bit_rate = round(8 * sizes[stream.index] / stream.time_base)
+            if 0 < bit_rate <= _LARGEST_BIT_RATE:
+                streams[stream.index].codec_context.bit_rate = bit_rate
 
 
 def _chapter_times(source: InputContainer) -> list[Any]:

@@ -75,6 +75,12 @@ def frame_times(path: Path) -> list[Fraction]:
     return [t - ticks[0] for t in ticks]
 
 
+def sound_times(path: Path) -> list[Fraction]:
+    """Return the seconds of each packet of sound."""
+    with av.open(str(path)) as container:
+        return [p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None]
+
+
 def first_frame(path: Path) -> av.VideoFrame:
     with av.open(str(path)) as container:
         return next(container.decode(video=0))
@@ -604,6 +610,16 @@ class TestStrip:
         strip = Parameters.parse({"mode": "strip"})
         output = protect(cut, tmp_path / "out.mkv", strip, FAST).output
         assert packets(output, "video") == packets(cut, "video")
+
+    @pytest.mark.parametrize("codec", ["adpcm_ima_wav", "adpcm_ms"])
+    @pytest.mark.parametrize("rate", [8000, 44100])
+    def test_adpcm_in_avi_keeps_its_time(self, tmp_path: Path, codec: str, rate: int) -> None:
+        original, stripped = tmp_path / "a.avi", tmp_path / "out.avi"
+        picture = ["-f", "lavfi", "-i", "testsrc2=s=160x120:d=2", "-c:v", "mpeg4"]
+        ffmpeg("-f", "lavfi", "-i", f"sine=r={rate}:d=2", *picture, "-c:a", codec, original)
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        assert packets(stripped, "audio") == packets(original, "audio")
+        assert close_to(sound_times(stripped), sound_times(original), Fraction(1, 1000))
 
     def test_another_container_is_refused_by_its_name(self, tmp_path: Path) -> None:
         whole = make_video(tmp_path / "whole.mp4", Video(frames=5))
