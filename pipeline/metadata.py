@@ -176,18 +176,18 @@ def _look_into_packets(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> _InPackets:
     """
-    Look for user data, and for signatures where the file `is_signed`.
+    Look for user data and tags, and for signatures where the file `is_signed`.
 
     Args:
         most: packets of each stream to look into; None for all.
     """
     result = _InPackets()
     streams = [s for s in container.streams if s.codec_context is not None]
-    looks = {s.index: look for s in streams if (look := _Look(s)).is_worth_it or is_signed}
-    chosen = [s for s in streams if s.index in looks]
+    looks = {s.index: _Look(s) for s in streams}
     for look in looks.values():
         result.user_data += ((look.index, finding) for finding in look.at_extradata())
         result.signatures[look.index] = signatures_in(look.extradata)
+    chosen = [s for s in streams if looks[s.index].is_worth_it or is_signed]
     if not chosen:
         return result
     try:
@@ -232,7 +232,7 @@ class _Look:
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether the codec has places for what is looked for, signatures aside."""
+        """Whether the codec's packets have places for what is looked for, signatures aside."""
         return self._has_sei or self._is_ass
 
     def at_extradata(self) -> Iterator[str]:

@@ -20,6 +20,7 @@ from av.container import InputContainer
 
 from pipeline.aspect import set_aspect, state_aspects
 from pipeline.chunks import bytes_by_tick
+from pipeline.codec_header import clean_header
 from pipeline.errors import (
     Cancelled,
     OutputFailed,
@@ -34,7 +35,6 @@ from pipeline.reader import (
     sample_aspect,
 )
 from pipeline.settings import Limits
-from pipeline.subtitle_header import cleaned_header
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
 
@@ -228,10 +228,7 @@ def _copy_of(stream: Any, target: Any) -> Any:
         set_aspect(copy, target.format.name, aspect)
     if has_alpha_beside(stream):
         copy.metadata["alpha_mode"] = "1"
-    if stream.type == "subtitle":
-        context = copy.codec_context
-        header = bytes(context.extradata or b"")
-        context.extradata = cleaned_header(context.codec.canonical_name, header)
+    clean_header(copy)
     if language := stream.metadata.get("language"):
         copy.metadata["language"] = language
     copy.disposition = stream.disposition

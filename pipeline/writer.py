@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline import mp4
 from pipeline.aspect import set_aspect, state_aspects
+from pipeline.codec_header import clean_header
 from pipeline.edits import skip_priming, state_length
 from pipeline.errors import OutputFailed, UnsupportedMedia
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
@@ -37,10 +38,8 @@ from pipeline.reader import (
     open_media,
 )
 from pipeline.sei import without_settings_sei
-from pipeline.subtitle_header import cleaned_header
 from pipeline.subtitles import plain_text
 from pipeline.timeline import PacketClock, Placed, decoding_times
-from pipeline.vorbis_comment import without_vorbis_comment
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
 _MOST_X265_FRAMES = 16  # at once; told of more, x265 does not begin
@@ -272,11 +271,7 @@ class Writer:
             self._retexted.add(track.index)
             return self._container.add_mux_stream("subrip", time_base=track.time_base)
         stream = self._container.add_stream_from_template(template)
-        context: Any = stream.codec_context
-        if track.codec == "vorbis":
-            context.extradata = without_vorbis_comment(bytes(context.extradata or b""))
-        elif isinstance(track, SubtitleTrack):
-            context.extradata = cleaned_header(track.codec, bytes(context.extradata or b""))
+        clean_header(stream)
         return stream
 
     def _mux_sound(self, stream: Any, packets: list[av.Packet[Any]], at: int) -> None:

@@ -579,6 +579,22 @@ class TestMetadata:
         assert "PLANTED" not in str(report)
         assert any("names of speakers" in note for note in report.notes)
 
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_tags_in_the_header_of_vorbis_go(self, tmp_path: Path, mode: str) -> None:
+        made = make_video(tmp_path / "a.mkv", Video(codec="libvpx-vp9", audio=[Audio()]))
+        vorbis = tmp_path / "vorbis.mkv"
+        ffmpeg("-i", made, "-c:v", "copy", "-c:a", "libvorbis", vorbis)
+        tagged = vorbis.read_bytes().replace(b"encoder=Lavc", b"ARTIST=Anna\0")
+        original = tmp_path / "original.mkv"
+        original.write_bytes(tagged)
+        parameters = Parameters.parse({"audio_level": "none", "mode": mode})
+        output = tmp_path / "out.mkv"
+        report = protect(original, output, parameters, FAST).report
+        assert b"Anna" in tagged
+        assert b"Anna" not in output.read_bytes()
+        assert packets(output, "audio") == packets(original, "audio")
+        assert "tag ARTIST in the codec's header" in report.metadata_removed
+
 
 class TestStrip:
     @pytest.mark.parametrize("name", ["s.mp4", "s.mov", "s.mkv", "s.avi", "s.webm"])

@@ -1,0 +1,22 @@
+"""What a codec's header says of author, tools and files, taken out where a track is copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.subtitle_header import cleaned_header
+from pipeline.vorbis_comment import without_vorbis_comment
+
+
+def clean_header(stream: Any) -> None:
+    """
+    Leave in a new stream's header what players need.
+
+    It stands in the container, so it is changed where packets are not.
+    """
+    context = stream.codec_context
+    codec, header = context.codec.canonical_name, bytes(context.extradata or b"")
+    if codec == "vorbis":
+        context.extradata = without_vorbis_comment(header)
+    elif stream.type == "subtitle":
+        context.extradata = cleaned_header(codec, header)
