@@ -19,7 +19,8 @@ from pipeline.errors import Cancelled
 # How each signature begins, and how it goes on: never so long that it reaches beyond an overlap.
 _SIGNATURES = {
     b"Lav": re.compile(rb"Lav[cf]\d\d\.\d[\d.]{0,20}"),
-    b"LAME3.": re.compile(rb"LAME3\.\d[\d.]{0,20}"),
+    # Not its digits: LAME cuts them off at the end of a frame, whatever comes next in the file.
+    b"LAME3.": re.compile(rb"LAME3\."),
     b"x264 - core": re.compile(rb"x264 - core \d{1,10}"),
     b"x265 (build": re.compile(rb"x265 \(build \d{1,10}"),
     b"HandBrake ": re.compile(rb"HandBrake \d[\d.]{0,20}"),

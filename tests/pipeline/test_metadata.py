@@ -571,9 +571,15 @@ def test_nothing_but_beginnings_takes_little_time_and_memory(beginning: bytes) -
     assert peak < 30e6
 
 
+@pytest.mark.parametrize("end", [b"", b"1", b"100"])
+def test_lame_s_name_counts_alike_whatever_follows_its_packet(end: bytes) -> None:
+    packet = b"LAME3." + end
+    assert signatures_in(packet) == signatures_in(packet + b"01wb") == {"LAME3": 1}
+
+
 def test_bare_names_and_noise_are_no_signature() -> None:
     noise = np.random.default_rng(1).integers(0, 256, 8_000_000, dtype=np.uint8).tobytes()
-    assert not signatures_in(b"Lavf Lavc LAME LAME3. x264 libx265 HandBrake " + noise)
+    assert not signatures_in(b"Lavf Lavc LAME LAME3 x264 libx265 HandBrake " + noise)
 
 
 def test_bytes_are_searched_fast(tmp_path: Path) -> None:
