@@ -185,7 +185,7 @@ def _misfits(info: MediaInfo, is_copied: bool, container: str) -> list[str]:
         fitting = _MOV_AUDIO if container == "mov" else _MP4_AUDIO
         sound = [t.codec for t in info.audio if t.codec not in fitting]
     else:
-        sound = [t.layout for t in info.audio if container == "mp4" and _loses_speakers(t)]
+        sound = [t.layout for t in info.audio if container == "mp4" and not _fits_mp4(t)]
     text = [
         t.codec
         for t in info.subtitles
@@ -377,15 +377,14 @@ def _is_within_aac(track: AudioTrack) -> bool:
     return layout in _AAC_LAYOUTS and _takes("aac", track.sample_rate, layout)
 
 
-def _loses_speakers(track: AudioTrack) -> bool:
-    """Whether MP4 would not say which speaker each channel is for."""
+def _fits_mp4(track: AudioTrack) -> bool:
+    """Whether MP4 takes the sound and says which speaker each channel is for."""
     layout = _known_layout(track)
-    return (
-        not _is_within_aac(track)
-        and layout not in _FLAC_LAYOUTS
-        and _names_speakers(layout)
-        and _takes("flac", track.sample_rate, layout)
-    )
+    if _is_within_aac(track):
+        return True
+    if _takes("flac", track.sample_rate, layout):
+        return layout in _FLAC_LAYOUTS or not _names_speakers(layout)
+    return _names_speakers(layout)  # as PCM, which is refused there where nobody knows them
 
 
 def _names_speakers(layout: str) -> bool:
@@ -393,8 +392,12 @@ def _names_speakers(layout: str) -> bool:
 
 
 def _known_layout(track: AudioTrack) -> str:
-    """Return the layout's name; where the file only counts channels, the usual one."""
-    return _USUAL_LAYOUTS.get(track.layout, track.layout)
+    """
+    Return the layout's name; where the file only counts channels, the usual one.
+
+    A channel alone is mono, whichever speaker it was made for: it loses nothing as AAC.
+    """
+    return "mono" if track.channels == 1 else _USUAL_LAYOUTS.get(track.layout, track.layout)
 
 
 # Those that AAC has a number for. Others it describes speaker by speaker, and players take
@@ -412,7 +415,7 @@ _LOSSLESS_IN = {
     "matroska": ("flac", "pcm_s24le"),
 }
 _USUAL_LAYOUTS = {
-    "1 channels": "mono",
+    "downmix": "stereo",
     "2 channels": "stereo",
     "6 channels": "5.1",
     "8 channels": "7.1",

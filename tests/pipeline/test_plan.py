@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -50,7 +51,8 @@ MASK = Parameters()
 
 
 def sound(codec: str = "aac", rate: int = 48000, layout: str = "stereo") -> AudioTrack:
-    channels = {"16 channels": 16, "3 channels": 3}.get(layout) or AudioLayout(layout).nb_channels
+    counted = re.match(r"(\d+) channels", layout)
+    channels = int(counted[1]) if counted else AudioLayout(layout).nb_channels
     return AudioTrack(1, codec, rate, channels, layout, Fraction(1, rate), None, 0)
 
 
@@ -145,6 +147,9 @@ def test_sound_beyond_aac_goes_out_lossless(rate: int, layout: str, encoder: str
         (48000, "7.1(wide)", "matroska", "flac"),
         (192000, "4.0", "matroska", "flac"),
         (48000, "5.1.4", "mp4", "pcm_s24le"),
+        (48000, "16 channels", "matroska", "pcm_s24le"),
+        (48000, "1 channels (FL)", "mp4", "aac"),
+        (48000, "downmix", "mp4", "aac"),
     ],
 )
 def test_sound_goes_where_each_channel_keeps_its_speaker(
