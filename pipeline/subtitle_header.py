@@ -24,8 +24,17 @@ _IN_SCRIPT_INFO = re.compile(
     rb"|Language:\s*[a-z]{2,3}",
     re.IGNORECASE,
 )
-_IN_STYLES = re.compile(rb"Format:[\w\s,]*|Style:.*", re.IGNORECASE)
-_IN_EVENTS = re.compile(rb"Format:[\w\s,]*", re.IGNORECASE)
+# One way alone to read a line: of several all are tried, one after the other.
+_FORMAT = rb"Format:\s*((%s)\s*,\s*)*((%s)\s*)?"
+_MARGINS = rb"Margin[LRVTB]"
+_STYLE_FIELDS = (
+    rb"Name|Fontname|Fontsize|(Primary|Secondary|Tertiary|Outline|Back)Colour|Bold|Italic"
+    rb"|Underline|Strike[Oo]ut|ScaleX|ScaleY|Spacing|Angle|BorderStyle|Outline"
+    rb"|Shadow|Alignment|AlphaLevel|Encoding|RelativeTo|" + _MARGINS
+)
+_EVENT_FIELDS = rb"ReadOrder|Layer|Marked|Start|End|Style|Name|Actor|Effect|Text|" + _MARGINS
+_IN_STYLES = re.compile(_FORMAT % ((_STYLE_FIELDS,) * 2) + rb"|Style:.*", re.IGNORECASE)
+_IN_EVENTS = re.compile(_FORMAT % ((_EVENT_FIELDS,) * 2), re.IGNORECASE)
 _SECTIONS = (
     (re.compile(rb"\[Script Info\]", re.IGNORECASE), _IN_SCRIPT_INFO),
     (re.compile(rb"\[V4\+{0,2} Styles\+{0,2}\]", re.IGNORECASE), _IN_STYLES),
@@ -38,6 +47,9 @@ _IN_VOBSUB = re.compile(
     re.IGNORECASE,
 )
 _BLANK = b" \t\r\n\0\xef\xbb\xbf"  # with the mark at the beginning of some files
+_LINE = re.compile(rb"[^\r\n]*(\r\n|\r|\n)?")
+# Of those beyond these none was meant to be read, and each takes time. Fonts have many.
+_MOST_LINES, _LONGEST_LINE = 300_000, 4096
 _PRINTED_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9 +]{0,30}")
 
 
@@ -60,11 +72,9 @@ def cleaned_header(codec: str, header: bytes) -> bytes:
 
 
 def header_findings(codec: str, header: bytes) -> Iterator[str]:
-    """Yield what a header says beside that, in words for a report; values are not repeated."""
-    for piece in _pieces(codec, header):
-        text = piece.text.strip(_BLANK)
-        if text and not piece.is_kept:
-            yield f"{_words(text)} in the header of subtitles"
+    """Yield what a header says beside that, in words for a report, once; no values."""
+    left = (p.text.strip(_BLANK) for p in _pieces(codec, header) if not p.is_kept)
+    yield from {f"{_words(text)} in the header of subtitles": None for text in left if text}
 
 
 def _words(text: bytes) -> str:
@@ -81,24 +91,36 @@ def _pieces(codec: str, header: bytes) -> Iterator[_Piece]:
         yield _Piece(header, True)
 
 
+def _lines(header: bytes) -> Iterator[bytes]:
+    """Yield lines with their ends; of a header with too many the rest as one."""
+    for number, line in enumerate(_LINE.finditer(header)):
+        if number == _MOST_LINES:
+            yield header[line.start() :]
+            return
+        yield line.group()
+
+
 def _of_ass(header: bytes) -> Iterator[_Piece]:
     allowed: re.Pattern[bytes] | None = None
     is_skipped = False  # of a section that is not kept its own name tells enough
-    for line in header.splitlines(keepends=True):
+    for line in _lines(header):
         text = line.strip(_BLANK)
         if text[:1] == b"[" and text[-1:] == b"]":
             allowed = next((lines for name, lines in _SECTIONS if name.fullmatch(text)), None)
             is_skipped = allowed is None
             yield _Piece(line, not is_skipped)
         elif not is_skipped:
-            is_kept = allowed is not None and allowed.fullmatch(text) is not None
-            yield _Piece(line, is_kept or not text)
+            yield _Piece(line, not text or (allowed is not None and _is_allowed(text, allowed)))
 
 
 def _of_vobsub(header: bytes) -> Iterator[_Piece]:
-    for line in header.splitlines(keepends=True):
+    for line in _lines(header):
         text = line.strip(_BLANK)
-        yield _Piece(line, not text or _IN_VOBSUB.fullmatch(text) is not None)
+        yield _Piece(line, not text or _is_allowed(text, _IN_VOBSUB))
+
+
+def _is_allowed(text: bytes, allowed: re.Pattern[bytes]) -> bool:
+    return len(text) <= _LONGEST_LINE and allowed.fullmatch(text) is not None
 
 
 def _of_those_without(header: bytes) -> Iterator[_Piece]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from pipeline.subtitle_header import cleaned_header, header_findings
@@ -65,16 +67,57 @@ def test_author_tool_and_files_go_from_ass() -> None:
         for what in (
             "comment",
             "Title",
-            "comment",
             "Original Script",
             "Audio File",
             "PlayResY",
             "Aegisub Project Garbage",
-            "comment",
             "Fonts",
             "Comment",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Format: by Ivan",
+        b"Format: Layer, Start, Ivan",
+        b"Format: " + b"Text," * 2000,
+        b"Format: " + b"Text  ,  " * 400 + b"!",
+        b"Format: Text" + b" " * 4000 + b"!",
+    ],
+)
+def test_only_the_names_of_fields_stay_in_a_format(line: bytes) -> None:
+    for section in (b"[Events]\n", b"[V4+ Styles]\n"):
+        assert cleaned_header("ass", section + line + b"\n") == section
+        assert list(header_findings("ass", section + line))
+
+
+def test_every_field_that_players_know_stays() -> None:
+    header = (
+        b"[V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour,"
+        b" OutlineColour, BackColour, Bold, Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing,"
+        b" Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding\n"
+        b"[Events]\nFormat: Marked, Start, End, Style, Actor, MarginL, MarginR, MarginV, Effect,"
+        b" Text\r\n[V4 Styles]\rFormat:Name,Fontname,TertiaryColour,AlphaLevel\r"
+    )
+    assert cleaned_header("ass", header) == header
+
+
+@pytest.mark.parametrize("codec", ["ass", "dvd_subtitle"])
+@pytest.mark.parametrize("piece", [b";\n", b"\n", b"a", b"size: a", b"[Fonts]\n", b"Format: Text "])
+def test_a_header_of_a_megabyte_takes_no_gigabyte(codec: str, piece: bytes) -> None:
+    header = b"[Events]\n" + piece * (1_000_000 // len(piece))
+    tracemalloc.start()
+    try:
+        findings = list(header_findings(codec, header))
+        cleaned = cleaned_header(codec, header)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(findings) <= 3
+    assert len(cleaned) <= len(header)
+    assert peak < 30_000_000
 
 
 def test_text_before_any_section_goes() -> None:
