@@ -1,4 +1,4 @@
-"""What a codec's header says of author, tools and files, taken out where a track is copied."""
+"""What the headers of subtitles and Vorbis say of author, tools and files, taken out of copies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.vorbis_comment import without_vorbis_comment
 
 def clean_header(stream: Any) -> None:
     """
-    Leave in a new stream's header what players need.
+    Leave in a new stream's header what players need; other codecs' as they are.
 
     It stands in the container, so it is changed where packets are not.
     """

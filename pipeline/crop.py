@@ -21,7 +21,7 @@ from typing import BinaryIO
 import av
 from av.filter import Graph
 
-from pipeline.boxes import payload_of, walk_boxes
+from pipeline.boxes import Box, payload_of, walk_boxes
 from pipeline.elements import EBML_MAGIC, element_payload, walk_elements
 
 _TRACK = ("moov", "trak", "mdia")
@@ -99,21 +99,27 @@ def _mp4_crops(file: BinaryIO) -> Iterator[Crop | None]:
     boxes = walk_boxes(file)
     if not any(box.path == ("moov",) for box in boxes):
         return
-    is_video, size = False, (0, 0)
-    crop: Crop | None = None
+    is_video = False
+    entry: Box | None = None  # the first: what later ones say is for other frames
+    size, crop = (0, 0), None
     for box in itertools.takewhile(lambda box: len(box.path) > 1, boxes):
         if box.path == _TRACK:
             if is_video:
                 yield crop
-            is_video, size, crop = False, (0, 0), None
+            is_video, entry, crop = False, None, None
         elif box.path == (*_TRACK, "hdlr"):
             is_video = payload_of(file, box, 12)[8:] == b"vide"
-        elif box.path[:-1] == _ENTRIES and not any(size):
+        elif box.path[:-1] == _ENTRIES and entry is None:
+            entry = box
             size = _ENTRY_SIZE.unpack_from(payload_of(file, box, 28).ljust(28, b"\0"), 24)
-        elif box.path[:-2] == _ENTRIES and box.kind == "clap" and crop is None:
+        elif box.path[:-2] == _ENTRIES and box.kind == "clap" and _is_in(box, entry):
             crop = _clean_aperture(payload_of(file, box, _CLAP.size), *size)
     if is_video:
         yield crop
+
+
+def _is_in(box: Box, entry: Box | None) -> bool:
+    return entry is not None and box.offset < entry.end
 
 
 def _clean_aperture(payload: bytes, coded_width: int, coded_height: int) -> Crop | None:

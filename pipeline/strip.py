@@ -39,6 +39,7 @@ from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
 
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
+_WITH_ALPHA_BESIDE = frozenset({"matroska", "webm"})
 _LARGEST_BIT_RATE = (1 << 31) - 1  # that the muxer can count with
 _MUXER_OF = {
     "avi": "avi",
@@ -155,7 +156,9 @@ def _copy(
     ended_early = False
     target = _opened(output, muxer)
     with refusal_told(original.name, muxer), _completed(target, output):
-        streams = {s.index: _copy_of(s, target) for s in kept}
+        # The container may say otherwise than the codec, or be the only one to say.
+        aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
+        streams = {s.index: _copy_of(s, target, aspects.get(s.index)) for s in kept}
         if muxer == "avi":
             _set_bit_rates(kept, streams, original)
         target.set_chapters(_chapter_times(source))
@@ -181,8 +184,7 @@ def _copy(
             progress(frames, video.frames or None)
     if not frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
-    pictures = [s for s in kept if s.type == "video"]
-    state_aspects(output, muxer, [aspect for s in pictures if (aspect := sample_aspect(s))])
+    state_aspects(output, muxer, list(aspects.values()))
     dropped = tuple(
         f"{s.type} track (stream {s.index})" for s in source.streams if s.index not in streams
     )
@@ -212,7 +214,7 @@ def _completed(target: Any, output: Path) -> Iterator[None]:
     target.close()
 
 
-def _copy_of(stream: Any, target: Any) -> Any:
+def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
     try:
         copy = target.add_stream_from_template(stream, opaque=True)
     except ValueError as error:
@@ -223,10 +225,10 @@ def _copy_of(stream: Any, target: Any) -> Any:
     if target.format.name in _WITH_TAGS and stream.type == "video":
         # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
-    if stream.type == "video" and (aspect := sample_aspect(stream)):
-        # The container may say otherwise than the codec, or be the only one to say.
+    if aspect is not None:
         set_aspect(copy, target.format.name, aspect)
-    if has_alpha_beside(stream):
+    may_have_alpha = stream.type == "video" and target.format.name in _WITH_ALPHA_BESIDE
+    if may_have_alpha and has_alpha_beside(stream):
         copy.metadata["alpha_mode"] = "1"
     clean_header(copy)
     if language := stream.metadata.get("language"):

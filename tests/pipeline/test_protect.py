@@ -734,6 +734,15 @@ class TestStrip:
                 assert packet.has_sidedata("matroska_block_additional")
         assert ALPHA_MODE in stripped.read_bytes()
 
+    def test_a_mark_of_alpha_on_sound_is_a_tag_like_others(self, tmp_path: Path) -> None:
+        made = make_video(tmp_path / "a.mkv", Video(audio=[Audio()]))
+        original, stripped = tmp_path / "original.mkv", tmp_path / "out.mkv"
+        ffmpeg("-i", made, "-c", "copy", "-metadata:s:a:0", "ALPHA_MODE=1", original)
+        report = protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST).report
+        assert report.audit == ()
+        assert b"ALPHA_MODE" in original.read_bytes()
+        assert b"ALPHA_MODE" not in stripped.read_bytes()
+
 
 ALPHA_MODE = b"\x53\xc0\x81\x01"  # the element, as FFmpeg writes it
 
