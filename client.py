@@ -14,10 +14,18 @@ On the command line: `python client.py upload my_video.mp4 --wait --download ./r
 
 from __future__ import annotations
 
+import signal
+
+_WAS_INTERRUPTIBLE = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if __name__ == "__main__" and _WAS_INTERRUPTIBLE:
+    # Imports take some tenths of a second: Ctrl-C then ends the program without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import email.message
 import hashlib
+import io
 import json
 import os
 import random
@@ -92,7 +100,12 @@ class MediaCleanerClient:
         Args:
             api_key: if the server asks for one.
             language: of messages, `ru` or `en`; the server's own where it is None.
+
+        Raises:
+            MediaCleanerError: the key has characters that none has.
         """
+        if api_key and not re.fullmatch(r"[!-~]+", api_key):
+            raise MediaCleanerError("The API key has characters that no key has; copy it again.")
         self.base_url = base_url.rstrip("/")
         self._session = requests.Session()
         if api_key:
@@ -143,7 +156,11 @@ class MediaCleanerClient:
         with open(video_path, "rb") as file:
             body = _Multipart(fields, os.path.basename(video_path), file, progress)
             headers = {"Content-Type": body.content_type, "Idempotency-Key": key}
-            return self._json("POST", "/upload", data=body, headers=headers, rewind=body.rewind)
+            answer = self._json("POST", "/upload", data=body, headers=headers, rewind=body.rewind)
+        _take(answer, "task_id", str)
+        _take(answer, "message", str)
+        _task_of(answer)
+        return answer
 
     def get_task_status(self, task_id: str) -> dict[str, Any]:
         """Return a task."""
@@ -214,8 +231,8 @@ class MediaCleanerClient:
         """Return tasks, the newest first; `before` the last of them begins the next page."""
         asked = {"user_id": user_id, "status": status, "limit": limit, "before": before}
         query = {name: value for name, value in asked.items() if value is not None}
-        tasks: list[dict[str, Any]] = self._json("GET", "/tasks", params=query)["tasks"]
-        return tasks
+        tasks: list[object] = _take(self._json("GET", "/tasks", params=query), "tasks", list)
+        return [_task_of({"task": task}) for task in tasks]
 
     def cancel_task(self, task_id: str) -> dict[str, Any]:
         """Call a task off and return it."""
@@ -227,7 +244,7 @@ class MediaCleanerClient:
 
     def get_statistics(self) -> dict[str, Any]:
         """Return how many tasks there are: `total`, `pending`, `processing`, ..."""
-        queue: dict[str, Any] = self._json("GET", "/stats")["queue"]
+        queue: dict[str, Any] = _take(self._json("GET", "/stats"), "queue", dict)
         return queue
 
     def health_check(self) -> dict[str, Any]:
@@ -239,8 +256,7 @@ class MediaCleanerClient:
         return self._json("POST", "/cleanup", params={"days": days})
 
     def _task(self, method: str, path: str) -> dict[str, Any]:
-        task: dict[str, Any] = self._json(method, path)["task"]
-        return task
+        return _task_of(self._json(method, path))
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return _parsed(self.request(method, path, **options))
@@ -281,10 +297,10 @@ class MediaCleanerClient:
                 allow_redirects=False,
                 **options,
             )
-        except requests.exceptions.InvalidURL as error:
-            raise MediaCleanerError(f"{self.base_url} is no URL: {error}") from error
         except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
             raise MediaCleanerError(f"{self.base_url} is no http or https URL") from error
+        except ValueError as error:  # of `requests`, or of what it calls where a host is odd
+            raise MediaCleanerError(f"{self.base_url} is no URL: {error}") from error
 
 
 _BROKEN = (
@@ -354,8 +370,8 @@ class _Download:
 
     def into(self, output_path: str | os.PathLike[str]) -> Path:
         head = self._client.request("HEAD", self._path)
+        length, etag = _offered_length(head), head.headers.get("ETag", "")
         target = _target(Path(output_path), _offered_name(head))
-        length, etag = int(head.headers["Content-Length"]), head.headers.get("ETag", "")
         # Named after what it is a part of, so that a part of something else is left alone.
         mark = hashlib.sha256(f"{self._client.base_url}{self._path}{etag}".encode()).hexdigest()[:8]
         part = target.with_name(f".{target.name[:200]}.{mark}.part")
@@ -408,6 +424,40 @@ def _parsed(answer: requests.Response) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MediaCleanerError(f"{answer.url} answered something else", answer.status_code)
     return value
+
+
+# What a task has in any case, and the command line shows.
+_OF_TASK = ("task_id", "status", "status_text", "input_video", "output_video", "error_message")
+
+
+def _task_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    task: dict[str, Any] = _take(answer, "task", dict)
+    _take(task, "task_id", str)
+    _take(task, "status", str)
+    _take(task, "progress", (int, float))
+    if not task.keys() >= set(_OF_TASK):
+        raise _stranger("task")
+    return task
+
+
+def _take(answer: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
+    if not isinstance(answer.get(name), kind):
+        raise _stranger(name)
+    return answer[name]
+
+
+def _stranger(name: str) -> MediaCleanerError:
+    return MediaCleanerError(f"The answer has no {name} as it should; is it a Media Cleaner?")
+
+
+def _offered_length(answer: requests.Response) -> int:
+    """Return the bytes of the file that the server offers."""
+    length = answer.headers.get("Content-Length", "")
+    if "Content-Disposition" not in answer.headers or not re.fullmatch(r"[0-9]{1,18}", length):
+        raise MediaCleanerError(
+            f"{answer.url} offers no file; is it a Media Cleaner?", answer.status_code
+        )
+    return int(length)
 
 
 def _checked(answer: requests.Response) -> requests.Response:
@@ -490,9 +540,12 @@ def _target(output: Path, name: str) -> Path:
 
 def main(line: Sequence[str] | None = None) -> int:
     """Carry out one command; return 0 done, 1 it failed, 2 wrong usage, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(line)
-    client = MediaCleanerClient(arguments.server, arguments.api_key)
     try:
+        client = MediaCleanerClient(arguments.server, arguments.api_key)
         return int(arguments.act(client, arguments))
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
@@ -679,6 +732,8 @@ def _print_task(task: dict[str, Any]) -> None:
 
 
 def _print_json(value: object) -> None:
+    if sys.stdout is None:  # closed
+        return
     text = json.dumps(value, ensure_ascii=False, indent=2)
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.buffer.flush()
@@ -735,6 +790,8 @@ def _bar(arguments: argparse.Namespace, **options: Any) -> Any:
 
 def run() -> NoReturn:
     """Carry out this process's command line and end the process."""
+    if _WAS_INTERRUPTIBLE:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
 
 

@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -208,9 +209,20 @@ def hang_up(request: Trouble) -> None:
     request.connection.close()
 
 
+TASK = {
+    "task_id": "x",
+    "status": "completed",
+    "status_text": "✅ Завершено",
+    "progress": 100.0,
+    "input_video": "море\n.mp4",
+    "output_video": None,
+    "error_message": None,
+}
+
+
 def task_json(request: Trouble) -> None:
-    body = json.dumps({"status": "success", "task_id": "x", "message": "", "task": {}}).encode()
-    request.reply(200, body)
+    answer = {"status": "success", "task_id": "x", "message": "", "task": TASK}
+    request.reply(200, json.dumps(answer).encode())
 
 
 def test_a_broken_upload_is_sent_whole_again_under_the_same_key(
@@ -292,6 +304,102 @@ def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
     trouble.script = [lambda request: request.reply(200, b"<html>")]
     with pytest.raises(MediaCleanerError, match="is it a Media Cleaner"):
         caller(trouble).get_task_status("x")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"task": 5, "tasks": 5, "queue": []},
+        {"task": {"status": "completed"}, "tasks": [5], "queue": None},
+        {"task": {**TASK, "progress": "all"}, "tasks": [{}], "queue": 1},
+    ],
+)
+@pytest.mark.parametrize("words", ["stats", "list", "status x", "cancel x", "retry x", "upload F"])
+def test_another_server_s_answer_is_told_in_one_line(
+    trouble: type[Trouble],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    answer: dict[str, Any],
+    words: str,
+) -> None:
+    (tmp_path / "F").write_bytes(b"a video")
+    trouble.script = [lambda request: request.reply(200, json.dumps(answer).encode())]
+    line = [str(tmp_path / "F") if word == "F" else word for word in words.split()]
+    assert client_module.main(["--server", trouble.url, *line]) == 1  # type: ignore[attr-defined]
+    told = capsys.readouterr().err
+    assert "is it a Media Cleaner?" in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, {}),
+        (204, {}),
+        (200, {"Content-Disposition": "attachment", "Content-Length": "abc"}),
+    ],
+)
+def test_what_is_no_file_is_not_saved(
+    trouble: type[Trouble], tmp_path: Path, status: int, headers: dict[str, str]
+) -> None:
+    trouble.script = [lambda request: request.reply(status, b"<html>", headers)]
+    with pytest.raises(MediaCleanerError, match="is it a Media Cleaner"):
+        caller(trouble).download_result("x", tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("url", ["http://a..b", f"http://{'a' * 80}.b", "http://[", "ftp://a"])
+def test_a_wrong_url_is_told_in_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert client_module.main(["--server", url, "stats"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("key", ["ключ", "é", " a", "a\nb", "a b"])
+def test_a_key_that_cannot_be_one_is_told(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert client_module.main(["--api-key", key, "stats"]) == 1
+    assert "API key has characters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "ascii"])
+def test_a_terminal_that_lacks_characters_shows_the_rest(
+    trouble: type[Trouble], encoding: str
+) -> None:
+    trouble.script = [task_json]
+    done = subprocess.run(
+        [sys.executable, ROOT / "client.py", "--server", trouble.url, "status", "x"],  # type: ignore[attr-defined]
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u2705" in done.stdout
+
+
+def test_json_to_a_closed_output_is_no_failure(trouble: type[Trouble]) -> None:
+    trouble.script = [task_json]
+    words = [sys.executable, ROOT / "client.py", "--server", trouble.url, "status", "x", "--json"]  # type: ignore[attr-defined]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *words],
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ctrl_c_while_it_starts_leaves_no_traceback() -> None:
+    for delay in (0.05, 0.1, 0.15, 0.2, 0.3):
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "client.py", "--server", "http://127.0.0.1:9", "stats"],
+            stderr=subprocess.PIPE,
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode in (-signal.SIGINT, 130)
+        assert b"Traceback" not in told
 
 
 # --- The file itself ---
