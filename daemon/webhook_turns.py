@@ -1,8 +1,9 @@
 """
-Which end is told next: few at once, one at a time to each receiver, and fair between users.
+Which end is told next: few at once, one at a time to each receiver of a user, fair between users.
 
-A receiver that does not answer is left alone for a while, all that is for it, so that it takes
-no turns from others. No I/O; one thread uses it.
+A receiver that does not answer is left alone for a while, all that one user has for it. What
+another has for it goes on: two addresses at one host may be two services. And no user takes
+all turns that there are at once. No I/O; one thread uses it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from daemon.webhook_state import PAUSES_SECONDS
 
 AT_ONCE = 4
+_MOST_OF_A_USER = AT_ONCE - 1
 _FIRST_PAUSE = timedelta(seconds=5)
 _LONGEST_PAUSE = timedelta(minutes=5)
 # Nothing is put off for longer: what is due later than that was planned by a clock that was set
@@ -36,18 +38,20 @@ class Turn:
 
 @dataclass
 class _Receiver:
+    """What one user has for one receiver."""
+
     is_busy: bool = False
     pause: timedelta = timedelta()
     resumes_at: datetime = _LONG_AGO
     served: int = 0  # the number of its last turn
-    waiting: dict[str | None, list[Turn]] = field(default_factory=dict)  # heaps, by user
+    waiting: list[Turn] = field(default_factory=list)  # a heap
 
 
 class Turns:
     """All turns that are to come or are being taken; a task has at most one."""
 
     def __init__(self) -> None:
-        self._receivers: dict[str, _Receiver] = {}
+        self._receivers: dict[tuple[str, str | None], _Receiver] = {}
         self._known: set[str] = set()
         self._taken: Counter[str | None] = Counter()  # by user
         self._served: dict[str | None, int] = {}  # the number of each user's last turn
@@ -61,26 +65,23 @@ class Turns:
         if turn.task_id in self._known:
             return
         self._known.add(turn.task_id)
-        receiver = self._receivers.setdefault(turn.receiver, _Receiver())
-        heapq.heappush(receiver.waiting.setdefault(turn.user_id, []), turn)
+        receiver = self._receivers.setdefault((turn.receiver, turn.user_id), _Receiver())
+        heapq.heappush(receiver.waiting, turn)
 
     def take(self, now: datetime) -> Turn | None:
         """Return whose turn it is; None where nothing is due, or as much as may be is taken."""
         if self._taken.total() >= AT_ONCE:
             return None
         due = [
-            (self._rank(receiver, user_id, heap[0]), receiver, heap)
+            receiver
             for receiver in self._free()
             if _has_come(receiver.resumes_at, now, _LONGEST_PAUSE)
-            for user_id, heap in receiver.waiting.items()
-            if _has_come(heap[0].due, now, _FARTHEST)
+            and _has_come(receiver.waiting[0].due, now, _FARTHEST)
         ]
         if not due:
             return None
-        _, receiver, heap = min(due, key=lambda item: item[0])
-        turn = heapq.heappop(heap)
-        if not heap:
-            del receiver.waiting[turn.user_id]
+        receiver = min(due, key=self._rank)
+        turn = heapq.heappop(receiver.waiting)
         receiver.is_busy = True
         self._taken[turn.user_id] += 1
         receiver.served = self._served[turn.user_id] = next(self._numbers)
@@ -90,7 +91,7 @@ class Turns:
         """Take note that a turn is over; one that is to be tried again is added anew."""
         self._known.discard(turn.task_id)
         self._taken -= Counter([turn.user_id])
-        receiver = self._receivers[turn.receiver]
+        receiver = self._receivers[turn.receiver, turn.user_id]
         receiver.is_busy = False
         if has_answered:
             receiver.pause, receiver.resumes_at = timedelta(), _LONG_AGO
@@ -102,22 +103,24 @@ class Turns:
     def next_due(self) -> datetime | None:
         """Return when something may be told, as far as time goes; None where nothing waits."""
         return min(
-            (
-                max(receiver.resumes_at, heap[0].due)
-                for receiver in self._free()
-                for heap in receiver.waiting.values()
-            ),
+            (max(receiver.resumes_at, receiver.waiting[0].due) for receiver in self._free()),
             default=None,
         )
 
     def _free(self) -> list[_Receiver]:
         if self._taken.total() >= AT_ONCE:
             return []
-        return [r for r in self._receivers.values() if not r.is_busy and r.waiting]
+        return [
+            receiver
+            for (_, user_id), receiver in self._receivers.items()
+            if not receiver.is_busy and receiver.waiting and self._taken[user_id] < _MOST_OF_A_USER
+        ]
 
-    def _rank(self, receiver: _Receiver, user_id: str | None, turn: Turn) -> tuple[object, ...]:
+    def _rank(self, receiver: _Receiver) -> tuple[object, ...]:
         """Those with the fewest under way first, then those served longest ago, then the oldest."""
-        return self._taken[user_id], self._served.get(user_id, 0), receiver.served, turn
+        turn = receiver.waiting[0]
+        served = self._served.get(turn.user_id, 0)
+        return self._taken[turn.user_id], served, receiver.served, turn
 
     def _forget(self, now: datetime) -> None:
         """Forget receivers and users that nothing is waiting for."""

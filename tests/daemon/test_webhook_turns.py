@@ -27,7 +27,7 @@ def taken(made: Turns, now: datetime = NOON) -> list[str]:
 
 
 def test_few_at_once() -> None:
-    made = turns(*((f"t{n}", f"host{n}") for n in range(9)))
+    made = turns(*((f"t{n}", f"host{n}", f"user{n}") for n in range(9)))
     first = made.take(NOON)
     assert first is not None
     assert len(taken(made)) == AT_ONCE - 1
@@ -65,6 +65,25 @@ def test_a_user_with_many_receivers_does_not_go_before_one_with_few() -> None:
     made = turns(*((f"m{n}", f"host{n}", "mallory") for n in range(50)), ("a", "host", "alice"))
     assert made.take(NOON).task_id == "m0"  # type: ignore[union-attr]
     assert made.take(NOON).task_id == "a"  # type: ignore[union-attr]
+
+
+def test_no_user_takes_all_that_may_be_taken_at_once() -> None:
+    made = turns(*((f"m{n}", f"host{n}", "mallory") for n in range(9)))
+    assert len(taken(made)) == AT_ONCE - 1
+    assert made.next_due() is None
+    made.add(Turn(NOON, "a", "host", "alice"))
+    assert made.next_due() == NOON
+    assert taken(made) == ["a"]
+
+
+def test_a_user_s_dead_receiver_holds_up_nobody_else_s_at_the_same_host() -> None:
+    made = turns(("m1", "host", "mallory"), ("m2", "host", "mallory"), ("b1", "host", "bob"))
+    first = made.take(NOON)
+    assert first is not None
+    assert taken(made) == ["b1"]
+    made.done(first, False, NOON)
+    assert taken(made) == []
+    assert taken(made, later(seconds=5)) == ["m2"]
 
 
 def test_a_receiver_that_does_not_answer_is_left_alone_for_a_while() -> None:
