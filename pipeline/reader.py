@@ -589,10 +589,16 @@ def _field_order(stream: Any, first: av.VideoFrame) -> FieldOrder:
     # upper's, the codec may not know (HuffYUV), and what the container states goes first.
     if first.interlaced_frame and _is_marked_top_first(first, stream.time_base):
         return FieldOrder.TOP_FIRST
+    codec = stream.codec_context.codec.canonical_name
+    if first.interlaced_frame and codec in _CODECS_THAT_KNOW_THEIR_FIELDS:
+        return FieldOrder.BOTTOM_FIRST
     unstated = FieldOrder.BOTTOM_FIRST if first.interlaced_frame else FieldOrder.PROGRESSIVE
     return _STATED_ORDER.get(stream.codec_context.field_order, unstated)
 
 
+# What stands for the container's word there may be FFmpeg's parser's. It goes by what H.264 says
+# beside the picture, where x264 may call the upper field first of either.
+_CODECS_THAT_KNOW_THEIR_FIELDS = frozenset({"h264", "hevc", "mpeg2video", "mpeg1video"})
 # AVFieldOrder: TT, BB, TB, BT. The latter two are what FFmpeg and QuickTime (`fiel` 9 and 14)
 # write of whole pictures whose first line is shown early, and late.
 _STATED_ORDER = {

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.filter import Graph
 from numpy.typing import NDArray
 
 
@@ -38,7 +39,8 @@ class Video:
     The video to make.
 
     `times` are timestamps in ticks of `time_base`, None for a constant rate; `options` go
-    to the encoder, `muxer` to the muxer, `tags` into the container.
+    to the encoder, `muxer` to the muxer, `tags` into the container. `fields` is "tff" or "bff"
+    where the picture is to be interlaced.
     """
 
     width: int = 320
@@ -47,6 +49,7 @@ class Video:
     rate: Fraction = Fraction(25)
     codec: str = "libx264"
     pixel_format: str = "yuv420p"
+    fields: str | None = None
     time_base: Fraction | None = None
     times: Sequence[int] | None = None
     last_duration: int | None = None
@@ -123,7 +126,8 @@ def voice(seconds: float, rate: int, channels: int, level: float = 0.3) -> NDArr
 
 
 def _add_picture(out: Any, video: Video) -> Any:
-    stream = out.add_stream(video.codec, rate=video.rate, options=video.options)
+    interlaced = {} if video.fields is None else {"flags": "+ildct+ilme"}
+    stream = out.add_stream(video.codec, rate=video.rate, options=interlaced | video.options)
     stream.width, stream.height = video.width, video.height
     stream.pix_fmt = video.pixel_format
     if video.time_base is not None:
@@ -199,6 +203,8 @@ def _write_picture(out: Any, stream: Any, video: Video) -> None:
         image = scene(video.width, video.height, n)
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(format=video.pixel_format)
+        if video.fields is not None:
+            frame = _with_fields(frame, video.fields)
         frame.pts, frame.time_base = pts, base
         packets += stream.encode(frame)
     packets += stream.encode(None)
@@ -206,3 +212,14 @@ def _write_picture(out: Any, stream: Any, video: Video) -> None:
         max(packets, key=lambda p: p.pts).duration = video.last_duration
     for packet in packets:
         out.mux(packet)
+
+
+def _with_fields(frame: Any, order: str) -> Any:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
+    )
+    graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    return graph.pull()

@@ -110,7 +110,7 @@ KINDS: dict[str, tuple[str, Video, str, int]] = {
     "late start": ("a.flv", Video(frames=60, options={"g": "12"}), "2.0", 50),
     "upper field first": (
         "a.mp4",
-        Video(options={"x264-params": "tff=1"}),
+        Video(fields="tff"),
         "0.6",
         15,
     ),

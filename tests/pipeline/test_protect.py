@@ -221,8 +221,7 @@ class TestPicture:
 
     @pytest.mark.parametrize("order", ["tff", "bff"])
     def test_interlacing_is_kept(self, tmp_path: Path, order: str) -> None:
-        video = Video(options={"x264-params": f"{order}=1"})
-        original, output, _ = run(tmp_path, video)
+        original, output, _ = run(tmp_path, Video(fields=order))
         for path in (original, output):
             assert first_frame(path).interlaced_frame
         assert probe(output)["streams"][0]["field_order"] == {"tff": "tt", "bff": "bb"}[order]

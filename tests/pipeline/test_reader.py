@@ -65,6 +65,9 @@ def test_the_decoder_takes_no_more_threads_than_it_may(
         ("ffv1", "yuv420p", "mkv"),
         ("rawvideo", "uyvy422", "mov"),
         ("mpeg2video", "yuv420p", "mpg"),
+        # And where FFmpeg's parser tells the upper field first of either.
+        ("libx264", "yuv420p", "mp4"),
+        ("libx264", "yuv420p", "mkv"),
         # Where only the container does.
         ("qtrle", "rgb24", "mov"),
         # Whose frames are marked interlaced, but never the upper field as first.
