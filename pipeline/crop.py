@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -53,6 +53,20 @@ def stated_crops(path: Path) -> list[Crop | None]:
     with path.open("rb") as file:
         is_matroska = file.read(4) == EBML_MAGIC
         return list(_matroska_crops(file) if is_matroska else _mp4_crops(file))
+
+
+def aligned_to_fields(crop: Crop, lines: int) -> Crop | None:
+    """
+    Return the crop of an interlaced picture, moved up to where a line of the upper field begins.
+
+    What was to be its first line stays in the field that it is of, and so does its chroma; a few
+    lines more are shown.
+
+    Args:
+        lines: from one such place to the next: two, or twice the lines that chroma is shared by.
+    """
+    more = crop.top % lines
+    return _sensible(replace(crop, top=crop.top - more, height=crop.height + more))
 
 
 class Cropper:

@@ -27,7 +27,7 @@ from av.stream import Disposition
 from pipeline.boxes import completeness
 from pipeline.channels import Channels, ChannelSorter, settle
 from pipeline.chroma import UNSPECIFIED, chroma_location
-from pipeline.crop import Crop, Cropper, stated_crops
+from pipeline.crop import Crop, Cropper, aligned_to_fields, stated_crops
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.settings import Limits
 
@@ -497,7 +497,10 @@ def _crop(container: InputContainer, stream: Any, first: av.VideoFrame, path: Pa
     crop = crops[[s.index for s in tracks].index(stream.index)]
     if crop is None or (first.width, first.height) != (crop.coded_width, crop.coded_height):
         return None  # meant for other frames, as where the codec has cropped them itself
-    return crop
+    if _field_order(stream, first) is FieldOrder.PROGRESSIVE:
+        return crop
+    lines_of_chroma = 4 // first.format.chroma_height(4)
+    return aligned_to_fields(crop, 2 * lines_of_chroma)
 
 
 def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoTrack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipeline.pairing import chosen_frames
 from pipeline.parameters import Parameters
 from pipeline.planes import Planes, planes_of
 from pipeline.protect import protect
-from pipeline.reader import probe
+from pipeline.reader import FieldOrder, probe
 from pipeline.settings import Limits, Settings
 from pipeline.verify import compare
 
@@ -45,6 +46,28 @@ def test_an_edge_between_two_samples_of_chroma_is_kept(tmp_path: Path) -> None:
     picture = first_planes(clip)
     assert np.array_equal(picture.luma, first_planes(whole).luma[7 : 7 + 77, 15 : 15 + 105])
     assert picture.cb.shape == (39, 53)
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "top", "first_line"),
+    [("yuv420p", 6, 4), ("yuv420p", 7, 4), ("yuv420p", 8, 8), ("yuv422p", 6, 6), ("yuv422p", 7, 6)],
+)
+def test_the_shown_part_of_an_interlaced_picture_begins_with_its_upper_field(
+    tmp_path: Path, pixel_format: str, top: int, first_line: int
+) -> None:
+    """In chroma too; otherwise fields would change places, or luma have the other's colours."""
+    video = replace(SMALL, pixel_format=pixel_format, fields="tff")
+    clip = cropped_matroska(tmp_path / "clip.mkv", Crop(128, 96, 16, top, 104, 84 - top), video)
+    found = probe(clip, Limits()).video
+    assert found.crop == Crop(128, 96, 16, first_line, 104, 84 - first_line)
+    assert (found.height, found.field_order) == (84 - first_line, FieldOrder.TOP_FIRST)
+
+
+def test_an_interlaced_picture_of_which_all_is_shown_then_is_not_cropped(tmp_path: Path) -> None:
+    video = replace(SMALL, fields="tff")
+    clip = cropped_matroska(tmp_path / "clip.mkv", Crop(128, 96, 0, 2, 128, 94), video)
+    found = probe(clip, Limits()).video
+    assert (found.width, found.height, found.crop) == (128, 96, None)
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
