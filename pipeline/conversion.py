@@ -27,7 +27,7 @@ def to_working_format(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 
     A frame of another size (a stream may change it halfway) is scaled to the first one's.
     Range and matrix stay; RGB becomes the plan's matrix, limited range. Padding repeats
-    the last column and row.
+    the last column and row, or the last row of each field.
     """
     fits = (frame.width, frame.height) == (plan.width, plan.height)
     if not (fits and frame.format.name in _DIRECT[plan.pixel_format]):
@@ -57,12 +57,12 @@ def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 
 def _padded(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     padded = blank_frame(plan)
-    source, target = planes_of(frame), planes_of(padded)
-    # 4:2:0 chroma already covers the added column and row.
-    target.cb[:], target.cr[:] = source.cb, source.cr
-    target.luma[: plan.height, : plan.width] = source.luma
-    if plan.pad_right:
-        target.luma[: plan.height, plan.width] = source.luma[:, -1]
-    if plan.pad_bottom:
-        target.luma[plan.height] = target.luma[plan.height - 1]
+    # More rows than one are of an interlaced picture, and each is a line of its own field.
+    step = min(plan.pad_bottom, 2)
+    for source, target in zip(planes_of(frame), planes_of(padded), strict=True):
+        rows, columns = source.shape
+        target[:rows, :columns] = source
+        target[:rows, columns:] = source[:, -1:]
+        for row in range(rows, len(target)):
+            target[row] = target[max(0, row - step)]
     return padded

@@ -190,9 +190,13 @@ def common_planes(
 
 
 def is_padded(original: tuple[int, int], protected: tuple[int, int]) -> bool:
-    """Whether `protected` (width, height) is `original` with odd sizes made even."""
-    even = (original[0] + original[0] % 2, original[1] + original[1] % 2)
-    return protected == even != original
+    """
+    Whether `protected` (width, height) is `original` with odd sizes made even, or with the
+    height made a multiple of four as for interlaced pictures.
+    """
+    width, height = original
+    heights = (height + -height % lines for lines in (2, 4))
+    return protected != original and protected in ((width + width % 2, h) for h in heights)
 
 
 def _fitted(frame: av.VideoFrame, width: int, height: int, ground: Ground) -> Planes:

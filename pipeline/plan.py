@@ -7,7 +7,7 @@ Decisions only; nothing is opened but a codec to see whether it takes a track.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -52,7 +52,8 @@ class VideoPlan:
 
     Attributes:
         width, height: of the picture as it is shown.
-        pad_right, pad_bottom: repeated columns and rows that the codec needs, 0 or 1.
+        pad_right, pad_bottom: repeated columns and rows that the codec needs, 0 or 1; up to 3 rows
+            below an interlaced picture.
         codec_tag: the container's four letters, None for its own choice.
     """
 
@@ -234,18 +235,36 @@ def _plan_video(
     colour = _output_colour(track)
     if encoder == "libx265":
         colour = _colour_for_x265(colour, notes)
+    if encoder == "libx264":
+        track = _with_fields_as_kept(track, container, notes)
     return VideoPlan(
         encoder=encoder,
         pixel_format="yuv420p10le" if is_deep else "yuv420p",
         width=track.width,
         height=track.height,
         pad_right=0 if keeps_odd else track.width % 2,
-        pad_bottom=0 if keeps_odd else track.height % 2,
+        pad_bottom=0 if keeps_odd else -track.height % _lines_in_step(encoder, track),
         colour=colour,
         options=_OPTIONS_OF[encoder](track, settings, notes) | _chroma_options(track),
         # Apple's players take HEVC only under this name.
         codec_tag="hvc1" if encoder == "libx265" and container != "matroska" else None,
     )
+
+
+def _with_fields_as_kept(track: VideoTrack, container: str, notes: list[str]) -> VideoTrack:
+    """Return the track as progressive where H.264 would need lines that cannot be hidden."""
+    needs_padding = track.height % _lines_in_step("libx264", track) != 0
+    if not (needs_padding and container == "matroska"):
+        return track
+    notes.append("The mark that the picture is interlaced is not kept (Matroska, its height).")
+    return replace(track, field_order=FieldOrder.PROGRESSIVE)
+
+
+def _lines_in_step(encoder: str, track: VideoTrack) -> int:
+    """Return what a coded height has to be a multiple of."""
+    # Each field of 4:2:0 has an even number of lines. Fields are marked in H.264 alone.
+    has_fields = encoder == "libx264" and track.field_order is not FieldOrder.PROGRESSIVE
+    return 4 if has_fields else 2
 
 
 def _note_losses(track: VideoTrack, container: str, notes: list[str]) -> None:

@@ -217,7 +217,7 @@ class _Run:
     def side_by_side(self, shown: av.VideoFrame) -> Image:
         """Return the moment's original, its protected frame and their difference."""
         video, track = self._plan.video, self._info.video
-        # Without the line that an odd size was padded by.
+        # Without the lines that an odd size or an interlaced picture was padded by.
         protected = in_colour(shown)[: video.height, : video.width]
         panels = displayed(self._taken.frame, track), as_displayed(protected, track)
         # At full size: shrinking would hide what is to be judged.

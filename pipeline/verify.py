@@ -194,7 +194,7 @@ def _size_notes(original: MediaInfo, protected: MediaInfo) -> Iterator[str]:
     if ways[0].is_transposed != ways[1].is_transposed:
         after = after[::-1]
     if is_padded(before, after):
-        yield "An odd size was padded by one line; the padding was not measured."
+        yield "The picture was padded to a size that its codec takes; the padding was not measured."
     elif before != after:
         yield (
             f"{first.width}x{first.height} became {second.width}x{second.height};"

@@ -146,7 +146,7 @@ def test_file_without_video_is_refused(tmp_path: Path) -> None:
         mp4.insert_in_video_entry(path, [mp4.content_light(_LIGHT)])
 
 
-@pytest.mark.parametrize(("pad_right", "pad_bottom"), [(1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize(("pad_right", "pad_bottom"), [(1, 0), (0, 1), (1, 1), (0, 2), (1, 3)])
 def test_clean_aperture_hides_the_padding_alone(
     video: Path, pad_right: int, pad_bottom: int
 ) -> None:

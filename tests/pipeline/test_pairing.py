@@ -147,6 +147,11 @@ def test_padding_is_told_from_another_size() -> None:
     assert not is_padded((320, 240), (320, 240))
     assert not is_padded((321, 241), (321, 241))
     assert not is_padded((320, 240), (322, 242))
+    # Interlaced, whose height becomes a multiple of four.
+    assert is_padded((320, 486), (320, 488))
+    assert is_padded((321, 241), (322, 244))
+    assert not is_padded((320, 486), (320, 492))
+    assert not is_padded((320, 486), (318, 488))
 
 
 def test_padding_is_cropped_and_not_scaled(tmp_path: Path) -> None:

@@ -233,3 +233,32 @@ def test_what_is_lost_is_said() -> None:
 def test_interlacing_is_told_to_the_encoder(order: FieldOrder, option: str) -> None:
     video = plan_output(info(replace(PICTURE, field_order=order)), MASK, Settings()).video
     assert video.options["x264-params"] == option
+
+
+@pytest.mark.parametrize(
+    ("height", "order", "coded"),
+    [
+        (486, FieldOrder.TOP_FIRST, 488),
+        (241, FieldOrder.BOTTOM_FIRST, 244),
+        (243, FieldOrder.TOP_FIRST, 244),
+        (488, FieldOrder.TOP_FIRST, 488),
+        (486, FieldOrder.PROGRESSIVE, 486),
+    ],
+)
+def test_an_interlaced_picture_is_padded_to_a_height_that_h264_takes(
+    height: int, order: FieldOrder, coded: int
+) -> None:
+    picture = replace(PICTURE, height=height, field_order=order)
+    video = plan_output(info(picture), MASK, Settings()).video
+    assert (video.height, video.coded_height, video.encoder) == (height, coded, "libx264")
+
+
+def test_where_padding_cannot_be_hidden_the_mark_of_interlacing_goes_and_is_noted() -> None:
+    picture = replace(PICTURE, height=486, field_order=FieldOrder.TOP_FIRST)
+    plan = plan_output(info(picture), MASK, Settings(), ".mkv")
+    assert (plan.video.coded_height, plan.video.encoder) == (486, "libx264")
+    assert "x264-params" not in plan.video.options
+    assert any("interlaced" in note for note in plan.notes)
+    fitting = plan_output(info(replace(picture, height=480)), MASK, Settings(), ".mkv")
+    assert fitting.video.options["x264-params"] == "tff=1"
+    assert not fitting.notes

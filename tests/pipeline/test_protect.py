@@ -38,10 +38,11 @@ from pipeline.errors import (
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.plan import plan_output
 from pipeline.protect import Progress, decoding_threads, protect, protect_into
-from pipeline.reader import has_alpha_beside
+from pipeline.reader import FieldOrder, has_alpha_beside
 from pipeline.reader import probe as probe_media
 from pipeline.report import Report
 from pipeline.settings import Limits, Settings
+from pipeline.verify import compare
 from pipeline.writer import Writer
 from tests.pipeline.networks import torchscript
 from tests.pipeline.voices import voice
@@ -227,6 +228,24 @@ class TestPicture:
         assert probe(output)["streams"][0]["field_order"] == {"tff": "tt", "bff": "bb"}[order]
         # The decoder's own word on each frame, by which players deinterlace.
         assert set(top_field_first(output)) == {order == "tff"}
+
+    @pytest.mark.parametrize("height", [242, 241, 243])
+    def test_interlacing_is_kept_whatever_the_height(self, tmp_path: Path, height: int) -> None:
+        """H.264 has it at multiples of four alone; the lines added to that are not displayed."""
+        video = Video(height=height, fields="tff", codec="ffv1", frames=6)
+        original, output, _ = run(tmp_path, video, "in.mkv")
+        assert first_frame(output).height == 244
+        assert set(top_field_first(output)) == {True}
+        shown = probe_media(output, Limits()).video
+        assert (shown.height, shown.field_order) == (height, FieldOrder.TOP_FIRST)
+        assert compare(original, output).picture.psnr_db > 30
+
+    def test_interlaced_pictures_of_any_height_go_out_in_matroska(self, tmp_path: Path) -> None:
+        video = Video(height=242, fields="tff", codec="ffv1", frames=6)
+        original, output, report = run(tmp_path, video, "in.mkv", "out.mkv")
+        assert first_frame(output).height == 242
+        assert any("interlaced" in note for note in report.notes)
+        assert compare(original, output).picture.psnr_db > 30
 
     def test_ten_bits_and_hdr_become_hevc_with_their_metadata(self, tmp_path: Path) -> None:
         video = Video(
