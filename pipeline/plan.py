@@ -229,8 +229,12 @@ def _plan_video(
     _note_losses(track, container, notes)
     is_deep = track.depth > 8 or track.is_hdr
     is_odd = bool(track.width % 2 or track.height % 2)
-    # Matroska's crop cannot be written through FFmpeg's muxer: there an odd size is kept.
-    keeps_odd = is_odd and (settings.odd_size == "keep" or container == "matroska")
+    # Matroska's crop cannot be written through FFmpeg's muxer: there an odd size is kept. Elsewhere
+    # 10 bits go before it, as the encoder that takes one has 8.
+    is_kept = container == "matroska" or (settings.odd_size == "keep" and not is_deep)
+    keeps_odd = is_odd and is_kept
+    if keeps_odd and is_deep:
+        notes.append("10 bits are not kept at an odd size in Matroska (VP9); name the output .mp4.")
     encoder = "libvpx-vp9" if keeps_odd else "libx265" if is_deep else "libx264"
     colour = _output_colour(track)
     if encoder == "libx265":
@@ -239,7 +243,7 @@ def _plan_video(
         track = _with_fields_as_kept(track, container, notes)
     return VideoPlan(
         encoder=encoder,
-        pixel_format="yuv420p10le" if is_deep else "yuv420p",
+        pixel_format="yuv420p10le" if encoder == "libx265" else "yuv420p",
         width=track.width,
         height=track.height,
         pad_right=0 if keeps_odd else track.width % 2,

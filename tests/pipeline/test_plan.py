@@ -209,6 +209,18 @@ def test_rgb_gets_the_matrix_that_players_assume_for_its_size(
     assert (colour.matrix, colour.range) == (matrix, 1)
 
 
+@pytest.mark.parametrize("odd_size", ["pad", "keep"])
+def test_ten_bits_of_an_odd_size_are_padded_in_mp4_and_eight_in_matroska(odd_size: str) -> None:
+    odd = info(replace(PICTURE, width=321, height=241, depth=10))
+    settings = Settings(odd_size=odd_size)
+    padded = plan_output(odd, MASK, settings)
+    assert (padded.video.encoder, padded.video.pixel_format) == ("libx265", "yuv420p10le")
+    assert (padded.video.pad_right, padded.video.pad_bottom) == (1, 1)
+    kept = plan_output(odd, MASK, settings, ".mkv")
+    assert (kept.video.encoder, kept.video.pixel_format) == ("libvpx-vp9", "yuv420p")
+    assert any("10 bits are not kept" in note for note in kept.notes)
+
+
 def test_an_odd_size_is_padded_by_default_and_kept_on_request() -> None:
     odd = info(replace(PICTURE, width=321, height=241))
     padded = plan_output(odd, MASK, Settings()).video

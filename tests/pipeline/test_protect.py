@@ -265,6 +265,13 @@ class TestPicture:
         assert stream["codec_tag_string"] == "hvc1"
         assert stream["color_transfer"] == "smpte2084"
 
+    def test_ten_bits_of_an_odd_size_go_into_matroska(self, tmp_path: Path) -> None:
+        video = Video(321, 241, codec="ffv1", pixel_format="yuv420p10le", frames=6)
+        _, output, report = run(tmp_path, video, "odd.mkv", "out.mkv")
+        assert probe(output)["streams"][0]["pix_fmt"] == "yuv420p"
+        assert report.frames == 6
+        assert any("10 bits" in note for note in report.notes)
+
     @pytest.mark.parametrize(("width", "height"), [(321, 240), (320, 241), (321, 241)])
     def test_an_odd_size_is_padded_and_cropped_on_display(
         self, tmp_path: Path, width: int, height: int
