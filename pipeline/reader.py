@@ -455,7 +455,9 @@ def _describe(
     channels: dict[int, Channels],
     path: Path,
 ) -> MediaInfo:
-    video = _video_track(stream, first, _crop(container, stream, first, path))
+    order = _field_order(stream, first)
+    crop = _crop(container, stream, first, order, path)
+    video = _video_track(stream, first, order, crop)
     audio = tuple(
         _audio_track(s, channels[s.index])
         for s in container.streams.audio
@@ -489,7 +491,9 @@ def _start(container: InputContainer, video: VideoTrack, first: av.VideoFrame) -
     return min(start, first.pts * video.time_base)
 
 
-def _crop(container: InputContainer, stream: Any, first: av.VideoFrame, path: Path) -> Crop | None:
+def _crop(
+    container: InputContainer, stream: Any, first: av.VideoFrame, order: FieldOrder, path: Path
+) -> Crop | None:
     tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     crops = stated_crops(path)
     if len(crops) != len(tracks):
@@ -497,13 +501,15 @@ def _crop(container: InputContainer, stream: Any, first: av.VideoFrame, path: Pa
     crop = crops[[s.index for s in tracks].index(stream.index)]
     if crop is None or (first.width, first.height) != (crop.coded_width, crop.coded_height):
         return None  # meant for other frames, as where the codec has cropped them itself
-    if _field_order(stream, first) is FieldOrder.PROGRESSIVE:
+    if order is FieldOrder.PROGRESSIVE:
         return crop
     lines_of_chroma = 4 // first.format.chroma_height(4)
     return aligned_to_fields(crop, 2 * lines_of_chroma)
 
 
-def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoTrack:
+def _video_track(
+    stream: Any, first: av.VideoFrame, order: FieldOrder, crop: Crop | None
+) -> VideoTrack:
     side = _side_data(first)
     layout = first.format
     return VideoTrack(
@@ -518,7 +524,7 @@ def _video_track(stream: Any, first: av.VideoFrame, crop: Crop | None) -> VideoT
         stated_frames=stream.frames,
         sample_aspect=sample_aspect(stream),
         colour=_colour(stream, first),
-        field_order=_field_order(stream, first),
+        field_order=order,
         display_matrix=_display_matrix(side),
         mastering_display=side.get("MASTERING_DISPLAY_METADATA"),
         content_light=side.get("CONTENT_LIGHT_LEVEL"),

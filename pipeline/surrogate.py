@@ -120,7 +120,8 @@ def _load(name: str, settings: Settings, device: torch.device) -> Network:
     return _read(name, path, device, file_state(path))
 
 
-# A worker has many videos, and a large network takes seconds. Nobody names more than these.
+# A worker has many videos, and a large network takes seconds. With more networks than these each
+# is read for every video.
 @functools.lru_cache(maxsize=16)
 def _read(name: str, path: Path, device: torch.device, _state: tuple[int, ...]) -> Network:
     if is_onnx(path):
