@@ -1,17 +1,21 @@
 """
 The process behind `daemon.prober`: opens a stranger's file, decodes one frame, and may be killed.
 
-It is given an open file and answers `VIDEO`, or why it is none: a code of `pipeline.errors`, a
-zero byte, and the rest of a sentence that begins with the file's name.
+It is given an open file and asked nothing more, or a moment in seconds. It answers `VIDEO`, and
+after it that moment's picture: a line of JSON with `seconds` and `duration`, and a PNG. Or it says
+why it cannot: a code of `pipeline.errors`, a zero byte, and the rest of a sentence that begins with
+the file's name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import resource
 import signal
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VIDEO = b"v"
-LONGEST_ANSWER = 2000
+LONGEST_REFUSAL = 2000
 CODES = tuple(kind.code for kind in (UnreadableMedia, UnsupportedMedia, LimitExceeded, OutOfMemory))
 _MOST_DESCRIPTORS = 64
 # The kernel kills the process with the highest sum of memory and this (-1000 to 1000) first.
@@ -45,25 +49,34 @@ def main() -> None:
     limits = Limits(**json.loads(text))
     # Imported before the limits, which then bound what files take and not what the program does.
     from pipeline.reader import probe
+    from pipeline.still import still
+
+    def look(path: Path, moment: str) -> bytes:
+        if not moment:
+            probe(path, limits)
+            return b""
+        found = still(path, Fraction(moment), limits)
+        times = json.dumps({"seconds": found.seconds, "duration": found.duration})
+        return times.encode() + b"\n" + found.png
 
     _give_up_what_is_not_needed(limits.worker_memory_gb)
     connection.send_bytes(READY)
     while True:
         try:
-            _, descriptor = next_question(connection)
+            moment, descriptor = next_question(connection)
         except EOFError:
             return
         try:
-            answer = _answer(descriptor, lambda path: probe(path, limits))
+            answer = _answer(descriptor, functools.partial(look, moment=moment.decode("ascii")))
         finally:
             os.close(descriptor)
-        connection.send_bytes(answer[:LONGEST_ANSWER])
+        connection.send_bytes(answer)
 
 
-def _answer(descriptor: int, look: Callable[[Path], object]) -> bytes:
+def _answer(descriptor: int, look: Callable[[Path], bytes]) -> bytes:
     path = Path(f"/proc/self/fd/{descriptor}")
     try:
-        look(path)
+        return VIDEO + look(path)
     except MediaError as error:
         return _refusal(error.code, error.message.removeprefix(path.name).strip())
     except MemoryError:
@@ -72,11 +85,10 @@ def _answer(descriptor: int, look: Callable[[Path], object]) -> bytes:
     except Exception as error:  # whatever a damaged file does to a decoder
         reason = f"is damaged ({type(error).__name__}); check that it plays."
         return _refusal(UnreadableMedia.code, reason)
-    return VIDEO
 
 
 def _refusal(code: str, reason: str) -> bytes:
-    return b"\0".join((code.encode(), reason.encode("utf-8", "replace")))
+    return b"\0".join((code.encode(), reason.encode("utf-8", "replace")))[:LONGEST_REFUSAL]
 
 
 def _give_up_what_is_not_needed(memory_gb: float) -> None:

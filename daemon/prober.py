@@ -1,22 +1,26 @@
 """
-Is an uploaded file a video that can be protected? Asked of a process that can do no harm.
+Is a file a video that can be protected, and what does it show? Asked of a process that can do no
+harm.
 
 The web never opens what strangers send: a process with as little memory and time as a worker's,
-and no right to write anything, decodes the first frame.
+and no right to write anything, decodes the frame.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from fractions import Fraction
 
 from daemon.asked_process import AskedProcess, NoAnswer
 from daemon.logs import server_log
-from daemon.probe_process import CODES, LONGEST_ANSWER, VIDEO
+from daemon.probe_process import CODES, LONGEST_REFUSAL, VIDEO
 from pipeline.errors import UnreadableMedia
 from pipeline.settings import Limits
 
 _MODULE = "daemon.probe_process"
+# A picture of 33 million pixels, which is 8K, in which nothing is like anything.
+_LONGEST_PICTURE = 128 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,28 @@ class Refusal:
     reason: str
 
 
+_NOTHING_SENSIBLE = Refusal(
+    UnreadableMedia.code,
+    "could not be looked at in time, or ended the process that tried; it is damaged.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """
+    What a file shows at a moment.
+
+    Attributes:
+        png: made by who has looked into a stranger's file, so perhaps anything.
+        seconds: when the frame begins, from the first.
+        duration: of the video, in seconds; None where it does not say.
+    """
+
+    png: bytes
+    seconds: float
+    duration: float | None
+
+
 class Prober:
     """Answers any number of threads, one file after the other."""
 
@@ -46,7 +72,7 @@ class Prober:
             _MODULE,
             json.dumps(dataclasses.asdict(limits)),
             timeout_seconds=timeout_seconds,
-            longest_answer=LONGEST_ANSWER,
+            longest_answer=max(LONGEST_REFUSAL, _LONGEST_PICTURE),
         )
 
     def refusal(self, descriptor: int) -> Refusal | None:
@@ -59,18 +85,45 @@ class Prober:
         Raises:
             NoProcess: nobody could look at it.
         """
-        try:
-            answer = self._process.ask(b"", descriptor)
-        except NoAnswer as error:
-            server_log().warning("an upload could not be looked at", reason=str(error))
-            reason = "could not be looked at in time, or ended the process that tried;"
-            return Refusal(UnreadableMedia.code, f"{reason} it is damaged.")
-        if answer == VIDEO:
-            return None
-        code, _, reason = answer.decode("utf-8", "replace").partition("\0")
-        # Who has looked into a stranger's file is not to be trusted: no code of its own making.
-        return Refusal(code if code in CODES else UnreadableMedia.code, reason)
+        answer = self._asked(b"", descriptor)
+        return answer if isinstance(answer, Refusal) else None
+
+    def still(self, descriptor: int, moment: Fraction) -> Picture | Refusal:
+        """
+        Return what an open file shows at a moment, or why that cannot be had.
+
+        Args:
+            descriptor: as for `refusal`.
+            moment: seconds from the first frame.
+
+        Raises:
+            NoProcess: nobody could look at it.
+        """
+        answer = self._asked(str(moment).encode("ascii"), descriptor)
+        return answer if isinstance(answer, Refusal) else _picture(answer)
 
     def close(self) -> None:
         """End the process."""
         self._process.close()
+
+    def _asked(self, question: bytes, descriptor: int) -> bytes | Refusal:
+        try:
+            answer = self._process.ask(question, descriptor)
+        except NoAnswer as error:
+            server_log().warning("a file could not be looked at", reason=str(error))
+            return _NOTHING_SENSIBLE
+        if answer.startswith(VIDEO):
+            return answer.removeprefix(VIDEO)
+        code, _, reason = answer.decode("utf-8", "replace").partition("\0")
+        # Who has looked into a stranger's file is not to be trusted: no code of its own making.
+        return Refusal(code if code in CODES else UnreadableMedia.code, reason)
+
+
+def _picture(answer: bytes) -> Picture | Refusal:
+    times, _, png = answer.partition(b"\n")
+    try:
+        values = json.loads(times)
+        duration = values["duration"]
+        return Picture(png, float(values["seconds"]), None if duration is None else float(duration))
+    except (ValueError, TypeError, KeyError):
+        return _NOTHING_SENSIBLE

@@ -162,7 +162,7 @@ def _metric(package: ModuleType, height: int, width: int) -> Any:
 def _shown(picture: Planes, ground: Ground, aspect: Fraction) -> NDArray[np.uint8]:
     """Return an upright picture with square pixels, (height, width, 3) RGB, at most 540 lines."""
     frame = _frame(picture)
-    # As `sidebyside.displayed`: the smaller side grows.
+    # As `shown.as_displayed`: the smaller side grows.
     one = Fraction(1)
     width, height = frame.width * max(aspect, one), frame.height / min(aspect, one)
     scale = min(one, _MOST_LINES / height)

@@ -22,6 +22,7 @@ from pipeline.errors import UnreadableMedia
 from pipeline.planes import Planes, planes_of
 from pipeline.reader import MediaInfo, Reader, VideoItem, VideoTrack
 from pipeline.settings import Limits
+from pipeline.timeline import time_of
 
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # FFmpeg's numbers
 _BT709 = 1
@@ -107,13 +108,6 @@ def _ascending(pairs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         if second >= last:
             last = second
             yield first, second
-
-
-def time_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
-    """Return when a frame begins, seconds on its file's clock; None where it does not say."""
-    if frame.pts is None or not frame.time_base:
-        return None
-    return frame.pts * Fraction(frame.time_base)
 
 
 def nearest(times: NDArray[np.float64], moment: float) -> int:

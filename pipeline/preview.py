@@ -28,18 +28,20 @@ from pipeline.display import orientation
 from pipeline.errors import InvalidParameters, OutputFailed, UnreadableMedia, VerificationFailed
 from pipeline.face_networks import load_faces
 from pipeline.measure import FrameMeasure, measure_planes
-from pipeline.pairing import common_planes, time_of
+from pipeline.moments import ROUNDING, Moments, Timed
+from pipeline.pairing import common_planes
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, plan_output
 from pipeline.planes import planes_of
 from pipeline.protect import derived_name, face_report, lack_of_memory_told, publish
-from pipeline.reader import MediaInfo, Reader, VideoItem, open_media, probe
+from pipeline.reader import MediaInfo, open_media, probe
 from pipeline.report import FaceReport, aligned, change_words, face_rows, plain
 from pipeline.settings import Settings
-from pipeline.sidebyside import Image, as_displayed, displayed, in_colour, side_by_side
+from pipeline.shown import Image, as_displayed, displayed, in_colour
+from pipeline.sidebyside import side_by_side
 from pipeline.stages import run_stages
 from pipeline.surrogate import load_surrogates
-from pipeline.timeline import Placed, VideoClock
+from pipeline.timeline import Placed, VideoClock, time_of
 from pipeline.video import VideoProtector
 from pipeline.writer import Writer
 
@@ -48,10 +50,6 @@ _RUN_SECONDS = Fraction(1)
 _RUN_FRAMES = 30
 # x264's presets up to "faster" look as far ahead before they decide how a frame is coded.
 _FRAMES_AFTER = 10
-# Times are told in hundredths of a second, which may round down; the frame meant begins later.
-_ROUNDING = Fraction(1, 200)
-# An index may be coarse, or lead past a key frame: then further back, at last to the start.
-_STEPS_BACK = (0, 2, 16)
 _QUEUE_DEPTH = 2
 
 
@@ -158,14 +156,6 @@ def preview(
 
 
 @dataclass(frozen=True)
-class _Timed:
-    """A decoded frame and when it begins, seconds from the video's first."""
-
-    frame: av.VideoFrame
-    seconds: Fraction
-
-
-@dataclass(frozen=True)
 class _Picture:
     frame: av.VideoFrame
     placed: Placed
@@ -193,12 +183,12 @@ class _Run:
             load_faces(settings),
             orientation(info.video.display_matrix),
         )
-        self._start = _first_time(info, settings)
+        self._moments = Moments(info, settings.limits, settings.threads)
         # On a clock of its own, which begins with the run's first frame.
         self._clock: VideoClock | None = None
         self._frames = 0
-        self._original: _Timed | None = None
-        self._last: _Timed | None = None
+        self._original: Timed | None = None
+        self._last: Timed | None = None
         self._place = 0
 
     def shown_in(self, clip: Path, cancelled: Callable[[], bool]) -> av.VideoFrame:
@@ -235,52 +225,22 @@ class _Run:
         )
 
     @property
-    def _taken(self) -> _Timed:
+    def _taken(self) -> Timed:
         assert self._original is not None  # after the run
         return self._original
 
-    def _stretch(self) -> Generator[_Timed, None, None]:
+    def _stretch(self) -> Generator[Timed, None, None]:
         """Yield the run's frames: from the one shown where it begins to a few after the moment."""
         begin = self._moment - min(_RUN_SECONDS, _RUN_FRAMES / self._info.video.frame_rate)
-        held: _Timed | None = None
         after = 0
-        with closing(self._from_before(max(begin, Fraction(0)))) as frames:
+        with closing(self._moments.since(begin)) as frames:
             for timed in frames:
-                if held is not None and timed.seconds > begin:
-                    yield held
-                held = timed
+                yield timed
                 after += self._is_later(timed)
                 if after > _FRAMES_AFTER:
                     return
-        if held is not None:
-            yield held
 
-    def _from_before(self, begin: Fraction) -> Generator[_Timed, None, None]:
-        """Yield frames from one on that begins no later than `begin`."""
-        for step in _STEPS_BACK:
-            if begin <= step:
-                break
-            with closing(self._timed(begin - step + self._start)) as frames:
-                first = next(frames, None)
-                if first is not None and first.seconds <= begin:
-                    yield first
-                    yield from frames
-                    return
-        with closing(self._timed(None)) as frames:
-            yield from frames
-
-    def _timed(self, since: Fraction | None) -> Generator[_Timed, None, None]:
-        usual = 1 / self._info.video.frame_rate
-        before: Fraction | None = None
-        with closing(_frames(self._info, self._settings, since)) as frames:
-            for frame in frames:
-                time = time_of(frame)
-                if before is not None and (time is None or not self._info.video.has_times):
-                    time = before + usual
-                before = self._start if time is None else time
-                yield _Timed(frame, before - self._start)
-
-    def _transform(self, timed: _Timed) -> Iterator[_Picture]:
+    def _transform(self, timed: Timed) -> Iterator[_Picture]:
         if not self._is_later(timed):
             self._original, self._place = timed, self._frames
         self._last = timed
@@ -290,7 +250,7 @@ class _Run:
         self._protector.protect(planes_of(original), planes_of(protected))
         yield _Picture(protected, self._placed(timed))
 
-    def _placed(self, timed: _Timed) -> Placed:
+    def _placed(self, timed: Timed) -> Placed:
         track, frame = self._info.video, timed.frame
         if self._clock is None:
             start = time_of(frame) or Fraction(0)
@@ -301,15 +261,15 @@ class _Run:
         if self._last is None:
             raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
         end = self._last.seconds + self._length(self._last.frame)
-        if self._original is None or self._moment > end + _ROUNDING:
+        if self._original is None or self._moment > end + ROUNDING:
             raise InvalidParameters(
                 f"{self._info.path.name} lasts {float(end):.2f} s: it has no moment"
                 f" {float(self._moment):.2f} s to preview; name an earlier one."
             )
         yield from ()
 
-    def _is_later(self, timed: _Timed) -> bool:
-        return timed.seconds > self._moment + _ROUNDING
+    def _is_later(self, timed: Timed) -> bool:
+        return timed.seconds > self._moment + ROUNDING
 
     def _length(self, frame: av.VideoFrame) -> Fraction:
         if frame.duration and frame.time_base:
@@ -326,24 +286,6 @@ class _Output:
 
     def write(self, picture: _Picture) -> None:
         self._writer.write_picture(picture.frame, picture.placed)
-
-
-def _frames(
-    info: MediaInfo, settings: Settings, since: Fraction | None
-) -> Generator[av.VideoFrame, None, None]:
-    reader = Reader(info, frozenset(), settings.limits, settings.threads)
-    with closing(reader.items(since)) as items:
-        for item in items:
-            if isinstance(item, VideoItem):
-                yield item.frame
-
-
-def _first_time(info: MediaInfo, settings: Settings) -> Fraction:
-    """Return when the video's first frame begins, seconds on the file's clock."""
-    with closing(_frames(info, settings, None)) as frames:
-        first = next(frames, None)
-    time = None if first is None else time_of(first)
-    return info.start if time is None else time
 
 
 def _frame_of(clip: Path, place: int) -> av.VideoFrame:

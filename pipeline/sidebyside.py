@@ -1,8 +1,4 @@
-"""
-Original, protected and their difference as one picture, for eyes.
-
-Each is shown as a player shows it: turned, mirrored, with square pixels.
-"""
+"""Original, protected and their difference as one picture, for eyes."""
 
 from __future__ import annotations
 
@@ -13,10 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.conversion import ANY_MATRIX
-from pipeline.display import orientation, upright
 from pipeline.errors import OutputFailed
 from pipeline.pairing import (
     Pairing,
@@ -26,18 +19,15 @@ from pipeline.pairing import (
     nearest,
     pair_frames,
 )
-from pipeline.reader import MediaInfo, VideoTrack
+from pipeline.reader import MediaInfo
 from pipeline.settings import Limits
+from pipeline.shown import Image, as_displayed, displayed, in_colour, resized
 from pipeline.verify import SAMPLED_FRAMES, measured_pairs, most_changed_pair, open_pair
-
-Image = NDArray[np.uint8]
 
 AMPLIFICATION = 8
 _LARGEST_WIDTH = 3840
 _GREY, _DARK = 128, 24
 _GAP = 4
-# That swscale converts to RGB, by their numbers in H.273.
-_KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -84,7 +74,7 @@ def side_by_side(
     """
     height, width = original.shape[:2]
     if protected.shape != original.shape:
-        protected = _resized(protected, width, height)
+        protected = resized(protected, width, height)
     change = protected.astype(np.int16) - original.astype(np.int16)
     difference = np.clip(_GREY + AMPLIFICATION * change, 0, 255).astype(np.uint8)
     panels = (
@@ -93,32 +83,7 @@ def side_by_side(
         (f"difference x{AMPLIFICATION}", difference),
     )
     size = _panel_size(width, height, largest_width)
-    return _in_a_row([_labelled(label, _resized(panel, *size)) for label, panel in panels])
-
-
-def displayed(frame: av.VideoFrame, track: VideoTrack) -> Image:
-    """Return a frame as a player shows it, (height, width, 3) BGR."""
-    return as_displayed(in_colour(frame), track)
-
-
-def in_colour(frame: av.VideoFrame) -> Image:
-    """Return a frame as it is coded, (height, width, 3) BGR."""
-    # swscale refuses what it does not know, such as ICtCp: better shown in colours a little off.
-    matrix = None if int(frame.colorspace) in _KNOWN_MATRICES else ANY_MATRIX
-    shown = frame.reformat(format="bgr24", src_colorspace=matrix, threads=1)
-    return np.asarray(shown.to_ndarray(), np.uint8)
-
-
-def as_displayed(coded: Image, track: VideoTrack) -> Image:
-    """Return a (height, width, 3) picture, as it is coded, as a player shows it."""
-    height, width = coded.shape[:2]
-    aspect = track.sample_aspect or 1
-    # The smaller side grows: no line is thrown away.
-    if aspect > 1:
-        coded = _resized(coded, round(width * aspect), height)
-    elif aspect < 1:
-        coded = _resized(coded, width, round(height / aspect))
-    return np.ascontiguousarray(upright(coded, orientation(track.display_matrix)))
+    return _in_a_row([_labelled(label, resized(panel, *size)) for label, panel in panels])
 
 
 def _frames_at(
@@ -140,14 +105,6 @@ def _panel_size(width: int, height: int, largest_width: int | None) -> tuple[int
         return width, height
     scale = min(1.0, (largest_width - 2 * _GAP) // 3 / width)
     return max(1, int(width * scale)), max(1, int(height * scale))
-
-
-def _resized(image: Image, width: int, height: int) -> Image:
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = width * height < image.shape[0] * image.shape[1]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(image, (width, height), interpolation=way)  # type: ignore[return-value]
 
 
 def _labelled(label: str, panel: Image) -> Image:

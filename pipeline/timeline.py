@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import av
+
 # Containers round a timestamp to as little as a millisecond, so samples jitter by that
 # much; a real gap or overlap is longer.
 _AUDIO_JITTER = Fraction(1, 100)
@@ -20,6 +22,13 @@ _AUDIO_JITTER = Fraction(1, 100)
 _JUMP = Fraction(1)
 # Frames that H.264 and HEVC may hold back to show others first.
 _MOST_REORDERED = 16
+
+
+def time_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
+    """Return when a frame begins, seconds on its file's clock; None where it does not say."""
+    if frame.pts is None or not frame.time_base:
+        return None
+    return frame.pts * Fraction(frame.time_base)
 
 
 @dataclass(frozen=True)

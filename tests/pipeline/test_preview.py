@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from media import Audio, Video, make_video
 
+import pipeline.moments
 import pipeline.preview
 from pipeline.errors import Cancelled, InvalidParameters, OutputFailed
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
@@ -20,7 +21,8 @@ from pipeline.planes import Planes
 from pipeline.preview import Preview, preview, preview_name
 from pipeline.reader import probe
 from pipeline.settings import Limits, Settings
-from pipeline.sidebyside import AMPLIFICATION, displayed
+from pipeline.shown import displayed
+from pipeline.sidebyside import AMPLIFICATION
 from tests.pipeline.networks import torchscript
 
 FAST = Settings(preset="ultrafast", threads=1)
@@ -172,12 +174,12 @@ def test_the_decoder_takes_no_more_threads_than_are_set(
 ) -> None:
     taken: list[int] = []
 
-    class Noted(pipeline.preview.Reader):
+    class Noted(pipeline.moments.Reader):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             taken.append(self._threads)
 
-    monkeypatch.setattr(pipeline.preview, "Reader", Noted)
+    monkeypatch.setattr(pipeline.moments, "Reader", Noted)
     video = make_video(tmp_path / "a.mp4", Video())
 
     show(video, "0.6", settings=Settings(preset="ultrafast", threads=3))

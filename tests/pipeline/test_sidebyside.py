@@ -14,7 +14,8 @@ from pipeline.errors import OutputFailed, UnreadableMedia
 from pipeline.planes import planes_of
 from pipeline.reader import probe
 from pipeline.settings import Limits
-from pipeline.sidebyside import displayed, picture, side_by_side
+from pipeline.shown import displayed
+from pipeline.sidebyside import picture, side_by_side
 
 GAP = 4
 
