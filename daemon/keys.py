@@ -196,6 +196,15 @@ class Keys:
         found = [k for k in self._current().keys if hmac.compare_digest(k.sha256, given)]
         return found[0] if found else None
 
+    def named(self, name: str) -> Key | None:
+        """
+        Return the key of a name, None where there is none.
+
+        Raises:
+            OSError: as `find`.
+        """
+        return next((key for key in self._current().keys if key.name == name), None)
+
     def _current(self) -> _Seen:
         with self._lock:
             if self._seen is None or self._clock() >= self._look_at:

@@ -106,6 +106,13 @@ _RUSSIAN = {
     "downloads.not_finished": "Задача {task_id} {status}; скачать пока нечего.",
     "downloads.removed": "Результат задачи {task_id} удалён по сроку хранения.",
     "downloads.away": "Папка с результатами сейчас недоступна; повторите позже.",
+    # daemon/web/stills.py
+    "stills.of": "original или protected",
+    "stills.at": "число секунд от начала видео",
+    "stills.original_removed": "Исходного видео задачи {task_id} больше нет.",
+    "stills.unreadable": "Кадр из {name} получить нельзя: {reason}",
+    "stills.no_prober": "Сейчас некому открыть видео; повторите чуть позже.",
+    "stills.too_many": "Сейчас запрошено слишком много кадров; повторите чуть позже.",
 }
 
 _ENGLISH = {
@@ -198,6 +205,13 @@ _ENGLISH = {
     "downloads.not_finished": "Task {task_id} is {status}; there is nothing to download yet.",
     "downloads.removed": "The result of task {task_id} was removed when its time had come.",
     "downloads.away": "The folder of results is not available just now; try again later.",
+    # daemon/web/stills.py
+    "stills.of": "original or protected",
+    "stills.at": "seconds from the beginning of the video",
+    "stills.original_removed": "The original of task {task_id} is no longer there.",
+    "stills.unreadable": "No frame of {name} can be had: {reason}",
+    "stills.no_prober": "Nobody can open videos just now; try again a little later.",
+    "stills.too_many": "Too many frames are asked for just now; try again a little later.",
 }
 
 TEXTS: Mapping[Language, Mapping[str, str]] = {"ru": _RUSSIAN, "en": _ENGLISH}

@@ -29,6 +29,7 @@ from daemon.web import (
     monitoring,
     openapi,
     pages,
+    stills,
     tasks,
     uploads,
 )
@@ -85,7 +86,7 @@ def app_of(config: Config, spool: Spool | None = None) -> Flask:
     errors.install(app)
     auth.install(app)
     app.before_request(index.warm_up)  # not sooner: threads end where a server forks
-    for part in (tasks, uploads, downloads, monitoring, openapi, pages):
+    for part in (tasks, uploads, downloads, stills, monitoring, openapi, pages):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -29,12 +29,15 @@ from daemon.web.addresses import (
 )
 from daemon.web.context import Context, context
 from daemon.web.errors import ApiError
+from daemon.web.tickets import key_behind
 from daemon.web.tries import Tries
 
 HEADER = "X-API-Key"
 # The page, its documentation and what both are made of ask for nobody's name.
 OPEN_ROUTES = frozenset({"/", "/health", "/docs", "/favicon.ico"})
 OPEN_FOLDERS = ("/static/", "/docs/")
+# Where a ticket opens what it was made for.
+_TICKET_ROUTE = "/download/<task_id>"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # In the spelling that `str.title` gives.
 _FORWARDED = ("Forwarded", "Via", "X-Real-Ip")
@@ -120,7 +123,7 @@ class _Door:
 
     def _caller(self) -> Caller:
         given = request.headers.get(HEADER)
-        key = self._keys.find(given) if given else None
+        key = self._keys.find(given) if given else self._key_behind_ticket()
         if key is not None:
             return _caller_of(key)
         refusal = self._refusal_of_wrong_key() if given else None
@@ -134,6 +137,12 @@ class _Door:
         if refusal is not None and not _is_open_route():
             raise refusal
         return _OPERATOR
+
+    def _key_behind_ticket(self) -> Key | None:
+        ticket = request.args.get("ticket")
+        if ticket is None or _rule() != _TICKET_ROUTE:
+            return None
+        return key_behind(ticket, (request.view_args or {})["task_id"], self._keys)
 
     def _refusal_of_wrong_key(self) -> ApiError:
         address = self._client()
@@ -153,9 +162,13 @@ def _caller_of(key: Key) -> Caller:
 
 
 def _is_open_route() -> bool:
-    # The route and not the path, which may be spelled in ways that lead elsewhere.
-    rule = "" if request.url_rule is None else request.url_rule.rule
+    rule = _rule()
     return rule in OPEN_ROUTES or rule.startswith(OPEN_FOLDERS)
+
+
+def _rule() -> str:
+    """Return the route and not the path, which may be spelled in ways that lead elsewhere."""
+    return "" if request.url_rule is None else request.url_rule.rule
 
 
 def _invalid_key() -> ApiError:

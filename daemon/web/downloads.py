@@ -1,5 +1,6 @@
 """
-GET /download/<id>: the protected video, in parts too, under the name that its sender knows.
+GET /download/<id>: the protected video, in parts too, under the name that its sender knows; and
+POST /link/<id>: where a browser can have it, which sends no key with a download.
 
 The file is opened below the outbox without following any link, and what was opened is sent.
 With `accel_redirect` nginx sends results of the common outbox; those of an inbox with an outbox
@@ -15,9 +16,10 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, request
 from werkzeug.http import http_date, is_resource_modified, parse_range_header, quote_etag
@@ -25,10 +27,13 @@ from werkzeug.utils import send_file
 
 from daemon.held_folder import held_folder
 from daemon.task import Status, Task
+from daemon.web.answers import success
+from daemon.web.auth import caller
 from daemon.web.context import context
 from daemon.web.errors import BUSY_SECONDS, ApiError
 from daemon.web.languages import text
 from daemon.web.own_tasks import own_task
+from daemon.web.tickets import SECONDS, ticket_of
 
 blueprint = Blueprint("downloads", __name__)
 
@@ -50,18 +55,28 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 def download(task_id: str) -> Response:
     """Send the result of a task."""
     task = own_task(task_id)
-    if task.status is not Status.COMPLETED or task.output_video is None:
-        status = text(f"status.{task.status.value}")
-        not_finished = "downloads.not_finished"
-        raise ApiError(409, "not_finished", not_finished, task_id=task_id, status=status)
-    with _opened(task, PurePath(task.output_video)) as result:
+    with opened_result(task) as result:
         response = _sent(task, result)
     prefix = _redirect_prefix(task)
     return response if prefix is None else _redirected(response, prefix, result)
 
 
+@blueprint.post("/link/<task_id>")
+def link(task_id: str) -> dict[str, Any]:
+    """Answer where the result can be had without a key's header, for some hours."""
+    with opened_result(own_task(task_id)):
+        pass  # who follows the link is to find it
+    key = context().keys.named(caller().name or "")
+    url = f"/download/{task_id}"
+    if key is None:  # none is needed
+        return success(url=url, expires_at=None)
+    expires_at = context().spool.now() + timedelta(seconds=SECONDS)
+    query = urlencode({"ticket": ticket_of(key, task_id)})
+    return success(url=f"{url}?{query}", expires_at=expires_at.isoformat())
+
+
 @dataclass(frozen=True)
-class _Result:
+class Result:
     """
     A result that is open.
 
@@ -81,8 +96,16 @@ class _Result:
 
 
 @contextlib.contextmanager
-def _opened(task: Task, place: PurePath) -> Iterator[_Result]:
-    outbox = Path(task.outbox)
+def opened_result(task: Task) -> Iterator[Result]:
+    """
+    Have a task's result open while the context lasts.
+
+    Raises:
+        ApiError: there is none yet, or no longer.
+    """
+    if task.status is not Status.COMPLETED or task.output_video is None:
+        raise _not_finished(task)
+    outbox, place = Path(task.outbox), PurePath(task.output_video)
     try:
         with held_folder(outbox, *place.parent.parts) as folder:
             # No waiting for the other end of a pipe that somebody has put there.
@@ -96,9 +119,15 @@ def _opened(task: Task, place: PurePath) -> Iterator[_Result]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _gone(task, outbox)
-        yield _Result(descriptor, place, status)
+        yield Result(descriptor, place, status)
     finally:
         os.close(descriptor)
+
+
+def _not_finished(task: Task) -> ApiError:
+    status = text(f"status.{task.status.value}")
+    key = "downloads.not_finished"
+    return ApiError(409, "not_finished", key, task_id=task.task_id, status=status)
 
 
 def _gone(task: Task, outbox: Path) -> ApiError:
@@ -108,7 +137,7 @@ def _gone(task: Task, outbox: Path) -> ApiError:
     return ApiError(503, "outbox_unavailable", "downloads.away", headers=again)
 
 
-def _sent(task: Task, result: _Result) -> Response:
+def _sent(task: Task, result: Result) -> Response:
     found = result.status
     mark = f"{task.task_id}-{found.st_size:x}-{found.st_mtime_ns:x}"
     response = send_file(
@@ -134,7 +163,7 @@ def _redirect_prefix(task: Task) -> str | None:
     return config.accel_redirect if is_common else None
 
 
-def _redirected(sent: Response, prefix: str, result: _Result) -> Response:
+def _redirected(sent: Response, prefix: str, result: Result) -> Response:
     """Have nginx send it, which does ranges and the rest by itself."""
     sent.close()
     response = Response(mimetype=result.media_type)

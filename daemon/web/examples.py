@@ -87,6 +87,12 @@ STATS = {
         "failed": 0,
         "cancelled": 0,
     },
+    "caller": {"name": "main", "user_id": None, "is_admin": True},
+}
+LINK = {
+    "status": "success",
+    "url": f"/download/{EXAMPLE_ID}?ticket=WyJtYWluIl0",
+    "expires_at": "2026-11-24T18:00:00.000000+00:00",
 }
 CLEANED = {"status": "success", "deleted_tasks": 12, "freed_bytes": 734003200, "problems": []}
 HEALTHY = {
@@ -114,13 +120,6 @@ UNHEALTHY: Mapping[str, Any] = {
     "workers": None,
     "inboxes": {},
     "free_gb": {},
-}
-HOME = {
-    "status": "success",
-    "name": "Media Cleaner",
-    "docs": "/docs",
-    "openapi": "/openapi.json",
-    "health": "/health",
 }
 
 
@@ -167,6 +166,7 @@ _LIST = (
     Error("not_finished", 409, "downloads.not_finished", {**_TASK_FACTS, "status": "pending"}),
     Error("idempotency_conflict", 409, "uploads.other_content"),
     Error("removed", 410, "downloads.removed", _TASK_FACTS),
+    Error("original_removed", 410, "stills.original_removed", _TASK_FACTS),
     Error("file_too_large", 413, "uploads.too_large", {"most_gb": 2}),
     Error("form_too_large", 413, "uploads.form_too_large"),
     Error(
@@ -199,6 +199,7 @@ _LIST = (
     Error("inbox_unavailable", 503, "uploads.inbox_away", says_when=True),
     Error("outbox_unavailable", 503, "downloads.away", says_when=True),
     Error("no_prober", 503, "uploads.no_prober", says_when=True),
+    Error("too_many_stills", 503, "stills.too_many", says_when=True),
     Error("insufficient_storage", 507, "errors.no_room"),
 )
 ERRORS: Mapping[str, Error] = {error.code: error for error in _LIST}
@@ -231,11 +232,11 @@ UPLOADING = (
     "inbox_unavailable",
     "no_prober",
 )
-DOWNLOADING = (
-    "unknown_task",
-    "not_finished",
-    "removed",
-    "requested_range_not_satisfiable",
-    "task_busy",
-    "outbox_unavailable",
+FINDING_RESULT = ("unknown_task", "not_finished", "removed", "task_busy", "outbox_unavailable")
+SHOWING = (
+    "original_removed",
+    "unreadable_media",
+    "invalid_parameter",
+    "too_many_stills",
+    "no_prober",
 )

@@ -111,7 +111,12 @@ def _of_videos(config: Config) -> _Json:
     )
     content = {"schema": _form(config, found), "encoding": {"file": {"headers": _NAMED}}}
     upload["requestBody"] = {"required": True, "content": {"multipart/form-data": content}}
-    return {"/upload": {"post": upload}, "/download/{task_id}": _of_downloads()}
+    return {
+        "/upload": {"post": upload},
+        "/download/{task_id}": _of_downloads(),
+        "/link/{task_id}": {"post": _of_links()},
+        "/still/{task_id}": {"get": _of_stills()},
+    }
 
 
 _NAMED = {
@@ -158,7 +163,8 @@ def _of_downloads() -> _Json:
         "videos",
         "Download the protected video",
         answers,
-        *examples.DOWNLOADING,
+        *examples.FINDING_RESULT,
+        "requested_range_not_satisfiable",
         parameters=parameters,
     )
     head = get | {
@@ -170,6 +176,55 @@ def _of_downloads() -> _Json:
         },
     }
     return {"get": get, "head": head}
+
+
+def _of_links() -> _Json:
+    link = _operation(
+        "linkResult",
+        "videos",
+        "Get a link to the protected video that needs no header",
+        _answer(schemas.LinkAnswer, examples.LINK),
+        *examples.FINDING_RESULT,
+        "foreign_origin",
+        parameters=[_TASK_ID],
+    )
+    link["description"] = (
+        "For browsers, which send no key with a download. It opens this one result, for six hours"
+        " or as long as the key is there."
+    )
+    return link
+
+
+def _of_stills() -> _Json:
+    picture = {"schema": {"type": "string", "format": "binary"}}
+    number = {"schema": {"type": "number"}}
+    headers = {
+        "Still-Seconds": {"description": "When the frame begins, from the first.", **number},
+        "Video-Seconds": {"description": "How long the video is, where it says so.", **number},
+    }
+    about = "One frame, as a player shows it."
+    shown = {"description": about, "headers": headers, "content": {"image/png": picture}}
+    which = {
+        "type": "string",
+        "enum": ["original", "protected"],
+        "default": "protected",
+        "description": "Which of the two videos.",
+    }
+    at = {
+        "type": "string",
+        "pattern": r"^[0-9]{1,9}(\.[0-9]{0,20})?$",
+        "default": "0",
+        "description": "Seconds from the first frame; after the last one it is that.",
+    }
+    return _operation(
+        "getStill",
+        "videos",
+        "Look at one frame of the original or the protected video",
+        {"200": shown},
+        *examples.FINDING_RESULT,
+        *examples.SHOWING,
+        parameters=[_TASK_ID, _query("of", which, "original"), _query("at", at, "1.5")],
+    )
 
 
 def _of_tasks() -> _Json:
@@ -275,19 +330,12 @@ def _of_service() -> _Json:
 
 
 def _of_itself() -> _Json:
-    home = _operation(
-        "getHome",
-        "description",
-        "Where to go from here",
-        _answer(schemas.HomeAnswer, examples.HOME),
-        is_open=True,
-    )
     document = {
         "200": {"description": "OpenAPI 3.1.", "content": {_JSON: {"schema": {"type": "object"}}}}
     }
     page = {"200": _text("text/html", "A page.")}
     return {
-        "/": {"get": home},
+        "/": {"get": _operation("getHome", "description", "The page", page, is_open=True)},
         "/openapi.json": {
             "get": _operation("getDescription", "description", "This document", document)
         },

@@ -118,11 +118,30 @@ class Counts(_Shape):
     cancelled: _Count
 
 
+class Caller(_Shape):
+    """Who asks: by which key, and for which user; `null` where none is needed."""
+
+    name: str | None
+    user_id: str | None
+    is_admin: bool
+
+
 class StatsAnswer(_Shape):
-    """How many tasks the caller may see."""
+    """How many tasks the caller may see, and who that is."""
 
     status: Literal["success"]
     queue: Counts
+    caller: Caller
+
+
+class LinkAnswer(_Shape):
+    """Where a browser can have a result without a key's header."""
+
+    status: Literal["success"]
+    url: str
+    """Below this server."""
+    expires_at: datetime | None
+    """`null` where no key is needed."""
 
 
 class CleanupAnswer(_Shape):
@@ -149,16 +168,6 @@ class HealthAnswer(_Shape):
     free_gb: dict[str, float | None] = {}
 
 
-class HomeAnswer(_Shape):
-    """Where to go from here."""
-
-    status: Literal["success"]
-    name: str
-    docs: str
-    openapi: str
-    health: str
-
-
 class ErrorAnswer(_Shape):
     """Why a request was refused."""
 
@@ -179,7 +188,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     StatsAnswer,
     CleanupAnswer,
     HealthAnswer,
-    HomeAnswer,
+    LinkAnswer,
     ErrorAnswer,
 )
 
@@ -193,9 +202,17 @@ def parameter_schemas() -> Mapping[str, dict[str, Any]]:
 def upload_schemas(defaults: Parameters) -> Mapping[str, dict[str, Any]]:
     """Return the JSON schema of each parameter of an upload; what may be missing may be empty."""
     found = {name: _or_empty(schema) for name, schema in parameter_schemas().items()}
-    for name, value in defaults.model_dump(mode="json", exclude_none=True).items():
+    for name, value in shown_defaults(defaults).items():
         found[name]["default"] = value
     return found
+
+
+def shown_defaults(defaults: Parameters) -> Mapping[str, Any]:
+    """Return those that anybody may know who sees the page: whom a webhook calls is not theirs."""
+    return defaults.model_dump(mode="json", include=set(_SHOWN))
+
+
+_SHOWN = ("epsilon", "video_strength", "audio_level", "every_n_frames", "mode")
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def count() -> dict[str, Any]:
     else:
         found = {} if user_id is None else index.counts(user_id)
     counts = {status.value: found.get(status, 0) for status in Status}
-    return success(queue={"total": sum(counts.values()), **counts})
+    who = {"name": caller().name, "user_id": user_id, "is_admin": caller().is_admin}
+    return success(queue={"total": sum(counts.values()), **counts}, caller=who)
 
 
 @blueprint.post("/cleanup")

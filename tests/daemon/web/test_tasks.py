@@ -203,6 +203,7 @@ def test_stats_count_by_status(web: WebApp) -> None:
             "failed": 0,
             "cancelled": 1,
         },
+        "caller": {"name": None, "user_id": None, "is_admin": True},
     }
 
 
@@ -300,8 +301,10 @@ def test_the_time_of_an_answer_does_not_tell_whether_a_task_is_there(crowd: Crow
 
 
 def test_a_user_counts_only_their_own(crowd: Crowd) -> None:
-    queue = crowd.web.get("/stats", crowd.alice).get_json()["queue"]
-    assert (queue["total"], queue["pending"]) == (1, 1)
+    answer = crowd.web.get("/stats", crowd.alice).get_json()
+    assert (answer["queue"]["total"], answer["queue"]["pending"]) == (1, 1)
+    assert answer["caller"]["user_id"] == "alice"
+    assert not answer["caller"]["is_admin"]
     assert crowd.web.get("/stats", crowd.admin).get_json()["queue"]["total"] == 3
 
 
