@@ -1,7 +1,8 @@
 """
-The pages: where people come in, and the API's description to read and to try.
+The pages: where people give videos in and get them back, and the API's description to try.
 
-Whoever has no key may look at them; they load nothing from anywhere else.
+Whoever has no key may look at them; they load nothing from anywhere else. What the first one shows
+it asks for over the REST interface, with the key that it asks people for.
 """
 
 from __future__ import annotations
@@ -10,22 +11,35 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, render_template, request, send_from_directory
 
-from daemon.web.answers import success
+from daemon.config import Config
+from daemon.task import Status
+from daemon.task_view import Language
+from daemon.texts import LANGUAGES
 from daemon.web.context import context
+from daemon.web.languages import language
 from daemon.web.openapi import description
+from daemon.web.page_texts import PAGE_TEXTS
+from daemon.web.schemas import parameter_schemas, shown_defaults
 
 blueprint = Blueprint("pages", __name__)
+
+_OWN = Path(__file__).parent / "static"
 
 # Swagger UI, as this package carries it.
 _ASSETS = Path(str(files("flask_swagger_ui").joinpath("dist")))
 _KEPT_SECONDS = 3600
+_GB = 1 << 30
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
-    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; {more}; connect-src 'self'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'"
 )
-_PAGE = """<!DOCTYPE html>
+_HOME_POLICY = _POLICY.format(
+    more="style-src 'self'; img-src 'self' blob:; media-src 'self'",
+)
+_DOCS_POLICY = _POLICY.format(more="style-src 'self' 'unsafe-inline'; img-src 'self' data:")
+_DOCS = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -52,18 +66,33 @@ _START = """SwaggerUIBundle({
 
 
 @blueprint.get("/")
-def show_home() -> dict[str, Any]:
-    """Answer where to go from here."""
-    return success(name="Media Cleaner", docs="/docs", openapi="/openapi.json", health="/health")
+def show_home() -> Response:
+    """Show the page, in the language that the query names, or else the caller's."""
+    chosen = _language()
+    words, config = PAGE_TEXTS[chosen], context().config
+    html = render_template(
+        "page.html",
+        language=chosen,
+        other_language=next(known for known in LANGUAGES if known != chosen),
+        texts=words,
+        filters=["", *Status],
+        bounds=parameter_schemas(),
+        extensions=config.extensions,
+        settings=_settings(config, chosen),
+    )
+    return _page(html, _HOME_POLICY)
+
+
+@blueprint.get("/static/<path:name>")
+def show_own_asset(name: str) -> Response:
+    """Send a part of the page; looked at anew each time, so that it fits the page's other parts."""
+    return send_from_directory(_OWN, name, max_age=0)
 
 
 @blueprint.get("/docs")
 def show_docs() -> Response:
-    """Show the page."""
-    response = Response(_PAGE, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    """Show the description."""
+    return _page(_DOCS, _DOCS_POLICY)
 
 
 @blueprint.get("/docs/start.js")
@@ -82,3 +111,27 @@ def show_description() -> dict[str, Any]:
 def show_asset(name: str) -> Response:
     """Send a part of Swagger UI."""
     return send_from_directory(_ASSETS, name, max_age=_KEPT_SECONDS)
+
+
+def _page(html: str, policy: str) -> Response:
+    response = Response(html, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = policy
+    # An address with a ticket in it is nobody else's business.
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _language() -> Language:
+    asked = request.args.get("lang")
+    return next((known for known in LANGUAGES if known == asked), language())
+
+
+def _settings(config: Config, chosen: Language) -> dict[str, Any]:
+    """Return what the page's scripts work with."""
+    return {
+        "language": chosen,
+        "texts": PAGE_TEXTS[chosen],
+        "defaults": shown_defaults(config.parameters),
+        "extensions": config.extensions,
+        "most_bytes": int(config.max_video_size_gb * _GB),
+    }

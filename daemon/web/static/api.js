@@ -1,0 +1,86 @@
+// Requests to the service: with the key, in the page's language, errors as exceptions.
+
+import { say, settings } from "./words.js";
+
+const KEY = "media-cleaner-key";
+const HEADER = "X-API-Key";
+const PATIENCE_MS = 60_000;
+
+/** A request that was refused. `status` is 0 where no answer came. */
+export class Refused extends Error {
+  constructor(status, code, detail, field = null, retryAfter = null) {
+    super(detail);
+    Object.assign(this, { status, code, field, retryAfter });
+  }
+}
+
+/** Tells by the event "wanted" that a key is needed, or another one. */
+export const door = new EventTarget();
+
+export function key() {
+  return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);
+}
+
+export function keepKey(text, isRemembered) {
+  forgetKey();
+  (isRemembered ? localStorage : sessionStorage).setItem(KEY, text);
+}
+
+export function forgetKey() {
+  sessionStorage.removeItem(KEY);
+  localStorage.removeItem(KEY);
+}
+
+export function headers() {
+  const known = key();
+  return { "Accept-Language": settings.language, ...(known === null ? {} : { [HEADER]: known }) };
+}
+
+export async function get(path, query = {}, signal = undefined) {
+  return (await answer("GET", path, query, signal)).json();
+}
+
+export async function post(path) {
+  return (await answer("POST", path)).json();
+}
+
+/** Return where the browser itself can have a result: it sends no key with a download. */
+export async function linkTo(taskId) {
+  // Below this page, which need not be the root of its host.
+  return (await post(`link/${taskId}`)).url.slice(1);
+}
+
+export async function answer(method, path, query = {}, signal = undefined) {
+  const words = new URLSearchParams(query).toString();
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  let response;
+  try {
+    response = await fetch(words ? `${path}?${words}` : path, {
+      method,
+      headers: headers(),
+      cache: "no-store",
+      credentials: "omit",
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Refused(0, "no_answer", say("no_connection"));
+  }
+  if (!response.ok) {
+    throw refusal(response.status, await response.text(), response.headers.get("Retry-After"));
+  }
+  return response;
+}
+
+/** Return what an answer that is no success says, whoever gave it: a proxy speaks no JSON. */
+export function refusal(status, text, retryAfter) {
+  let said = {};
+  try {
+    said = JSON.parse(text);
+  } catch {
+    // told below
+  }
+  const detail = said.detail ?? say("upload_odd", { status });
+  if (said.code === "invalid_api_key") door.dispatchEvent(new Event("wanted"));
+  return new Refused(status, said.code ?? null, detail, said.field ?? null, Number(retryAfter) || null);
+}

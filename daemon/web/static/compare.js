@@ -1,0 +1,158 @@
+// Original and protected at one moment, one over the other, with a border to be moved.
+
+import { answer, linkTo } from "./api.js";
+import { number, say } from "./words.js";
+
+const dialog = document.getElementById("compare");
+const stage = document.getElementById("stage");
+const pair = document.getElementById("pair");
+const edge = document.getElementById("edge");
+const slider = document.getElementById("moment");
+const full = document.getElementById("full");
+const play = document.getElementById("play");
+const video = dialog.querySelector("video");
+const problem = dialog.querySelector(".problem");
+const WHICH = ["original", "protected"];
+// A slider that is being moved asks for nothing until it rests.
+const REST_MS = 150;
+const FIRST_LOOK = 0.3;
+
+let task = null;
+let asked = null;
+let rest = 0;
+
+/** Open the dialog for a completed task. */
+export function compare(shown) {
+  task = shown;
+  dialog.querySelector("h2").textContent = task.input_video;
+  slider.max = 0;
+  edge.value = 50;
+  full.checked = false;
+  showEdge();
+  showFull();
+  showStills();
+  dialog.showModal();
+  look(0).then((length) => {
+    // The beginning of a video is often black.
+    if (length) look(length * FIRST_LOOK);
+  });
+}
+
+export function startCompare() {
+  dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", leave);
+  edge.addEventListener("input", showEdge);
+  full.addEventListener("change", showFull);
+  play.addEventListener("click", () => (video.hidden ? showVideo() : showStills()));
+  video.addEventListener("error", () => {
+    if (video.hasAttribute("src")) tell(say("compare_unplayable"));
+  });
+  slider.addEventListener("input", () => {
+    showMoment(slider.value);
+    clearTimeout(rest);
+    rest = setTimeout(() => look(Number(slider.value)), REST_MS);
+  });
+  pair.addEventListener("pointerdown", (event) => {
+    // A finger moves a picture that is larger than the screen.
+    if (event.button !== 0 || (full.checked && event.pointerType === "touch")) return;
+    pair.setPointerCapture(event.pointerId);
+    drag(event);
+  });
+  pair.addEventListener("pointermove", (event) => {
+    if (pair.hasPointerCapture(event.pointerId)) drag(event);
+  });
+}
+
+function drag(event) {
+  const box = pair.getBoundingClientRect();
+  edge.value = (100 * (event.clientX - box.left)) / box.width;
+  showEdge();
+}
+
+function showEdge() {
+  pair.style.setProperty("--edge", `${edge.value}%`);
+}
+
+function showFull() {
+  stage.classList.toggle("full", full.checked);
+}
+
+function showMoment(seconds) {
+  slider.labels[0].querySelector(".value").textContent = say("seconds", { seconds: number(Number(seconds), 2) });
+}
+
+/** Show both at a moment; return how long the video is, null where that is unknown or out of date. */
+async function look(seconds) {
+  asked?.abort();
+  asked = new AbortController();
+  const { signal } = asked;
+  stage.classList.add("busy");
+  try {
+    const found = await Promise.all(WHICH.map((which) => still(which, seconds, signal)));
+    if (signal.aborted) return null;
+    found.forEach(({ png }, place) => put(pair.querySelector(`.${WHICH[place]}`), png));
+    const length = Math.max(...found.map((each) => each.length));
+    slider.max = length;
+    slider.value = seconds;
+    showMoment(found[0].seconds);
+    tell(null);
+    return length;
+  } catch (error) {
+    if (!signal.aborted) tell(error.message);
+    return null;
+  } finally {
+    if (!signal.aborted) stage.classList.remove("busy");
+  }
+}
+
+async function still(which, seconds, signal) {
+  const response = await answer("GET", `still/${task.task_id}`, { of: which, at: seconds.toFixed(3) }, signal);
+  const numbered = (name) => Number(response.headers.get(name)) || 0;
+  return { png: await response.blob(), seconds: numbered("Still-Seconds"), length: numbered("Video-Seconds") };
+}
+
+function put(image, png) {
+  if (image.src) URL.revokeObjectURL(image.src);
+  if (png) image.src = URL.createObjectURL(png);
+  else image.removeAttribute("src");
+}
+
+async function showVideo() {
+  try {
+    const url = await linkTo(task.task_id);
+    if (!dialog.open) return;
+    video.src = url;
+  } catch (error) {
+    return tell(error.message);
+  }
+  swap(true);
+  // It may be refused, as by a browser that saves data; then the controls are there.
+  video.play().catch(() => {});
+}
+
+function showStills() {
+  video.pause();
+  video.removeAttribute("src");
+  video.load();
+  swap(false);
+}
+
+function swap(isPlaying) {
+  video.hidden = !isPlaying;
+  stage.hidden = isPlaying;
+  for (const input of [edge, slider, full]) input.closest("label").hidden = isPlaying;
+  play.textContent = say(isPlaying ? "compare_stills" : "compare_play");
+  tell(null);
+}
+
+function tell(message) {
+  problem.textContent = message ?? "";
+  problem.hidden = !message;
+}
+
+function leave() {
+  asked?.abort();
+  clearTimeout(rest);
+  showStills();
+  for (const which of WHICH) put(pair.querySelector(`.${which}`), null);
+}

@@ -1,0 +1,103 @@
+// The page: who may come in, and its parts.
+
+import { door, forgetKey, get, headers, keepKey, key } from "./api.js";
+import { startCompare } from "./compare.js";
+import { startDetails } from "./details.js";
+import { showOwner, startParameters } from "./parameters.js";
+import { refresh, showTasks, startTasks, tasks } from "./tasks.js";
+import { startUploads, uploads } from "./uploads.js";
+import { say } from "./words.js";
+
+const main = document.getElementById("main");
+const form = document.getElementById("key");
+const problem = form.querySelector(".problem");
+const forget = document.getElementById("key-forget");
+const health = document.getElementById("health");
+const problems = document.getElementById("problems");
+const HEALTH_MS = 15_000;
+
+function open() {
+  form.hidden = true;
+  main.hidden = false;
+  forget.hidden = key() === null;
+  showTasks(true);
+}
+
+/** Ask for a key. */
+function close() {
+  main.hidden = true;
+  form.hidden = false;
+  forget.hidden = true;
+  showTasks(false);
+  form.elements.key.focus();
+}
+
+async function enter(event) {
+  event.preventDefault();
+  keepKey(form.elements.key.value.trim(), form.elements.remember.checked);
+  tell(null);
+  try {
+    await get("stats");
+    form.reset();
+    open();
+  } catch (error) {
+    forgetKey();
+    tell(error.message);
+  }
+}
+
+function leave() {
+  forgetKey();
+  tell(null);
+  close();
+}
+
+function tell(message) {
+  problem.textContent = message ?? "";
+  problem.hidden = message === null;
+}
+
+async function begin() {
+  try {
+    await get("stats");
+  } catch (error) {
+    // A key that is no longer one is forgotten; whatever else is wrong the list tells.
+    if (error.code === "invalid_api_key") return leave();
+  }
+  open();
+}
+
+async function showHealth() {
+  if (document.hidden) return;
+  let told = { status: "unhealthy", problems: [say("no_connection")] };
+  try {
+    told = await (await fetch("health", { cache: "no-store", headers: headers() })).json();
+  } catch {
+    // said already
+  }
+  const isGood = told.status === "healthy";
+  health.hidden = false;
+  health.className = isGood ? "good" : "bad";
+  health.textContent = say(isGood ? "health_good" : "health_bad");
+  problems.textContent = (told.problems ?? []).join("\n");
+  problems.hidden = isGood;
+}
+
+startParameters();
+startUploads();
+startCompare();
+startDetails();
+startTasks();
+form.addEventListener("submit", enter);
+forget.addEventListener("click", leave);
+door.addEventListener("wanted", () => main.hidden || leave());
+uploads.addEventListener("done", refresh);
+tasks.addEventListener("caller", ({ detail }) => {
+  // A user's key is for that user alone.
+  const isForAll = detail.is_admin || detail.user_id === null;
+  showOwner(isForAll);
+  document.getElementById("filter-user").hidden = !isForAll;
+});
+setInterval(showHealth, HEALTH_MS);
+showHealth();
+begin();

@@ -1,0 +1,34 @@
+// What the page was given with it: its settings and words; and numbers as people read them.
+
+export const settings = JSON.parse(document.getElementById("settings").textContent);
+
+const BYTES = ["bytes", "kilobytes", "megabytes", "gigabytes"];
+
+/** Return a text of the page with its facts put in. */
+export function say(name, facts = {}) {
+  return settings.texts[name].replace(/\{(\w+)\}/g, (_, fact) => facts[fact]);
+}
+
+export function number(value, digits = 1) {
+  return value.toLocaleString(settings.language, { maximumFractionDigits: digits });
+}
+
+export function bytes(count) {
+  let step = 0;
+  for (; count >= 1000 && step < BYTES.length - 1; step++) count /= 1024;
+  return `${number(count)} ${say(BYTES[step])}`;
+}
+
+/** Return a time span; under a minute with `digits` after the point. */
+export function span(seconds, digits = 0) {
+  if (seconds < 60) return say("seconds", { seconds: number(seconds, digits) });
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return say("minutes", { minutes, seconds: whole % 60 });
+  return say("hours", { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
+}
+
+/** Return when something was, by this machine's clock; `timeStyle` as Intl has it. */
+export function moment(text, timeStyle = "short") {
+  return new Date(text).toLocaleString(settings.language, { dateStyle: "medium", timeStyle });
+}

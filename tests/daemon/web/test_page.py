@@ -1,0 +1,508 @@
+"""The page in a real browser, on a real service: what people do with it, and what they see."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media import Audio, Video, make_video
+from services import PATIENCE_SECONDS, ServiceHouse, running, wait_until
+
+from daemon.web.page_texts import PAGE_TEXTS
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PATIENCE_MS = PATIENCE_SECONDS * 1000
+expect.set_options(timeout=PATIENCE_MS)
+EN = PAGE_TEXTS["en"]
+# What a browser itself says of answers that are no success; tests ask for these.
+OF_ANSWERS = "Failed to load resource"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One person's window on a service; notes whatever is not as it should be."""
+
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        settings = {"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **options}
+        self.context = browser.new_context(**settings)
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.url = url
+        self.page = self.context.new_page()
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(url)
+
+    def _note(self, message: Any) -> None:
+        if message.type in ("error", "warning") and OF_ANSWERS not in message.text:
+            self.complaints.append(message.text)
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.complaints == []
+        strange = [u for u in self.requests if not u.startswith((self.url, "blob:", "data:"))]
+        assert strange == []
+
+    def find(self, selector: str) -> Any:
+        return self.page.locator(selector)
+
+    def row(self, name: str, status: str = "") -> Any:
+        """Return the newest task of a video."""
+        selector = f".task[data-status={status}]" if status else ".task"
+        return self.find(selector).filter(has_text=name).first
+
+    def enter(self, key: str, is_remembered: bool = False) -> None:
+        self.find("#key [name=key]").fill(key)
+        if is_remembered:
+            self.find("#key [name=remember]").check()
+        self.find("#key button").click()
+
+    def upload(self, *videos: Path, **parameters: str) -> None:
+        """Choose videos and send them with parameters."""
+        self.find("#files").set_input_files([str(video) for video in videos])
+        if parameters:
+            self.find("#parameters summary").click()
+        for name, value in parameters.items():
+            field = self.find(f"#new [name={name}]")
+            if name == "audio_level":
+                field.select_option(value)
+            else:
+                field.fill(value)
+        self.find("#start").click()
+
+    def overflow(self) -> int:
+        """Return by how much the page is wider than its window, CSS pixels."""
+        width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        return int(self.page.evaluate(width))
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Any]:
+    visits: list[Visit] = []
+
+    def come(url: str, **options: Any) -> Visit:
+        visits.append(Visit(browser, url, **options))
+        return visits[-1]
+
+    yield come
+    for each in visits:
+        each.close()
+
+
+@pytest.fixture(scope="module")
+def open_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceHouse]:
+    """A service without keys, for many tests."""
+    house = ServiceHouse(tmp_path_factory.mktemp("open"), language="en")
+    with running(house):
+        yield house
+
+
+@pytest.fixture
+def paused(open_house: ServiceHouse) -> Iterator[ServiceHouse]:
+    """The same, but nothing is begun."""
+    assert open_house.run("pause").returncode == 0
+    yield open_house
+    assert open_house.run("resume").returncode == 0
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "holiday.mp4"
+    return make_video(path, Video(width=320, height=240, frames=50, audio=(Audio(),)))
+
+
+def named(video: Path, folder: Path, name: str) -> Path:
+    return Path(shutil.copy(video, folder / name))
+
+
+# --- From a video to its protected copy ---
+
+
+def test_a_video_goes_in_and_comes_back(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "there and back.mp4")
+    parameters = {"epsilon": "0.16", "audio_level": "сильный", "every_n_frames": "5"}
+    window.upload(clip, **parameters, user_id="alice", notes="from the page")
+    row = window.row(clip.name, "completed")
+    expect(row).to_be_visible()
+    expect(row.locator(".status")).to_have_text("✅ Completed")
+    expect(window.find(".upload")).to_have_count(0)
+    task = open_house.by_video()[clip.name]
+    assert (task["epsilon"], task["audio_level"], task["every_n_frames"]) == (0.16, "сильный", 5)
+    assert (task["user_id"], task["notes"], task["mode"]) == ("alice", "from the page", "protect")
+
+    with window.page.expect_download() as download:
+        row.get_by_role("button", name=EN["download"]).click()
+    result = open_house.outbox / task["output_video"]
+    assert download.value.suggested_filename == "there and back_protected.mp4"
+    assert Path(download.value.path()).read_bytes() == result.read_bytes()
+
+
+def test_progress_is_live_and_a_task_is_called_off_and_tried_again(
+    open_house: ServiceHouse, visit: Any, tmp_path: Path
+) -> None:
+    clip = make_video(tmp_path / "long.mp4", Video(width=640, height=360, frames=400))
+    window = visit(open_house.url)
+    window.upload(clip)
+    row = window.row(clip.name)
+    bar = row.locator("progress")
+    expect(bar).to_be_visible()
+    wait_until(lambda: float(bar.evaluate("bar => bar.value")) > 5, "progress")
+    expect(row.locator(".about")).to_contain_text("of 400 frames")
+    row.get_by_role("button", name=EN["cancel"]).click()
+    expect(row.locator(".status")).to_have_text("🚫 Cancelled")
+    expect(bar).to_be_hidden()
+    row.get_by_role("button", name=EN["retry"]).click()
+    expect(row.locator(".status")).to_have_text(re.compile("Waiting|Processing"))
+    row.get_by_role("button", name=EN["cancel"]).click()
+    expect(row.locator(".status")).to_have_text("🚫 Cancelled")
+
+
+def test_original_and_protected_are_compared(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "compared.mp4")
+    window.upload(clip)
+    row = window.row(clip.name, "completed")
+    row.get_by_role("button", name=EN["compare"]).click()
+    original, protected = window.find("#pair .original"), window.find("#pair .protected")
+    natural = "image => [image.naturalWidth, image.naturalHeight]"
+    for image in (original, protected):
+        expect(image).to_have_attribute("src", re.compile("^blob:"))
+        wait_until(lambda image=image: image.evaluate(natural) == [320, 240], "a picture")
+    moment = window.find("#moment")
+    wait_until(lambda: float(moment.get_attribute("max")) == 2.0, "the length")
+    expect(window.find("#stage.busy")).to_have_count(0)
+
+    before = original.get_attribute("src")
+    moment.fill("1.5")
+    expect(original).not_to_have_attribute("src", before)
+    expect(moment.locator("xpath=..").locator(".value")).to_have_text("1.48 s")
+
+    window.find("#edge").fill("25")
+    box = window.find("#pair").bounding_box()
+    assert window.find("#pair .edge").bounding_box()["x"] == pytest.approx(
+        box["x"] + box["width"] / 4, abs=2
+    )
+    window.page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 20)
+    assert float(window.find("#edge").input_value()) == pytest.approx(75, abs=1)
+
+    window.find("#full").check()
+    assert protected.bounding_box()["width"] == 320
+    window.find("#play").click()
+    film = window.find("#compare video")
+    wait_until(lambda: film.evaluate("video => video.videoWidth") == 320, "the film")
+    window.page.keyboard.press("Escape")
+    expect(window.find("#compare")).to_be_hidden()
+    expect(film).not_to_have_attribute("src", re.compile("download"))
+
+
+def test_all_that_was_measured_is_told(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "measured.mp4")
+    window.upload(clip, notes="two\nlines")
+    row = window.row(clip.name, "completed")
+    row.get_by_role("button", name=EN["details"]).click()
+    told = window.find("#details dl")
+    task = open_house.by_video()[clip.name]
+    report = task["report"]
+    for words in (task["task_id"], "embedded", f"PSNR {report['psnr_db']:.2f}", "two\nlines"):
+        expect(told).to_contain_text(words)
+    assert "undefined" not in told.inner_text()
+    assert "null" not in told.inner_text()
+
+
+def test_only_metadata_may_go(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "stripped.mp4")
+    window.find("#files").set_input_files(str(clip))
+    window.find("#parameters summary").click()
+    window.find("#new [value=strip]").check()
+    expect(window.find("#new [name=epsilon]")).to_be_hidden()
+    window.find("#start").click()
+    expect(window.row(clip.name, "completed")).to_be_visible()
+    assert open_house.by_video()[clip.name]["mode"] == "strip"
+    window.row(clip.name).get_by_role("button", name=EN["details"]).click()
+    expect(window.find("#details dl")).to_contain_text(EN["mode_strip"])
+
+
+# --- What is refused, and what waits ---
+
+
+def test_what_cannot_be_taken_is_named_before_it_is_sent(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no video")
+    (tmp_path / "empty.mp4").touch()
+    window = visit(open_house.url)
+    names = ("notes.txt", "empty.mp4")
+    window.find("#files").set_input_files([str(tmp_path / name) for name in names])
+    about = window.find(".upload.failed .about")
+    expect(about).to_have_text([re.compile("None of the videos.*mp4"), EN["empty_file"]])
+    expect(window.find("#start")).to_be_disabled()
+    window.find(".upload [data-act=remove]").first.click()
+    expect(window.find(".upload")).to_have_count(1)
+    assert not any(url.endswith("/upload") for url in window.requests)
+
+
+def test_what_the_service_refuses_is_told_in_its_words(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    fake = tmp_path / "fake.mp4"
+    fake.write_bytes(b"no video" * 1000)
+    window = visit(open_house.url)
+    window.upload(fake)
+    expect(window.find(".upload.failed .about")).to_contain_text("fake.mp4 is not a video")
+    window.find(".upload [data-act=remove]").click()
+
+    clip = named(video, tmp_path, "webhook.mp4")
+    window.upload(clip, webhook_url="http://127.0.0.1/inside")
+    expect(window.find(".upload.failed .about")).to_contain_text("webhook_url")
+    expect(window.find("#new [name=webhook_url]")).to_be_focused()
+    window.find("#new [name=webhook_url]").fill("")
+    window.find(".upload [data-act=again]").click()
+    expect(window.row(clip.name)).to_be_visible()
+
+
+def test_names_and_notes_are_text_and_nothing_else(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    markup = "<img src=x onerror=document.title=1>"
+    clip = named(video, tmp_path, f"{markup}.mp4")
+    window = visit(open_house.url)
+    window.upload(clip, notes=f"{markup}<script>document.title=2</script>")
+    row = window.row(clip.name, "completed")
+    expect(row.locator(".name")).to_have_text(clip.name)
+    row.get_by_role("button", name=EN["details"]).click()
+    expect(window.find("#details dl")).to_contain_text("<script>")
+    assert window.find("main img, #details img, main script").count() == 0
+    assert window.page.title() == "Media Cleaner"
+
+
+def test_a_full_queue_is_waited_for(browser: Any, visit: Any, video: Path, tmp_path: Path) -> None:
+    house = ServiceHouse(tmp_path / "house", language="en", max_pending=1)
+    with running(house):
+        assert house.run("pause").returncode == 0
+        window = visit(house.url)
+        window.upload(named(video, tmp_path, "first.mp4"), named(video, tmp_path, "second.mp4"))
+        expect(window.row("first.mp4")).to_contain_text("number 1 in the queue")
+        waiting = window.find(".upload .about")
+        expect(waiting).to_contain_text("The queue is full")
+        expect(waiting).to_contain_text(re.compile(r"Tries again in \d+ s"))
+        assert house.run("resume").returncode == 0
+        expect(window.row("first.mp4", "completed")).to_be_visible()
+        window.find(".upload [data-act=again]").click()  # instead of waiting until it does so
+        expect(window.row("second.mp4", "completed")).to_be_visible()
+        window.close()
+
+
+def test_a_service_that_is_away_is_told_and_comes_back(
+    visit: Any, video: Path, tmp_path: Path
+) -> None:
+    house = ServiceHouse(tmp_path / "house", language="en")
+    with running(house):
+        window = visit(house.url)
+        expect(window.find("#none")).to_be_visible()
+        port = re.search(r":(\d+)", house.url)
+        assert port
+        house.stop()
+        expect(window.find("#trouble")).to_have_text(EN["no_connection"])
+        house.configure(language="en", port=int(port[1]))
+        house.start()
+        expect(window.find("#trouble")).to_be_hidden()
+        window.upload(video)
+        expect(window.row(video.name, "completed")).to_be_visible()
+        window.close()
+
+
+# --- Many tasks ---
+
+
+def test_tasks_are_leafed_through_and_filtered(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    for number in range(60):
+        (paused.inbox / f"{number:02}.mp4").write_bytes(video.read_bytes())
+    wait_until(lambda: sum(name[:-4].isdigit() for name in paused.by_video()) == 60, "60 tasks")
+    window = visit(paused.url)
+    waiting = window.find("#filters [data-status=pending]")
+    waiting.click()
+    expect(waiting).to_have_attribute("aria-pressed", "true")
+    expect(waiting.locator(".count")).to_have_text("60")
+    expect(window.find(".task")).to_have_count(50)
+    window.find("#older").click()
+    expect(window.find(".task")).to_have_count(10)
+    expect(window.find("#older")).to_be_disabled()
+    window.find("#newer").click()
+    expect(window.find(".task")).to_have_count(50)
+    window.find("#filter-user input").fill("nobody")
+    window.find("#filter-user input").press("Enter")
+    expect(window.find(".task")).to_have_count(0)
+    expect(window.find("#none")).to_be_visible()
+
+
+# --- Keys ---
+
+
+@pytest.fixture
+def closed_house(tmp_path: Path) -> Iterator[tuple[ServiceHouse, str, str]]:
+    """A service with keys: an admin's and alice's."""
+    house = ServiceHouse(tmp_path / "house", language="en")
+    admin, alice = (
+        re.search(r"mc_\S+", house.run("keys", "add", *words).stdout)
+        for words in (("root", "--admin"), ("of-alice", "--user", "alice"))
+    )
+    assert admin
+    assert alice
+    with running(house):
+        yield house, admin[0].rstrip('".'), alice[0].rstrip('".')
+
+
+def test_the_page_asks_for_a_key(
+    closed_house: tuple[ServiceHouse, str, str], visit: Any, video: Path
+) -> None:
+    house, admin, alice = closed_house
+    window = visit(house.url)
+    expect(window.find("#key")).to_be_visible()
+    expect(window.find("#main")).to_be_hidden()
+    window.enter("mc_wrong")
+    expect(window.find("#key .problem")).to_have_text("Invalid API key")
+    window.enter(alice)
+    expect(window.find("#main")).to_be_visible()
+    # A user's uploads are theirs, so nobody is asked whose.
+    expect(window.find("#filter-user")).to_be_hidden()
+    window.find("#parameters summary").click()
+    expect(window.find("#new [name=webhook_url]")).to_be_visible()
+    expect(window.find("#owner")).to_be_hidden()
+    window.find("#parameters summary").click()
+    window.upload(video)
+    row = window.row(video.name, "completed")
+    expect(row).to_be_visible()
+    assert house.by_video()[video.name]["user_id"] == "alice"
+
+    with window.page.expect_download() as download:
+        row.get_by_role("button", name=EN["download"]).click()
+    result = house.outbox / house.by_video()[video.name]["output_video"]
+    assert Path(download.value.path()).read_bytes() == result.read_bytes()
+    row.get_by_role("button", name=EN["compare"]).click()
+    expect(window.find("#pair .original")).to_have_attribute("src", re.compile("^blob:"))
+    window.find("#play").click()
+    film = window.find("#compare video")
+    wait_until(lambda: film.evaluate("video => video.videoWidth") == 320, "the film")
+    window.find("#compare .close").click()
+
+    # In no other window, as nothing was to be remembered.
+    other = window.context.new_page()
+    other.goto(house.url)
+    expect(other.locator("#key")).to_be_visible()
+    other.close()
+    window.find("#key-forget").click()
+    expect(window.find("#key")).to_be_visible()
+    expect(window.find(".task")).to_have_count(0)
+    window.enter(admin, is_remembered=True)
+    expect(window.find("#filter-user")).to_be_visible()
+    other = window.context.new_page()
+    other.goto(house.url)
+    expect(other.locator("#main")).to_be_visible()
+    other.close()
+
+
+def test_a_key_that_is_revoked_closes_the_page(
+    closed_house: tuple[ServiceHouse, str, str], visit: Any
+) -> None:
+    house, _, alice = closed_house
+    window = visit(house.url)
+    window.enter(alice)
+    expect(window.find("#none")).to_be_visible()
+    assert house.run("keys", "revoke", "of-alice").returncode == 0
+    expect(window.find("#key")).to_be_visible()
+    expect(window.find("#main")).to_be_hidden()
+
+
+# --- Whoever looks at it ---
+
+
+@pytest.mark.parametrize(("locale", "language"), [("ru-RU", "ru"), ("en-GB", "en"), ("de", "en")])
+def test_the_page_speaks_the_visitors_language(
+    open_house: ServiceHouse, visit: Any, locale: str, language: Any
+) -> None:
+    window = visit(open_house.url, locale=locale)
+    words, other = PAGE_TEXTS[language], PAGE_TEXTS["en" if language == "ru" else "ru"]
+    expect(window.find("#new h2")).to_have_text(words["new_title"])
+    window.page.get_by_role("link", name=words["other_language"]).click()
+    expect(window.find("#new h2")).to_have_text(other["new_title"])
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_the_page_fits_the_window(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path, width: int
+) -> None:
+    clip = named(video, tmp_path, "a_name_without_any_space_" * 4 + f"{width}.mp4")
+    window = visit(paused.url, viewport={"width": width, "height": 800}, locale="ru-RU")
+    window.upload(clip, notes="x" * 200)
+    expect(window.row(clip.name)).to_be_visible()
+    assert window.overflow() == 0
+    window.row(clip.name).locator("[data-act=details]").click()
+    box = window.find("#details").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert window.overflow() == 0
+
+
+def test_a_keyboard_is_enough(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """Each control is reached by Tab and has a name."""
+    clip = named(video, tmp_path, "keys.mp4")
+    window = visit(paused.url)
+    window.upload(clip)
+    expect(window.row(clip.name)).to_be_visible()
+    window.page.reload()
+    expect(window.row(clip.name)).to_be_visible()
+    names = []
+    for _ in range(40):
+        window.page.keyboard.press("Tab")
+        name = window.page.evaluate(
+            "(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"
+        )
+        names.append(name)
+        if EN["details"] in name:
+            break
+    for name in (EN["other_language"], EN["parameters"], EN["filter_all"], EN["cancel"]):
+        assert any(name in reached for reached in names), (name, names)
+    assert any(EN["choose"] in reached for reached in names)
+    assert EN["details"] in names[-1]
+
+
+def test_trouble_of_the_service_is_shown(browser: Any, visit: Any, tmp_path: Path) -> None:
+    house = ServiceHouse(tmp_path / "house", language="en", min_free_gb=1_000_000)
+    with running(house):
+        window = visit(house.url)
+        expect(window.find("#health")).to_have_text(EN["health_bad"])
+        expect(window.find("#problems")).to_contain_text("min_free_gb")
+        window.close()
