@@ -164,6 +164,18 @@ def test_a_result_is_sent_by_nginx_whole_and_in_parts(front: Front, task_id: str
     assert front.request("HEAD", f"/download/{task_id}").status_code == 200
 
 
+def test_the_page_and_what_it_asks_for_pass_through(front: Front, task_id: str) -> None:
+    for path in ("/", "/static/page.js"):
+        assert front.request("GET", path, headers={}).status_code == 200
+    asked = {**front.headers, "Origin": front.url}
+    link = front.request("POST", f"/link/{task_id}", headers=asked).json()["url"]
+    (result,) = front.house.results()
+    assert front.request("GET", link, headers={}).content == result.read_bytes()
+    for which in ("original", "protected"):
+        still = front.request("GET", f"/still/{task_id}?of={which}")
+        assert still.headers["Content-Type"] == "image/png"
+
+
 def test_results_cannot_be_had_past_the_service(front: Front, task_id: str) -> None:
     (result,) = front.house.results()
     assert front.request("GET", f"/protected/{result.name}").status_code == 404

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -220,8 +219,12 @@ def test_requests_are_answered_under_the_restrictions_of_their_unit(
                 sent = requests.post(f"{url}/upload", files={"file": file}, timeout=60)
             assert sent.status_code == 200, sent.text
             house.wait_for("clip.mp4", "completed")
-            status = requests.get(f"{url}/task/{json.loads(sent.text)['task_id']}", timeout=60)
+            task_id = sent.json()["task_id"]
+            status = requests.get(f"{url}/task/{task_id}", timeout=60)
             assert status.json()["task"]["status"] == "completed"
+            for which in ("original", "protected"):
+                still = requests.get(f"{url}/still/{task_id}?of={which}", timeout=60)
+                assert still.headers["Content-Type"] == "image/png", still.text
         finally:
             kill_all(web)
 
