@@ -48,7 +48,7 @@ def main() -> None:
     (text,) = child_arguments()
     limits = Limits(**json.loads(text))
     # Imported before the limits, which then bound what files take and not what the program does.
-    from pipeline.reader import probe
+    from pipeline.probe import probe
     from pipeline.still import still
 
     def look(path: Path, moment: str) -> bytes:

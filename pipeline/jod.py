@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.display import Orientation, orientation, upright_planes
+from pipeline.media import VideoTrack
 from pipeline.pairing import Ground, common_ground
 from pipeline.planes import Planes, planes_of
-from pipeline.reader import VideoTrack
 
 MOST_FRAMES = 6
 _MOST_LINES = 540

@@ -25,7 +25,7 @@ from pipeline.audit_mp4 import mp4_findings, neutral_title
 from pipeline.boxes import completeness
 from pipeline.encoder_strings import signatures_in, signatures_of
 from pipeline.errors import Cancelled
-from pipeline.reader import open_media
+from pipeline.probe import open_media
 from pipeline.sei import (
     CODECS_WITH_SEI,
     length_size_of,

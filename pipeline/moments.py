@@ -9,7 +9,8 @@ from fractions import Fraction
 
 import av
 
-from pipeline.reader import MediaInfo, Reader, VideoItem
+from pipeline.media import MediaInfo
+from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
 from pipeline.timeline import time_of
 

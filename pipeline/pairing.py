@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from pipeline.conversion import ANY_MATRIX
 from pipeline.display import orientation, upright_planes
 from pipeline.errors import UnreadableMedia
+from pipeline.media import MediaInfo, VideoTrack
 from pipeline.planes import Planes, planes_of
-from pipeline.reader import MediaInfo, Reader, VideoItem, VideoTrack
+from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
 from pipeline.timeline import time_of
 

@@ -18,8 +18,8 @@ from av.codec.codec import UnknownCodecError
 from pipeline import chroma, mp4
 from pipeline.errors import InvalidParameters
 from pipeline.masking import MAX_RATE, MIN_RATE
+from pipeline.media import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.parameters import AudioLevel, Parameters
-from pipeline.reader import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.settings import PRESETS, Settings
 from pipeline.sidedata import parse_content_light, parse_mastering_display
 

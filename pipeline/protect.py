@@ -35,21 +35,14 @@ from pipeline.errors import (
 )
 from pipeline.face_networks import load_faces
 from pipeline.faces import FaceSummary
+from pipeline.media import AudioTrack, MediaInfo
 from pipeline.metadata import Audit, audit, inventory
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, check_suffix, plan_output
 from pipeline.planes import planes_of
+from pipeline.probe import probe
 from pipeline.readback import CopiedSound, EncodedSound, Expected, ReadBack, read_back
-from pipeline.reader import (
-    AudioItem,
-    AudioTrack,
-    Item,
-    MediaInfo,
-    PacketItem,
-    Reader,
-    VideoItem,
-    probe,
-)
+from pipeline.reader import AudioItem, Item, PacketItem, Reader, VideoItem
 from pipeline.report import FaceReport, Report, TrackReport
 from pipeline.sampler import Sampler
 from pipeline.settings import Limits, Settings

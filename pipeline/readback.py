@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.errors import Cancelled, PipelineError, VerificationFailed
 from pipeline.measure import FrameMeasure, PictureMeasure, measure_planes, summarise
 from pipeline.planes import Planes, planes_of
-from pipeline.reader import open_media
+from pipeline.probe import open_media
 from pipeline.soundcheck import (
     CopiedSound,
     EncodedSound,

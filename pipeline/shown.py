@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.conversion import ANY_MATRIX
 from pipeline.display import orientation, upright
-from pipeline.reader import VideoTrack
+from pipeline.media import VideoTrack
 
 Image = NDArray[np.uint8]
 

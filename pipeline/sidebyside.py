@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import OutputFailed
+from pipeline.media import MediaInfo
 from pipeline.pairing import (
     Pairing,
     frame_pairs,
@@ -19,7 +20,6 @@ from pipeline.pairing import (
     nearest,
     pair_frames,
 )
-from pipeline.reader import MediaInfo
 from pipeline.settings import Limits
 from pipeline.shown import Image, as_displayed, displayed, in_colour, resized
 from pipeline.verify import SAMPLED_FRAMES, measured_pairs, most_changed_pair, open_pair

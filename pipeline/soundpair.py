@@ -21,7 +21,8 @@ from pipeline.channels import ChannelSorter
 from pipeline.errors import LimitExceeded
 from pipeline.masking import MAX_RATE, MIN_RATE, NoiseToMask, NoiseToMaskMeter
 from pipeline.measure import snr_db
-from pipeline.reader import AudioTrack, MediaInfo, open_media
+from pipeline.media import AudioTrack, MediaInfo
+from pipeline.probe import open_media
 from pipeline.settings import Limits
 from pipeline.sound import kind_of
 from pipeline.timeline import AudioClock, time_of

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cv2
 
-from pipeline.errors import OutputFailed, UnreadableMedia
+from pipeline.errors import UnreadableMedia
 from pipeline.moments import ROUNDING, Moments
-from pipeline.reader import probe
+from pipeline.probe import probe
 from pipeline.settings import Limits
 from pipeline.shown import displayed
 
@@ -50,8 +50,6 @@ def still(path: Path, moment: Fraction, limits: Limits) -> Still:
         shown = next(frames, None)
     if shown is None:
         raise UnreadableMedia(f"{path.name} has no frame that can be decoded.")
-    done, data = cv2.imencode(".png", displayed(shown.frame, info.video))
-    if not done:
-        raise OutputFailed(f"{path.name}: the picture could not be encoded.")
+    _, data = cv2.imencode(".png", displayed(shown.frame, info.video))
     duration = None if info.duration is None else float(info.duration)
     return Still(data.tobytes(), float(shown.seconds), duration)

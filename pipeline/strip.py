@@ -27,13 +27,8 @@ from pipeline.errors import (
     UnreadableMedia,
     UnsupportedMedia,
 )
-from pipeline.reader import (
-    NOT_A_PICTURE,
-    check_streams,
-    has_alpha_beside,
-    open_media,
-    sample_aspect,
-)
+from pipeline.picture_track import has_alpha_beside, sample_aspect
+from pipeline.probe import NOT_A_PICTURE, check_streams, open_media
 from pipeline.settings import Limits
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told

@@ -18,6 +18,7 @@ from pipeline.display import orientation
 from pipeline.errors import UnreadableMedia
 from pipeline.jod import JodMeasure, NoJod, Stills
 from pipeline.measure import FrameMeasure, measure_planes, summarise
+from pipeline.media import MediaInfo
 from pipeline.metadata import audit
 from pipeline.pairing import (
     Pairing,
@@ -29,7 +30,7 @@ from pipeline.pairing import (
     pair_frames,
 )
 from pipeline.planes import Planes
-from pipeline.reader import MediaInfo, probe
+from pipeline.probe import probe
 from pipeline.settings import Limits
 from pipeline.soundpair import SoundSource, measure_sound
 

@@ -28,15 +28,9 @@ from pipeline.aspect import set_aspect, state_aspects
 from pipeline.codec_header import clean_header
 from pipeline.edits import skip_priming, state_length
 from pipeline.errors import OutputFailed, UnsupportedMedia
+from pipeline.media import AudioTrack, Chapter, FieldOrder, MediaInfo, SubtitleTrack
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
-from pipeline.reader import (
-    AudioTrack,
-    Chapter,
-    FieldOrder,
-    MediaInfo,
-    SubtitleTrack,
-    open_media,
-)
+from pipeline.probe import open_media
 from pipeline.sei import without_settings_sei
 from pipeline.subtitles import plain_text
 from pipeline.timeline import PacketClock, Placed, decoding_times

@@ -139,7 +139,7 @@ def _moment(text: str, original: Path, settings: Settings) -> Fraction:
     if clock := _CLOCK.fullmatch(text):
         hours, minutes, seconds = (Fraction(part or 0) for part in clock.groups())
         return 3600 * hours + 60 * minutes + seconds
-    from pipeline.reader import probe
+    from pipeline.probe import probe
 
     duration = probe(original, settings.limits).duration
     length = f", which lasts {float(duration):.2f} s" if duration else ""

@@ -16,7 +16,7 @@ _RUSSIAN = {
     "other_language": "English",
     "about_api": "API",
     "no_script": "Странице нужен JavaScript. Без него есть REST: /docs.",
-    "health_good": "Сервис работает",
+    "health_good": "Служба работает",
     "health_bad": "Неполадки",
     "no_connection": "Сервер не отвечает; страница пробует снова.",
     "close": "Закрыть",

@@ -143,6 +143,7 @@ SENTENCES: Mapping[str, str] = {
     "breaks off before its first frame.": "обрывается раньше первого кадра.",
     "has no frame that can be decoded ({codec}); it is damaged or empty.": "не содержит кадров,"
     " которые можно декодировать ({codec}); он повреждён или пуст.",
+    "has no frame that can be decoded.": "не содержит кадров, которые можно декодировать.",
     "has {count} streams; at most {most} are allowed (limits.max_streams).": "содержит потоков:"
     " {count}; допустимо не больше {most} (limits.max_streams).",
     "is {size}, {count} pixels; at most {most} are allowed (limits.max_pixels).": "имеет размер"

@@ -20,8 +20,9 @@ from pipeline.channels import _USUAL_ORDER, Channels, settle
 from pipeline.pairing import frame_times
 from pipeline.parameters import Parameters
 from pipeline.plan import plan_output
+from pipeline.probe import probe
 from pipeline.protect import protect
-from pipeline.reader import AudioItem, Reader, probe
+from pipeline.reader import AudioItem, Reader
 from pipeline.settings import Limits, Settings
 from pipeline.soundpair import SoundSource, measure_sound
 
@@ -42,7 +43,8 @@ def test_an_order_of_its_own_leaves_the_heap_whole(tmp_path: Path, layout: str) 
     clip = listed_clip(tmp_path / "clip.mov", layout)
     code = (
         "import gc, sys; from pathlib import Path;"
-        "from pipeline.reader import Reader, probe; from pipeline.settings import Limits;"
+        "from pipeline.probe import probe; from pipeline.reader import Reader;"
+        "from pipeline.settings import Limits;"
         "\nfor _ in range(20):"
         "\n    info = probe(Path(sys.argv[1]), Limits())"
         "\n    list(Reader(info, frozenset(), Limits()).items())"

@@ -10,8 +10,8 @@ from media import Video, make_video
 
 from pipeline.chroma import CENTRE, LEFT, TOP, TOP_LEFT, UNSPECIFIED, chroma_location
 from pipeline.parameters import Parameters
+from pipeline.probe import probe
 from pipeline.protect import protect
-from pipeline.reader import probe
 from pipeline.settings import Limits, Settings
 
 FAST = Settings(preset="ultrafast", threads=1)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pipeline.conversion import to_working_format
+from pipeline.media import FieldOrder
 from pipeline.parameters import Parameters
 from pipeline.plan import plan_output
 from pipeline.planes import Planes, planes_of
-from pipeline.reader import FieldOrder
 from pipeline.settings import Settings
 from tests.pipeline.test_plan import PICTURE, info
 

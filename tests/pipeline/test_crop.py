@@ -14,11 +14,12 @@ from media import Video, make_video
 from pipeline import mp4
 from pipeline.crop import Crop, stated_crops
 from pipeline.elements import walk_elements
+from pipeline.media import FieldOrder
 from pipeline.pairing import chosen_frames
 from pipeline.parameters import Parameters
 from pipeline.planes import Planes, planes_of
+from pipeline.probe import probe
 from pipeline.protect import protect
-from pipeline.reader import FieldOrder, probe
 from pipeline.settings import Limits, Settings
 from pipeline.verify import compare
 

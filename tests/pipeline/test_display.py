@@ -18,7 +18,7 @@ from pipeline.display import (
     upright_planes,
 )
 from pipeline.planes import Planes
-from pipeline.reader import probe
+from pipeline.probe import probe
 from pipeline.settings import Limits
 
 PICTURE = np.array([[1, 2, 3], [4, 5, 6]])

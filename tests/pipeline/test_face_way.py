@@ -26,8 +26,8 @@ from pipeline.face_networks import load_faces
 from pipeline.parameters import Parameters
 from pipeline.planes import Planes, planes_of
 from pipeline.preview import preview
+from pipeline.probe import probe
 from pipeline.protect import protect
-from pipeline.reader import probe
 from pipeline.report import Report
 from pipeline.settings import FaceSettings, Settings
 from pipeline.video import VideoProtector

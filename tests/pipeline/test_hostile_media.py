@@ -19,8 +19,8 @@ from pipeline.boxes import walk_boxes
 from pipeline.elements import walk_elements
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.parameters import Parameters
+from pipeline.probe import _start, probe
 from pipeline.protect import protect
-from pipeline.reader import _start, probe
 from pipeline.settings import Limits, Settings
 from pipeline.sidebyside import picture
 from pipeline.verify import compare

@@ -14,10 +14,11 @@ from media import Video, make_video
 
 import pipeline.jod
 from pipeline.jod import MOST_FRAMES, NoJod, Stills, load_metric
+from pipeline.media import VideoTrack
 from pipeline.pairing import common_planes
 from pipeline.parameters import Parameters
+from pipeline.probe import probe
 from pipeline.protect import protect
-from pipeline.reader import VideoTrack, probe
 from pipeline.settings import Limits, Settings
 from pipeline.verify import compare
 

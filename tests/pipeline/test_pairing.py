@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.errors import UnreadableMedia
+from pipeline.media import VideoTrack
 from pipeline.pairing import (
     chosen_frames,
     common_planes,
@@ -21,7 +22,7 @@ from pipeline.pairing import (
     pair_frames,
 )
 from pipeline.planes import planes_of
-from pipeline.reader import VideoTrack, probe
+from pipeline.probe import probe
 from pipeline.settings import Limits
 
 

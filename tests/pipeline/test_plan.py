@@ -11,16 +11,9 @@ import pytest
 from av.audio.layout import AudioLayout
 
 from pipeline.errors import InvalidParameters
+from pipeline.media import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.parameters import Parameters
 from pipeline.plan import plan_output
-from pipeline.reader import (
-    AudioTrack,
-    Colour,
-    FieldOrder,
-    MediaInfo,
-    SubtitleTrack,
-    VideoTrack,
-)
 from pipeline.settings import Settings
 
 PICTURE = VideoTrack(

@@ -19,7 +19,7 @@ from pipeline.errors import Cancelled, InvalidParameters, OutputFailed
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.planes import Planes
 from pipeline.preview import Preview, preview, preview_name
-from pipeline.reader import probe
+from pipeline.probe import probe
 from pipeline.settings import Limits, Settings
 from pipeline.shown import displayed
 from pipeline.sidebyside import AMPLIFICATION

@@ -35,11 +35,12 @@ from pipeline.errors import (
     SurrogateUnavailable,
     UnreadableMedia,
 )
+from pipeline.media import FieldOrder
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
+from pipeline.picture_track import has_alpha_beside
 from pipeline.plan import plan_output
+from pipeline.probe import probe as probe_media
 from pipeline.protect import Progress, decoding_threads, protect, protect_into
-from pipeline.reader import FieldOrder, has_alpha_beside
-from pipeline.reader import probe as probe_media
 from pipeline.report import Report
 from pipeline.settings import Limits, Settings
 from pipeline.verify import compare

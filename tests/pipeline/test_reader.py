@@ -16,7 +16,9 @@ import pytest
 from av.filter import Graph
 
 from pipeline import reader
-from pipeline.reader import FieldOrder, Reader, VideoItem, probe
+from pipeline.media import FieldOrder
+from pipeline.probe import probe
+from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
 
 

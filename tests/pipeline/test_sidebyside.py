@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import OutputFailed, UnreadableMedia
 from pipeline.planes import planes_of
-from pipeline.reader import probe
+from pipeline.probe import probe
 from pipeline.settings import Limits
 from pipeline.shown import displayed
 from pipeline.sidebyside import picture, side_by_side

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
 from pipeline.plan import AudioPlan
-from pipeline.reader import AudioTrack
 from pipeline.sound import SoundProtector
 
 RATE = 48_000

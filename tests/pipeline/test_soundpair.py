@@ -19,7 +19,7 @@ from pipeline import soundpair
 from pipeline.errors import LimitExceeded
 from pipeline.measure import EQUAL_DB
 from pipeline.pairing import frame_times
-from pipeline.reader import probe
+from pipeline.probe import probe
 from pipeline.settings import Limits
 from pipeline.soundpair import SoundMeasure, SoundSource, best_shift, measure_sound
 

@@ -13,7 +13,7 @@ import pytest
 from media import Video, make_video
 
 from pipeline.errors import LimitExceeded, UnreadableMedia
-from pipeline.reader import probe
+from pipeline.probe import probe
 from pipeline.settings import Limits
 from pipeline.shown import displayed
 from pipeline.still import Still, still

@@ -173,8 +173,9 @@ def test_what_a_cleanup_says_is_known(tmp_path: Path) -> None:
 
 
 def test_whatever_is_said_of_an_uploaded_file_is_known(tmp_path: Path) -> None:
-    read = list(refusals(ROOT / "pipeline/reader.py"))
+    read = list(refusals(ROOT / "pipeline/probe.py"))
     assert len(read) > 10
+    read += refusals(ROOT / "pipeline/still.py")
     with (tmp_path / "x").open("wb") as file:
         answers = [_answer(file.fileno(), failing(e)) for e in (MemoryError(), RuntimeError())]
     probed = [answer.decode().partition("\0")[2] for answer in answers]

@@ -1,0 +1,158 @@
+"""What a video file holds, as values; nothing is opened here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+
+from pipeline.chroma import UNSPECIFIED
+from pipeline.crop import Crop
+
+
+class FieldOrder(Enum):
+    """How a frame's two fields follow each other in time."""
+
+    PROGRESSIVE = "progressive"
+    TOP_FIRST = "tff"
+    BOTTOM_FIRST = "bff"
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Colour description in the code points of ITU-T H.273; 2 is "unspecified"."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    range: int  # FFmpeg's: 0 unspecified, 1 limited, 2 full
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the transfer is PQ (SMPTE ST 2084) or HLG (ARIB STD-B67)."""
+        return self.transfer in (16, 18)
+
+
+@dataclass(frozen=True)
+class VideoTrack:
+    """
+    The moving picture, as its container and its first frame describe it.
+
+    Attributes:
+        width, height: of the part that is shown.
+        crop: which part of the decoded frames that is; None for all of them.
+        chroma_location: FFmpeg's number, of 4:2:0 alone; 0 where it is not known.
+    """
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    pixel_format: str
+    depth: int
+    time_base: Fraction
+    frame_rate: Fraction
+    stated_frames: int  # 0 where the container does not say
+    sample_aspect: Fraction | None
+    colour: Colour
+    field_order: FieldOrder
+    display_matrix: tuple[int, ...] | None
+    mastering_display: bytes | None  # AVMasteringDisplayMetadata
+    content_light: bytes | None  # AVContentLightMetadata
+    spherical: bytes | None  # AVSphericalMapping
+    stereo: bytes | None  # AVStereo3D
+    has_alpha: bool
+    has_dolby_vision: bool
+    has_captions: bool
+    has_times: bool  # the file says when each frame is shown
+    crop: Crop | None = None
+    chroma_location: int = UNSPECIFIED
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the picture needs more than 8 bits to look as it does."""
+        return self.colour.is_hdr
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """
+    One audio track.
+
+    Attributes:
+        layout, channel_order, unkept_speakers: as of `Channels`.
+        end: seconds on the file's clock, where an MP4 states it.
+    """
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+    layout: str
+    time_base: Fraction
+    language: str | None
+    disposition: int
+    end: Fraction | None = None
+    channel_order: tuple[int, ...] | None = None
+    unkept_speakers: str | None = None
+
+
+@dataclass(frozen=True)
+class SubtitleTrack:
+    """One subtitle track."""
+
+    index: int
+    codec: str
+    time_base: Fraction
+    language: str | None
+    disposition: int
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter, in seconds from the file's origin of time."""
+
+    start: Fraction
+    end: Fraction
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """
+    What a file holds.
+
+    Attributes:
+        container: FFmpeg's name, such as `mov,mp4,m4a,3gp,3g2,mj2` or `matroska,webm`.
+        start: seconds on the file's clock at which its first stream begins.
+        duration: seconds, None where the container does not say.
+        dropped: streams that a protected copy leaves out, in words.
+        is_truncated: the container states more bytes than there are.
+    """
+
+    path: Path
+    container: str
+    start: Fraction
+    duration: Fraction | None
+    video: VideoTrack
+    audio: tuple[AudioTrack, ...]
+    subtitles: tuple[SubtitleTrack, ...]
+    chapters: tuple[Chapter, ...]
+    dropped: tuple[str, ...]
+    is_truncated: bool
+
+    @property
+    def tracks(self) -> dict[int, AudioTrack | SubtitleTrack]:
+        """Sound and subtitles, by stream index."""
+        tracks: dict[int, AudioTrack | SubtitleTrack] = {t.index: t for t in self.audio}
+        tracks.update({t.index: t for t in self.subtitles})
+        return tracks
+
+    @property
+    def expected_frames(self) -> int | None:
+        """About how many frames there are, for a progress bar; None if unknown."""
+        if self.video.stated_frames:
+            return self.video.stated_frames
+        if self.duration is None:
+            return None
+        return max(1, round(self.duration * self.video.frame_rate))

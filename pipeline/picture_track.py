@@ -1,0 +1,164 @@
+"""What a container and the first frame say of the picture."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+from av.filter import Graph
+from av.stream import Disposition
+
+from pipeline.chroma import UNSPECIFIED, chroma_location
+from pipeline.crop import Crop, aligned_to_fields, stated_crops
+from pipeline.media import Colour, FieldOrder, VideoTrack
+
+
+def video_track(
+    container: InputContainer, stream: Any, first: av.VideoFrame, path: Path
+) -> VideoTrack:
+    """Return what is known of a stream of pictures by its container and its first frame."""
+    order = _field_order(stream, first)
+    crop = _crop(container, stream, first, order, path)
+    side = _side_data(first)
+    layout = first.format
+    return VideoTrack(
+        index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        width=crop.width if crop else first.width,
+        height=crop.height if crop else first.height,
+        pixel_format=layout.name,
+        depth=max(component.bits for component in layout.components),
+        time_base=stream.time_base,
+        frame_rate=_frame_rate(stream),
+        stated_frames=stream.frames,
+        sample_aspect=sample_aspect(stream),
+        colour=_colour(stream, first),
+        field_order=order,
+        display_matrix=_display_matrix(side),
+        mastering_display=side.get("MASTERING_DISPLAY_METADATA"),
+        content_light=side.get("CONTENT_LIGHT_LEVEL"),
+        spherical=side.get("SPHERICAL"),
+        stereo=side.get("STEREO3D"),
+        has_alpha=has_alpha_beside(stream) or any(part.is_alpha for part in layout.components),
+        has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
+        has_captions="A53_CC" in side,
+        # AVI has no times of display: where frames are reordered, FFmpeg's are a guess.
+        has_times="avi" not in stream.container.format.name
+        or not stream.codec_context.has_b_frames,
+        crop=crop,
+        chroma_location=chroma_location(stream) if _is_four_two_zero(layout) else UNSPECIFIED,
+    )
+
+
+def _crop(
+    container: InputContainer, stream: Any, first: av.VideoFrame, order: FieldOrder, path: Path
+) -> Crop | None:
+    tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    crops = stated_crops(path)
+    if len(crops) != len(tracks):
+        return None
+    crop = crops[[s.index for s in tracks].index(stream.index)]
+    if crop is None or (first.width, first.height) != (crop.coded_width, crop.coded_height):
+        return None  # meant for other frames, as where the codec has cropped them itself
+    if order is FieldOrder.PROGRESSIVE:
+        return crop
+    lines_of_chroma = 4 // first.format.chroma_height(4)
+    return aligned_to_fields(crop, 2 * lines_of_chroma)
+
+
+def has_alpha_beside(stream: Any) -> bool:
+    """Whether alpha lies beside the picture's own data, as VP8's and VP9's does in Matroska."""
+    # FFmpeg's name of the element AlphaMode; its muxer writes a tag of that name too, in capitals.
+    return any(stream.metadata.get(name) == "1" for name in ("alpha_mode", "ALPHA_MODE"))
+
+
+def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    try:
+        # Typed by PyAV as a mapping's keys; what it yields are the data.
+        found: Any = list(frame.side_data)
+        return {data.type.name: bytes(data) for data in found}
+    except ValueError:
+        # PyAV's list of kinds ends before FFmpeg's: one it has no name for (Exif of a
+        # motion-JPEG frame, for one) hides them all.
+        return {}
+
+
+def _display_matrix(side: dict[str, bytes]) -> tuple[int, ...] | None:
+    raw = side.get("DISPLAYMATRIX")
+    if raw is None or len(raw) < 36:
+        return None
+    numbers = memoryview(raw[:36]).cast("i")
+    identity = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    return None if tuple(numbers) == identity else tuple(numbers)
+
+
+def _is_four_two_zero(layout: av.VideoFormat) -> bool:
+    return (layout.chroma_width(2), layout.chroma_height(2)) == (1, 1)
+
+
+def _frame_rate(stream: Any) -> Fraction:
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return rate if rate and rate > 0 else Fraction(25)
+
+
+def sample_aspect(stream: Any) -> Fraction | None:
+    """Return a video stream's sample aspect, above all the container's; None if unknown."""
+    aspect = stream.sample_aspect_ratio
+    return aspect if aspect and aspect > 0 else None
+
+
+def _colour(stream: Any, first: av.VideoFrame) -> Colour:
+    full = 2 if first.format.name.startswith("yuvj") else 0
+    context = stream.codec_context
+    return Colour(
+        primaries=int(first.color_primaries),
+        transfer=int(first.color_trc),
+        matrix=int(context.colorspace),
+        range=full or int(first.color_range),
+    )
+
+
+def _field_order(stream: Any, first: av.VideoFrame) -> FieldOrder:
+    # Players deinterlace by the frame's own mark. One of the lower field there is not: without the
+    # upper's, the codec may not know (HuffYUV), and what the container states goes first.
+    if first.interlaced_frame and _is_marked_top_first(first, stream.time_base):
+        return FieldOrder.TOP_FIRST
+    codec = stream.codec_context.codec.canonical_name
+    if first.interlaced_frame and codec in _CODECS_THAT_KNOW_THEIR_FIELDS:
+        return FieldOrder.BOTTOM_FIRST
+    unstated = FieldOrder.BOTTOM_FIRST if first.interlaced_frame else FieldOrder.PROGRESSIVE
+    return _STATED_ORDER.get(stream.codec_context.field_order, unstated)
+
+
+# What stands for the container's word there may be FFmpeg's parser's. It goes by what H.264 says
+# beside the picture, where x264 may call the upper field first of either.
+_CODECS_THAT_KNOW_THEIR_FIELDS = frozenset({"h264", "hevc", "mpeg2video", "mpeg1video"})
+# AVFieldOrder: TT, BB, TB, BT. The latter two are what FFmpeg and QuickTime (`fiel` 9 and 14)
+# write of whole pictures whose first line is shown early, and late.
+_STATED_ORDER = {
+    2: FieldOrder.TOP_FIRST,
+    3: FieldOrder.BOTTOM_FIRST,
+    4: FieldOrder.TOP_FIRST,
+    5: FieldOrder.BOTTOM_FIRST,
+}
+
+
+def _is_marked_top_first(frame: av.VideoFrame, time_base: Fraction) -> bool:
+    # PyAV does not tell this mark; a filter does, by what it lets through.
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
+    )
+    top_first = graph.add("select", "eq(interlace_type,TOPFIRST)")
+    graph.link_nodes(source, top_first, graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    try:
+        graph.pull()
+    except av.error.BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,299 @@
+"""
+Open one video file and nothing else, and tell what is in it.
+
+FFmpeg may open this one file, by a whitelist of containers and of the `file` protocol: playlists
+and scripts that name other files are refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition
+
+from pipeline.boxes import completeness
+from pipeline.channels import Channels, settle
+from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
+from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack, VideoTrack
+from pipeline.picture_track import video_track
+from pipeline.settings import Limits
+
+# Containers that hold their own streams. Not among them: playlists (hls, dash), scripts
+# (concat), still images (image2, gif, png_pipe), subtitles, devices.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,mxf_opatom,"
+    "gxf,nut,rm,dv,ivf,wtv"
+)
+NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix", "heif"})
+_AV_TIME_BASE = 1_000_000
+# Without a single frame among so many packets, a file is not worth reading to its end.
+_MOST_DAMAGED_PACKETS = 3000
+
+
+def open_media(path: Path) -> InputContainer:
+    """
+    Open a media file for reading, and nothing but this file.
+
+    Raises:
+        UnreadableMedia: not a container we know, damaged at its head, or not readable.
+    """
+    return _opened(path)[0]
+
+
+def _opened(path: Path) -> tuple[InputContainer, dict[int, Channels]]:
+    """Return the file, opened, and the channels of its tracks of sound by stream index."""
+    container = _open(path)
+    # Before anybody can look at them.
+    contexts = {s.index: s.codec_context for s in container.streams.audio}
+    return container, {i: settle(c) for i, c in contexts.items() if c is not None}
+
+
+def _open(path: Path) -> InputContainer:
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": _CONTAINERS,
+    }
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise UnreadableMedia(f"{path.name} cannot be read: {error.strerror}.") from error
+    if size == 0:
+        raise UnreadableMedia(f"{path.name} is empty; copy it again.")
+    try:
+        # An absolute path cannot be taken for a protocol, as `concat:a|b.mp4` would be.
+        return av.open(
+            str(path.absolute()),
+            "r",
+            options=options,
+            metadata_errors="replace",
+        )
+    except PermissionError as error:
+        raise UnreadableMedia(f"{path.name} may not be read: {error.strerror}.") from error
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnreadableMedia(_why_not_opened(path)) from error
+
+
+def probe(path: Path, limits: Limits) -> MediaInfo:
+    """
+    Return what a file holds, having decoded its first frame.
+
+    Raises:
+        UnreadableMedia: no video, or none that can be decoded.
+        UnsupportedMedia: of a kind that cannot be protected.
+        LimitExceeded: beyond one of `limits`.
+    """
+    container, channels = _opened(path)
+    with container:
+        _refuse_still_picture(container, path)
+        check_streams(container, path, limits)
+        stream = _main_video(container, path)
+        check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
+        first = _first_frame(container, stream, path)
+        check_size(first.width, first.height, path, limits)
+        info = _describe(container, stream, first, channels, path)
+    _check_time(info, limits)
+    _check_dolby_vision(info)
+    return info
+
+
+def _why_not_opened(path: Path) -> str:
+    if completeness(path).is_truncated:
+        return f"{path.name} ends before its index; copy it again."
+    return f"{path.name} is not a video we can read; check that it plays, or convert it to MP4."
+
+
+def _refuse_still_picture(container: InputContainer, path: Path) -> None:
+    brand = container.metadata.get("major_brand", "").strip().lower()
+    if brand in _STILL_PICTURE_BRANDS:
+        raise UnreadableMedia(f"{path.name} is a still picture, not a video.")
+
+
+def check_streams(container: InputContainer, path: Path, limits: Limits) -> None:
+    """
+    Raises:
+        LimitExceeded: more streams than `limits` allow.
+    """
+    if len(container.streams) > limits.max_streams:
+        raise LimitExceeded(
+            f"{path.name} has {len(container.streams)} streams;"
+            f" at most {limits.max_streams} are allowed (limits.max_streams)."
+        )
+
+
+def _main_video(container: InputContainer, path: Path) -> Any:
+    pictures = [
+        s
+        for s in container.streams.video
+        if not s.disposition & NOT_A_PICTURE and s.codec_context is not None
+    ]
+    if not pictures:
+        has_sound = bool(container.streams.audio)
+        what = "has sound but no moving picture" if has_sound else "holds no video we can decode"
+        raise UnreadableMedia(f"{path.name} {what}; it cannot be protected.")
+    defaults = [s for s in pictures if s.disposition & Disposition.default]
+    return (defaults or pictures)[0]
+
+
+def check_size(width: int, height: int, path: Path, limits: Limits) -> None:
+    """
+    Raises:
+        LimitExceeded: a frame has more pixels than `limits` allow.
+    """
+    if width * height > limits.max_pixels:
+        raise LimitExceeded(
+            f"{path.name} is {width}x{height}, {width * height} pixels;"
+            f" at most {limits.max_pixels} are allowed (limits.max_pixels)."
+        )
+
+
+def _first_frame(container: InputContainer, stream: Any, path: Path) -> av.VideoFrame:
+    try:
+        for packet in itertools.islice(container.demux(stream), _MOST_DAMAGED_PACKETS):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue  # a damaged packet; the next key frame may be sound
+            if frames:
+                return frames[0]
+    except av.error.FFmpegError as error:
+        raise UnreadableMedia(f"{path.name} breaks off before its first frame.") from error
+    raise UnreadableMedia(
+        f"{path.name} has no frame that can be decoded ({stream.codec_context.name});"
+        " it is damaged or empty."
+    )
+
+
+def _describe(
+    container: InputContainer,
+    stream: Any,
+    first: av.VideoFrame,
+    channels: dict[int, Channels],
+    path: Path,
+) -> MediaInfo:
+    video = video_track(container, stream, first, path)
+    audio = tuple(
+        _audio_track(s, channels[s.index])
+        for s in container.streams.audio
+        if _is_decodable_audio(s)
+    )
+    subtitles = tuple(
+        _subtitle_track(s) for s in container.streams.subtitles if s.codec_context is not None
+    )
+    kept = {video.index, *(t.index for t in audio), *(t.index for t in subtitles)}
+    dropped = tuple(_dropped_stream(s) for s in container.streams if s.index not in kept)
+    return MediaInfo(
+        path=path,
+        container=container.format.name,
+        start=_start(container, video, first),
+        duration=Fraction(container.duration, _AV_TIME_BASE) if container.duration else None,
+        video=video,
+        audio=audio,
+        subtitles=subtitles,
+        chapters=_chapters(container),
+        dropped=dropped,
+        is_truncated=completeness(path).is_truncated,
+    )
+
+
+def _start(container: InputContainer, video: VideoTrack, first: av.VideoFrame) -> Fraction:
+    start = Fraction(container.start_time or 0, _AV_TIME_BASE)
+    if first.pts is None or not video.has_times:
+        return start
+    # FFmpeg leaves out streams whose start it does not know; a frame before the start
+    # would lie before the output's zero, where muxers drop it.
+    return min(start, first.pts * video.time_base)
+
+
+def _is_decodable_audio(stream: Any) -> bool:
+    context = stream.codec_context
+    return context is not None and context.channels > 0 and context.sample_rate > 0
+
+
+def _audio_track(stream: Any, channels: Channels) -> AudioTrack:
+    context = stream.codec_context
+    return AudioTrack(
+        index=stream.index,
+        codec=context.codec.canonical_name,
+        sample_rate=context.sample_rate,
+        channels=channels.count,
+        layout=channels.layout,
+        time_base=stream.time_base,
+        language=_language(stream),
+        disposition=int(stream.disposition),
+        end=_stated_end(stream),
+        channel_order=channels.order,
+        unkept_speakers=channels.unkept,
+    )
+
+
+def _stated_end(stream: Any) -> Fraction | None:
+    # Other containers state a length that is rounded, or that of the longest track.
+    if "mp4" not in stream.container.format.name or stream.duration is None:
+        return None
+    return Fraction((stream.start_time or 0) + stream.duration) * stream.time_base
+
+
+def _subtitle_track(stream: Any) -> SubtitleTrack:
+    return SubtitleTrack(
+        index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        time_base=stream.time_base,
+        language=_language(stream),
+        disposition=int(stream.disposition),
+    )
+
+
+def _language(stream: Any) -> str | None:
+    language = stream.metadata.get("language")
+    return language if language and language != "und" else None
+
+
+def _dropped_stream(stream: Any) -> str:
+    if stream.type == "video":
+        kind = "attached picture" if stream.disposition & NOT_A_PICTURE else "second video track"
+    elif stream.type in ("audio", "subtitle"):
+        kind = f"{stream.type} track that cannot be decoded"
+    else:
+        kind = f"{stream.type} track"
+    return f"{kind} (stream {stream.index})"
+
+
+def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
+    return tuple(
+        Chapter(chapter["start"] * chapter["time_base"], chapter["end"] * chapter["time_base"])
+        for chapter in container.chapters()
+        if chapter["time_base"]
+    )
+
+
+def _check_time(info: MediaInfo, limits: Limits) -> None:
+    hours = float(info.duration or 0) / 3600
+    if hours > limits.max_duration_h:
+        raise LimitExceeded(
+            f"{info.path.name} lasts {hours:.1f} hours;"
+            f" at most {limits.max_duration_h:g} are allowed (limits.max_duration_h)."
+        )
+    # Over a moment an average says nothing: five frames within 6 ms are no 1000 a second.
+    if info.video.frame_rate > limits.max_fps and (info.duration or 0) >= 1:
+        raise LimitExceeded(
+            f"{info.path.name} has {float(info.video.frame_rate):.0f} frames a second;"
+            f" at most {limits.max_fps:g} are allowed (limits.max_fps)."
+        )
+
+
+def _check_dolby_vision(info: MediaInfo) -> None:
+    # Profile 5 has no picture that other players understand: its base layer is in Dolby's
+    # own IPTPQc2 colours, which the stream marks by leaving the description unspecified.
+    video = info.video
+    if video.has_dolby_vision and video.colour.transfer == 2 and video.depth > 8:
+        raise UnsupportedMedia(
+            f"{info.path.name} is Dolby Vision without a compatible base layer (profile 5);"
+            " its colours would be wrong. Convert it to HDR10 or SDR first."
+        )
