@@ -25,7 +25,7 @@ from flask.blueprints import BlueprintSetupState
 from daemon.asked_process import NoProcess
 from daemon.logs import server_log
 from daemon.originals import held_original
-from daemon.prober import Prober, Refusal
+from daemon.prober import Picture, Prober, Refusal
 from daemon.task import Task
 from daemon.web.context import context
 from daemon.web.downloads import opened_result
@@ -37,7 +37,8 @@ blueprint = Blueprint("stills", __name__)
 
 ORIGINAL, PROTECTED = "original", "protected"
 _NAME = "media_cleaner_stills"
-# Each waits for its turn with one of the process's threads, and then holds a whole picture.
+# Each holds one of the process's threads while it waits for its turn, and then a whole picture,
+# which may be 100 MB, until it is sent.
 _MOST_AT_ONCE = 6
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{0,20})?")
 # Nothing, a link on the way, which is not followed, or (0) something that is no file.
@@ -63,33 +64,36 @@ def show(task_id: str) -> Response:
     """Send one frame as PNG."""
     which, moment = _which(), _moment()
     task = own_task(task_id)
-    with _place() as parts, _opened(task, which) as descriptor:
+    parts: _Parts = current_app.extensions[_NAME]
+    if not parts.free.acquire(blocking=False):
+        raise ApiError(503, "too_many_stills", "stills.too_many", headers=_again())
+    with contextlib.ExitStack() as place:
+        place.callback(parts.free.release)
+        response = _sent(_looked_at(parts.prober, task, which, moment))
+        response.call_on_close(place.pop_all().close)
+    return response
+
+
+def _looked_at(prober: Prober, task: Task, which: str, moment: Fraction) -> Picture:
+    with _opened(task, which) as descriptor:
         try:
-            found = parts.prober.still(descriptor, moment)
+            found = prober.still(descriptor, moment)
         except NoProcess as error:
             server_log().error("nobody to look at videos", reason=str(error))
             raise ApiError(503, "no_prober", "stills.no_prober", headers=_again()) from error
     if isinstance(found, Refusal):
         name = task.input_video
         raise ApiError(415, found.code, "stills.unreadable", name=name, reason=found.reason)
-    response = Response(found.png, mimetype="image/png")
-    response.headers["Still-Seconds"] = f"{found.seconds:.6f}"
-    if found.duration is not None:
-        response.headers["Video-Seconds"] = f"{found.duration:.6f}"
+    return found
+
+
+def _sent(picture: Picture) -> Response:
+    response = Response(picture.png, mimetype="image/png")
+    response.headers["Still-Seconds"] = f"{picture.seconds:.6f}"
+    if picture.duration is not None:
+        response.headers["Video-Seconds"] = f"{picture.duration:.6f}"
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-@contextlib.contextmanager
-def _place() -> Iterator[_Parts]:
-    """Hold one of the places for those who wait for a picture."""
-    parts: _Parts = current_app.extensions[_NAME]
-    if not parts.free.acquire(blocking=False):
-        raise ApiError(503, "too_many_stills", "stills.too_many", headers=_again())
-    try:
-        yield parts
-    finally:
-        parts.free.release()
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ export function startCompare() {
     if (video.hasAttribute("src")) tell(say("compare_unplayable"));
   });
   slider.addEventListener("input", () => {
+    asked?.abort(); // what comes late would move the slider back
     showMoment(slider.value);
     clearTimeout(rest);
     rest = setTimeout(() => look(Number(slider.value)), REST_MS);

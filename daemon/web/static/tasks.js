@@ -57,7 +57,7 @@ async function follow() {
     let pause = CALM_MS;
     if (isShown && !document.hidden) {
       try {
-        pause = (await look()) ? LIVELY_MS : CALM_MS;
+        pause = await look();
         tell(null);
       } catch (error) {
         if (error.code !== "invalid_api_key") tell(error.message);
@@ -70,7 +70,7 @@ async function follow() {
   }
 }
 
-/** Ask and show; return whether something will change soon. */
+/** Ask and show; return in how many milliseconds to look again. */
 async function look() {
   const asked = turn;
   const query = { limit: ON_A_PAGE + 1 };
@@ -78,11 +78,11 @@ async function look() {
   if (owner.value.trim()) query.user_id = owner.value.trim();
   if (befores.at(-1)) query.before = befores.at(-1);
   const [stats, found] = await Promise.all([get("stats"), get("tasks", query)]);
-  if (asked !== turn) return true;
+  if (asked !== turn) return 0;
   tasks.dispatchEvent(new CustomEvent("caller", { detail: stats.caller }));
   showCounts(stats.queue);
   show(found.tasks);
-  return stats.queue.pending + stats.queue.processing > 0;
+  return stats.queue.pending + stats.queue.processing > 0 ? LIVELY_MS : CALM_MS;
 }
 
 function tell(message) {

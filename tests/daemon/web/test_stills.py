@@ -179,7 +179,8 @@ def test_no_more_wait_for_pictures_than_there_are_places(
     answers: list[TestResponse] = []
 
     def ask() -> None:
-        answers.append(web.app.test_client().get(f"/still/{task_id}"))
+        # Not read to its end, a picture is held as one that is sent slowly.
+        answers.append(web.app.test_client().get(f"/still/{task_id}", buffered=False))
 
     threads = [threading.Thread(target=ask) for _ in range(stills._MOST_AT_ONCE)]
     for thread in threads:
@@ -190,6 +191,11 @@ def test_no_more_wait_for_pictures_than_there_are_places(
     for thread in threads:
         thread.join()
     assert refused(one_more) == (503, "too_many_stills")
-    assert [answer.status_code for answer in answers] == [200] * len(threads)
+    assert refused(web.get(f"/still/{task_id}")) == (503, "too_many_stills")
+    for answer in answers:
+        assert answer.data == b"png"
+        answer.close()
     assert "Video-Seconds" not in answers[0].headers
-    assert web.get(f"/still/{task_id}").status_code == 200
+    for _ in range(2 * len(threads)):
+        assert web.get(f"/still/{task_id}", buffered=True).status_code == 200
+        assert web.get(f"/still/{task_id}?of=original&at=x", buffered=True).status_code == 422
