@@ -57,11 +57,12 @@ def planes_of(frame: av.VideoFrame) -> Planes:
     depth = frame.format.components[0].bits
     if frame.format.name not in ("yuv420p", "yuvj420p", "yuv420p10le"):
         raise ValueError(f"not a planar 4:2:0 frame: {frame.format.name}")
-    luma, cb, cr = (_view(plane, depth) for plane in frame.planes)
+    luma, cb, cr = (plane_view(plane, depth) for plane in frame.planes)
     return Planes(luma, cb, cr, depth)
 
 
-def _view(plane: av.video.plane.VideoPlane, depth: int) -> Plane:
+def plane_view(plane: av.video.plane.VideoPlane, depth: int) -> Plane:
+    """Return a view of one plane, (height, width), of samples of `depth` bits."""
     kind: np.dtype[Any] = np.dtype(np.uint8 if depth == 8 else np.uint16)
     flat = np.frombuffer(memoryview(plane), dtype=kind)
     # A line's memory is longer than the picture is wide: FFmpeg aligns it for SIMD.

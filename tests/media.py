@@ -204,7 +204,7 @@ def _write_picture(out: Any, stream: Any, video: Video) -> None:
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(format=video.pixel_format)
         if video.fields is not None:
-            frame = _with_fields(frame, video.fields)
+            frame = with_fields(frame, video.fields)
         frame.pts, frame.time_base = pts, base
         packets += stream.encode(frame)
     packets += stream.encode(None)
@@ -214,7 +214,8 @@ def _write_picture(out: Any, stream: Any, video: Video) -> None:
         out.mux(packet)
 
 
-def _with_fields(frame: Any, order: str) -> Any:
+def with_fields(frame: Any, order: str) -> Any:
+    """Return a frame that is marked as interlaced, "tff" or "bff"."""
     graph = Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)

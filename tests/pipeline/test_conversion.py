@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from media import with_fields
 
 from pipeline.conversion import to_working_format
 from pipeline.media import FieldOrder
 from pipeline.parameters import Parameters
 from pipeline.plan import plan_output
-from pipeline.planes import Planes, planes_of
+from pipeline.planes import Planes, plane_view, planes_of
+from pipeline.protect import protect
 from pipeline.settings import Settings
+from pipeline.verify import compare
 from tests.pipeline.test_plan import PICTURE, info
 
 
@@ -44,6 +49,43 @@ def test_padding_of_a_single_interlaced_line_is_that_line() -> None:
     padded = as_encoded(numbered_lines(32, 1), FieldOrder.TOP_FIRST)
     assert padded.luma.shape == (4, 32)
     assert not padded.luma.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format", "size", "rate"),
+    [
+        ("a.mkv", "mpeg2video", "yuv422p", (320, 240), Fraction(25)),
+        ("a.avi", "dvvideo", "yuv411p", (720, 480), Fraction(30000, 1001)),
+    ],
+)
+def test_fields_keep_their_own_colour(
+    tmp_path: Path, name: str, codec: str, pixel_format: str, size: tuple[int, int], rate: Fraction
+) -> None:
+    """A scaler that knew of no fields would lay the colour of one over the other."""
+    original, protected = tmp_path / name, tmp_path / "b.mp4"
+    options = {"flags": "+ildct+ilme", "q:v": "2"} if codec == "mpeg2video" else {}
+    with av.open(str(original), "w") as out:
+        stream = out.add_stream(codec, rate=rate, options=options)
+        (stream.width, stream.height), stream.pix_fmt = size, pixel_format
+        for number in range(5):
+            frame = with_fields(two_colours(*size, pixel_format), "tff")
+            frame.pts, frame.time_base = number, 1 / rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    protect(original, protected, Parameters(epsilon=0.04), Settings(preset="ultrafast", crf=5))
+    with av.open(str(protected)) as container:
+        cb = planes_of(next(container.decode(video=0))).cb.astype(int)
+    assert np.median(np.abs(np.diff(cb, axis=0))) > 55
+    assert compare(original, protected).picture.psnr_db > 38
+
+
+def two_colours(width: int, height: int, pixel_format: str) -> av.VideoFrame:
+    """Return a grey frame with one colour in its even lines and another in its odd ones."""
+    frame = av.VideoFrame(width, height, pixel_format)
+    for plane, upper, lower in zip(frame.planes, (128, 90, 128), (128, 160, 128), strict=True):
+        view = plane_view(plane, 8)
+        view[0::2], view[1::2] = upper, lower
+    return frame
 
 
 def as_encoded(frame: av.VideoFrame, order: FieldOrder) -> Planes:
