@@ -6,7 +6,7 @@ import { startDetails } from "./details.js";
 import { showOwner, startParameters } from "./parameters.js";
 import { refresh, showTasks, startTasks, tasks } from "./tasks.js";
 import { startUploads, uploads } from "./uploads.js";
-import { say } from "./words.js";
+import { say, write } from "./words.js";
 
 const main = document.getElementById("main");
 const form = document.getElementById("key");
@@ -78,8 +78,8 @@ async function showHealth() {
   const isGood = told.status === "healthy";
   health.hidden = false;
   health.className = isGood ? "good" : "bad";
-  health.textContent = say(isGood ? "health_good" : "health_bad");
-  problems.textContent = (told.problems ?? []).join("\n");
+  write(health, say(isGood ? "health_good" : "health_bad"));
+  write(problems, (told.problems ?? []).join("\n"));
   problems.hidden = isGood;
 }
 

@@ -3,7 +3,7 @@
 import { get, linkTo, post } from "./api.js";
 import { compare } from "./compare.js";
 import { showDetails } from "./details.js";
-import { moment, number, say, span } from "./words.js";
+import { moment, number, say, span, write } from "./words.js";
 
 const list = document.getElementById("tasks");
 const rowTemplate = document.getElementById("task-row");
@@ -86,7 +86,7 @@ async function look() {
 }
 
 function tell(message) {
-  trouble.textContent = message ?? "";
+  write(trouble, message ?? "");
   trouble.hidden = message === null;
 }
 
@@ -103,7 +103,7 @@ function leaf(to) {
 
 function showCounts(queue) {
   for (const chip of chips) {
-    chip.querySelector(".count").textContent = number(queue[chip.dataset.status || "total"]);
+    write(chip.querySelector(".count"), number(queue[chip.dataset.status || "total"]));
   }
 }
 
@@ -140,11 +140,11 @@ class Row {
     const part = (selector) => this.element.querySelector(selector);
     this.element.dataset.status = task.status;
     this.element.dataset.id = task.task_id;
-    part(".name").textContent = task.input_video;
-    part(".status").textContent = task.status_text;
+    write(part(".name"), task.input_video);
+    write(part(".status"), task.status_text);
     part("progress").hidden = task.status !== "processing";
     part("progress").value = task.progress;
-    part(".about").textContent = about(task);
+    write(part(".about"), about(task));
     if (!this.isRefused) this.tell(task.status === "failed" ? task.error_message : null);
     const isCompleted = task.status === "completed";
     const may = { download: isCompleted, compare: isCompleted, cancel: !ENDED.has(task.status), details: true };
@@ -170,7 +170,7 @@ class Row {
   }
 
   tell(message) {
-    this.problem.textContent = message ?? "";
+    write(this.problem, message ?? "");
     this.problem.hidden = !message;
   }
 }

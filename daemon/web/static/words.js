@@ -9,6 +9,11 @@ export function say(name, facts = {}) {
   return settings.texts[name].replace(/\{(\w+)\}/g, (_, fact) => facts[fact]);
 }
 
+/** Have an element say a text. One that it says already is left as it is, selected and unannounced. */
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 export function number(value, digits = 1) {
   return value.toLocaleString(settings.language, { maximumFractionDigits: digits });
 }

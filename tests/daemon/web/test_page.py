@@ -178,6 +178,22 @@ def test_progress_is_live_and_a_task_is_called_off_and_tried_again(
     expect(row.locator(".status")).to_have_text("🚫 Cancelled")
 
 
+def test_what_somebody_selects_stays_selected(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """The list is looked at anew each second; a name is to be copied from it in peace."""
+    clip = named(video, tmp_path, "selected.mp4")
+    window = visit(paused.url)
+    window.upload(clip)
+    window.row(clip.name).locator(".name").evaluate(
+        "name => getSelection().selectAllChildren(name)"
+    )
+    for _ in range(3):  # the last of them comes after what the one before has shown
+        with window.page.expect_response(re.compile("/tasks")):
+            pass
+    assert window.page.evaluate("getSelection().toString()") == clip.name
+
+
 def test_original_and_protected_are_compared(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
