@@ -224,6 +224,13 @@ def test_original_and_protected_are_compared(
     window.page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 20)
     assert float(window.find("#edge").input_value()) == pytest.approx(75, abs=1)
 
+    for start, end in ((0.75, 0.3), (0.1, 0.6)):  # seized on either picture
+        window.page.mouse.move(box["x"] + box["width"] * start, box["y"] + 20)
+        window.page.mouse.down()
+        window.page.mouse.move(box["x"] + box["width"] * end, box["y"] + 20, steps=9)
+        assert float(window.find("#edge").input_value()) == pytest.approx(100 * end, abs=1)
+        window.page.mouse.up()
+
     window.find("#full").check()
     assert protected.bounding_box()["width"] == 320
     window.find("#play").click()
