@@ -10,13 +10,16 @@ from pathlib import Path
 import cv2
 
 from pipeline.errors import UnreadableMedia
-from pipeline.moments import ROUNDING, Moments
+from pipeline.moments import Moments
 from pipeline.probe import probe
 from pipeline.settings import Limits
 from pipeline.shown import displayed
 
 # Decoding is done for one frame alone, so there is little to share.
 _THREADS = 2
+# Containers and people round times by up to a millisecond, and the first frame's as well; the
+# shortest frames that are taken (limits.max_fps) last 4 ms.
+_ROUNDING = Fraction(1, 500)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def still(path: Path, moment: Fraction, limits: Limits) -> Still:
         MediaError: as `probe`, or the video has no frame that can be decoded.
     """
     info = probe(path, limits)
-    with closing(Moments(info, limits, _THREADS).since(moment + ROUNDING)) as frames:
+    with closing(Moments(info, limits, _THREADS).since(moment + _ROUNDING)) as frames:
         shown = next(frames, None)
     if shown is None:
         raise UnreadableMedia(f"{path.name} has no frame that can be decoded.")

@@ -57,6 +57,16 @@ def test_frames_of_a_variable_rate(tmp_path: Path) -> None:
         assert taken(path, moment).seconds == pytest.approx(seconds)
 
 
+def test_the_shortest_frames_are_told_apart(tmp_path: Path) -> None:
+    """Asked for when a frame begins, it is that one, in whichever container."""
+    video = Video(frames=6, time_base=Fraction(1, 240), times=list(range(6)))
+    for name in ("a.mp4", "a.mkv"):
+        path = make_video(tmp_path / name, video)
+        for number in range(6):
+            moment = f"{number / 240:.3f}"
+            assert taken(path, moment).seconds == pytest.approx(number / 240, abs=0.001)
+
+
 def test_a_video_that_begins_late(tmp_path: Path) -> None:
     video = Video(frames=5, time_base=Fraction(1, 1000), times=[5000, 5040, 5080, 5120, 5160])
     path = make_video(tmp_path / "a.mkv", video)

@@ -89,13 +89,16 @@ async function look(seconds) {
   const { signal } = asked;
   stage.classList.add("busy");
   try {
-    const found = await Promise.all(WHICH.map((which) => still(which, seconds, signal)));
+    const original = await still("original", seconds, signal);
+    // Of the same frame: containers round times differently, so one moment may be of two frames.
+    const result = await still("protected", original.seconds, signal);
     if (signal.aborted) return null;
-    found.forEach(({ png }, place) => put(pair.querySelector(`.${WHICH[place]}`), png));
-    const length = Math.max(...found.map((each) => each.length));
+    put(pair.querySelector(".original"), original.png);
+    put(pair.querySelector(".protected"), result.png);
+    const length = Math.max(original.length, result.length);
     slider.max = length;
     slider.value = seconds;
-    showMoment(found[0].seconds);
+    showMoment(original.seconds);
     tell(null);
     return length;
   } catch (error) {
@@ -119,9 +122,10 @@ function put(image, png) {
 }
 
 async function showVideo() {
+  const wanted = task;
   try {
     const url = await linkTo(task.task_id);
-    if (!dialog.open) return;
+    if (!dialog.open || task !== wanted) return;
     video.src = url;
   } catch (error) {
     return tell(error.message);
