@@ -66,6 +66,7 @@ _RUSSIAN = {
     "not_video": "Это не видео из допустимых: {extensions}",
     "too_large": "Больше {size}",
     "empty_file": "Файл пуст",
+    "file_gone": "Файл не читается: его больше нет или он изменился. Выберите его заново.",
     # Tasks
     "tasks": "Задачи",
     "filter_all": "Все",
@@ -188,6 +189,7 @@ _ENGLISH = {
     "not_video": "None of the videos that are taken: {extensions}",
     "too_large": "Larger than {size}",
     "empty_file": "The file is empty",
+    "file_gone": "The file cannot be read: it is gone or has changed. Choose it again.",
     # Tasks
     "tasks": "Tasks",
     "filter_all": "All",

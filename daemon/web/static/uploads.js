@@ -84,6 +84,16 @@ function count() {
   start.textContent = staged > 1 ? say("start_count", { count: staged }) : say("start");
 }
 
+/** Is the file still as it was chosen? A folder with a video's name never was one. */
+async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** One video: staged, waiting, sending, then gone from the list; or failed. */
 class Upload {
   constructor(file) {
@@ -126,6 +136,9 @@ class Upload {
   async send() {
     for (let pause = FIRST_PAUSE_S; this.isUnderWay; pause = Math.min(2 * pause, LONGEST_PAUSE_S)) {
       this.show("sending", "");
+      // A browser does not say why nothing was sent, and what is gone does not come back by itself.
+      if (!(await isReadable(this.file))) return this.fail(say("file_gone"), false);
+      if (this.state === "removed") return;
       const refused = await this.sendOnce();
       if (this.state === "removed") return;
       if (refused === null) {

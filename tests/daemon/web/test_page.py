@@ -296,6 +296,19 @@ def test_what_cannot_be_taken_is_named_before_it_is_sent(
     assert not any(url.endswith("/upload") for url in window.requests)
 
 
+def test_a_file_that_is_gone_by_then_holds_up_no_other(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    gone, other = named(video, tmp_path, "gone.mp4"), named(video, tmp_path, "still there.mp4")
+    window = visit(paused.url)
+    window.find("#files").set_input_files([str(gone), str(other)])
+    gone.unlink()
+    window.find("#start").click()
+    expect(window.row(other.name)).to_be_visible()
+    expect(window.find(".upload")).to_have_count(1)
+    expect(window.find(".upload.failed .about")).to_have_text(EN["file_gone"])
+
+
 def test_what_the_service_refuses_is_told_in_its_words(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
