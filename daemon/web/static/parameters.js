@@ -7,7 +7,7 @@ const chosen = document.getElementById("chosen");
 // Left empty, they are as the service's configuration has them.
 const MAY_BE_EMPTY = ["user_id", "notes", "webhook_url"];
 
-/** Return what the form asks for, as fields of an upload. */
+/** Return what the form asks for, as fields of an upload; what does not apply is not among them. */
 export function parameters() {
   const fields = Object.fromEntries(new FormData(form));
   const names = [...Object.keys(settings.defaults), ...MAY_BE_EMPTY].filter((name) => name in fields);
@@ -24,13 +24,19 @@ export function showOwner(isShown) {
 export function showWrong(field) {
   const input = form.elements[field];
   if (!(input instanceof HTMLElement)) return;
-  document.getElementById("parameters").open = true;
+  unfold();
   input.focus();
+}
+
+function unfold() {
+  document.getElementById("parameters").open = true;
 }
 
 export function startParameters() {
   document.getElementById("defaults").addEventListener("click", fill);
   form.addEventListener("input", show);
+  // A browser can point at a wrong value only where it is to be seen.
+  form.addEventListener("invalid", unfold, { capture: true });
   fill();
 }
 
@@ -42,10 +48,13 @@ function fill() {
 
 function show() {
   for (const input of form.querySelectorAll("input[type=range]")) {
-    input.labels[0].querySelector(".value").textContent = number(Number(input.value), 2);
+    input.labels[0].querySelector(".value").textContent = number(Number(input.value), 3);
   }
   const isProtecting = form.elements.mode.value === "protect";
-  for (const label of form.querySelectorAll(".protects")) label.hidden = !isProtecting;
+  for (const label of form.querySelectorAll(".protects")) {
+    label.hidden = !isProtecting;
+    label.control.disabled = !isProtecting; // what nobody sees can keep nothing from being sent
+  }
   chosen.textContent = isProtecting ? inShort() : form.querySelector("[value=strip]").parentElement.textContent.trim();
 }
 

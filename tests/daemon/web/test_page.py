@@ -277,6 +277,20 @@ def test_only_metadata_may_go(
     expect(window.find("#details dl")).to_contain_text(EN["mode_strip"])
 
 
+def test_the_form_begins_with_what_is_configured(visit: Any, video: Path, tmp_path: Path) -> None:
+    defaults = {"epsilon": 0.125, "video_strength": 1.33, "audio_level": "medium"}
+    house = ServiceHouse(tmp_path / "house", language="en", defaults=defaults)
+    with running(house):
+        assert house.run("pause").returncode == 0
+        window = visit(house.url)
+        window.upload(video)
+        expect(window.row(video.name)).to_be_visible()
+        window.close()
+    task = house.by_video()[video.name]
+    assert (task["epsilon"], task["video_strength"]) == (0.125, 1.33)
+    assert task["audio_level"] == "средний"
+
+
 # --- What is refused, and what waits ---
 
 
@@ -294,6 +308,26 @@ def test_what_cannot_be_taken_is_named_before_it_is_sent(
     window.find(".upload [data-act=remove]").first.click()
     expect(window.find(".upload")).to_have_count(1)
     assert not any(url.endswith("/upload") for url in window.requests)
+
+
+def test_a_wrong_value_is_pointed_at(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """Also where it is folded away; and where it does not apply it is in nobody's way."""
+    clip = named(video, tmp_path, "wrong.mp4")
+    window = visit(paused.url)
+    window.find("#files").set_input_files(str(clip))
+    fold, interval = window.find("#parameters summary"), window.find("#new [name=every_n_frames]")
+    fold.click()
+    interval.fill("99")
+    fold.click()
+    expect(interval).to_be_hidden()
+    window.find("#start").click()
+    expect(interval).to_be_focused()
+    expect(window.find(".upload")).to_have_count(1)
+    window.find("#new [value=strip]").check()
+    window.find("#start").click()
+    expect(window.row(clip.name)).to_be_visible()
 
 
 def test_a_file_that_is_gone_by_then_holds_up_no_other(
