@@ -25,6 +25,8 @@ function open() {
 
 /** Ask for a key. */
 function close() {
+  // What they show is the former key's.
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   main.hidden = true;
   form.hidden = false;
   forget.hidden = true;
@@ -46,10 +48,17 @@ async function enter(event) {
   }
 }
 
+/** A key that is no longer one is forgotten; what its owner has begun here may go on by the next. */
 function leave() {
   forgetKey();
   tell(null);
   close();
+}
+
+/** Who signs out leaves nothing to whoever comes next: no videos to be sent, no notes, no filter. */
+function signOut() {
+  forgetKey();
+  location.reload();
 }
 
 function tell(message) {
@@ -61,7 +70,7 @@ async function begin() {
   try {
     await get("stats");
   } catch (error) {
-    // A key that is no longer one is forgotten; whatever else is wrong the list tells.
+    // Whatever else is wrong the list tells.
     if (error.code === "invalid_api_key") return leave();
   }
   open();
@@ -89,7 +98,7 @@ startCompare();
 startDetails();
 startTasks();
 form.addEventListener("submit", enter);
-forget.addEventListener("click", leave);
+forget.addEventListener("click", signOut);
 door.addEventListener("wanted", () => main.hidden || leave());
 uploads.addEventListener("done", refresh);
 tasks.addEventListener("caller", ({ detail }) => {

@@ -50,6 +50,8 @@ export function showTasks(isWanted) {
   if (isWanted) return refresh();
   for (const row of rows.values()) row.element.remove();
   rows.clear();
+  owner.value = ""; // the next key may be a user's, who would not even see it
+  befores = [null];
 }
 
 async function follow() {

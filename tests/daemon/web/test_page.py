@@ -463,6 +463,8 @@ def test_the_page_asks_for_a_key(
     window = visit(house.url)
     expect(window.find("#key")).to_be_visible()
     expect(window.find("#main")).to_be_hidden()
+    window.enter("ключ")  # which no header can hold
+    expect(window.find("#key [name=key]:user-invalid")).to_be_focused()
     window.enter("mc_wrong")
     expect(window.find("#key .problem")).to_have_text("Invalid API key")
     window.enter(alice)
@@ -494,9 +496,14 @@ def test_the_page_asks_for_a_key(
     other.goto(house.url)
     expect(other.locator("#key")).to_be_visible()
     other.close()
+    # Who signs out leaves nothing behind.
+    window.find("#files").set_input_files(str(video))
+    window.find("#new [name=notes]").evaluate("field => { field.value = 'private' }")
     window.find("#key-forget").click()
     expect(window.find("#key")).to_be_visible()
     expect(window.find(".task")).to_have_count(0)
+    expect(window.find(".upload")).to_have_count(0)
+    expect(window.find("#new [name=notes]")).to_have_value("")
     window.enter(admin, is_remembered=True)
     expect(window.find("#filter-user")).to_be_visible()
     other = window.context.new_page()
@@ -506,15 +513,31 @@ def test_the_page_asks_for_a_key(
 
 
 def test_a_key_that_is_revoked_closes_the_page(
-    closed_house: tuple[ServiceHouse, str, str], visit: Any
+    closed_house: tuple[ServiceHouse, str, str], visit: Any, video: Path
 ) -> None:
-    house, _, alice = closed_house
+    house, admin, alice = closed_house
     window = visit(house.url)
     window.enter(alice)
-    expect(window.find("#none")).to_be_visible()
+    window.upload(video)
+    row = window.row(video.name, "completed")
+    row.get_by_role("button", name=EN["details"]).click()
     assert house.run("keys", "revoke", "of-alice").returncode == 0
     expect(window.find("#key")).to_be_visible()
     expect(window.find("#main")).to_be_hidden()
+    expect(window.find("#details")).to_be_hidden()
+    expect(window.find("#key [name=key]")).to_be_focused()
+
+    # What an admin looked for is not looked for by a user, who could not change it.
+    window.enter(admin)
+    window.find("#filter-user input").fill("bob")
+    window.find("#filter-user input").press("Enter")
+    expect(window.find("#none")).to_be_visible()
+    hers = re.search(r"mc_\S+", house.run("keys", "add", "hers", "--user", "alice").stdout)
+    assert hers
+    assert house.run("keys", "revoke", "root").returncode == 0
+    expect(window.find("#key")).to_be_visible()
+    window.enter(hers[0].rstrip('".'))
+    expect(window.row(video.name)).to_be_visible()
 
 
 # --- Whoever looks at it ---
