@@ -4,7 +4,7 @@ import { bytes, moment, number, say, span } from "./words.js";
 
 const dialog = document.getElementById("details");
 const LEVELS = { none: "audio_none", слабый: "audio_weak", средний: "audio_medium", сильный: "audio_strong" };
-const shown = dialog.querySelector("dl");
+const facts = dialog.querySelector(".facts");
 
 export function startDetails() {
   dialog.querySelector(".close").addEventListener("click", () => dialog.close());
@@ -13,24 +13,26 @@ export function startDetails() {
 /** Open the dialog for a task, as it was when it was asked for. */
 export function showDetails(task) {
   dialog.querySelector("h2").textContent = task.input_video;
-  shown.replaceChildren();
-  for (const [name, value] of ofTask(task)) add(name, value);
+  facts.replaceChildren(listOf(ofTask(task)));
   if (task.report) {
     const heading = document.createElement("h3");
     heading.textContent = say("report");
-    shown.append(heading);
-    for (const [name, value] of ofReport(task.report)) add(name, value);
+    facts.append(heading, listOf(ofReport(task.report)));
   }
   dialog.showModal();
 }
 
-function add(name, value) {
-  if (value === null || value === undefined || value === "") return;
-  const term = document.createElement("dt");
-  const description = document.createElement("dd");
-  term.textContent = name;
-  description.textContent = value;
-  shown.append(term, description);
+function listOf(pairs) {
+  const list = document.createElement("dl");
+  for (const [name, value] of pairs) {
+    if (value === null || value === undefined || value === "") continue;
+    const term = document.createElement("dt");
+    const description = document.createElement("dd");
+    term.textContent = name;
+    description.textContent = value;
+    list.append(term, description);
+  }
+  return list;
 }
 
 function* ofTask(task) {
@@ -69,7 +71,7 @@ function* ofReport(report) {
   if (report.faces) yield [say("report_faces"), number(report.faces.found)];
   for (const track of report.audio) yield [say("report_sound", { track: track.track }), ofSound(track)];
   const { original_bytes: before, protected_bytes: after, size_ratio: ratio } = report;
-  yield [say("report_size"), say("report_sizes", { before: bytes(before), after: bytes(after), ratio: number(ratio ?? 0, 2) })];
+  yield [say("report_size"), say("report_sizes", { before: bytes(before), after: bytes(after), ratio: number(ratio, 2) })];
   const seconds = span(report.seconds, 1);
   const rate = report.frames_per_second && number(report.frames_per_second);
   yield [say("report_seconds"), rate ? say("report_speed", { seconds, rate }) : seconds];

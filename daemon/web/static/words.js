@@ -14,7 +14,9 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Return a number; a dash for null, by which a report says that nothing was measured. */
 export function number(value, digits = 1) {
+  if (value === null) return "–";
   return value.toLocaleString(settings.language, { maximumFractionDigits: digits });
 }
 

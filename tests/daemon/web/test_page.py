@@ -252,13 +252,41 @@ def test_all_that_was_measured_is_told(
     window.upload(clip, notes="two\nlines")
     row = window.row(clip.name, "completed")
     row.get_by_role("button", name=EN["details"]).click()
-    told = window.find("#details dl")
+    told = window.find("#details .facts")
     task = open_house.by_video()[clip.name]
     report = task["report"]
     for words in (task["task_id"], "embedded", f"PSNR {report['psnr_db']:.2f}", "two\nlines"):
         expect(told).to_contain_text(words)
     assert "undefined" not in told.inner_text()
     assert "null" not in told.inner_text()
+
+
+def test_what_was_not_measured_is_a_dash(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """Any number of a report may be null."""
+    clip = named(video, tmp_path, "unmeasured.mp4")
+    window = visit(paused.url)
+
+    names = "surrogate frames anchors ssim mean_change p999_change largest_change top1_changed"
+    nothing = dict.fromkeys((*names.split(), "faces", "size_ratio", "frames_per_second"))
+    there = {"psnr_db": 40, "original_bytes": 9, "protected_bytes": 9, "seconds": 1}
+    report = {**nothing, **there, "audio": [], "metadata_removed": [], "notes": []}
+
+    def unmeasured(route: Any) -> None:
+        answer = route.fetch()
+        value = answer.json()
+        tasks = [{**task, "report": report} for task in value["tasks"]]
+        route.fulfill(response=answer, json={**value, "tasks": tasks})
+
+    window.page.route(re.compile("/tasks"), unmeasured)
+    window.upload(clip)
+    window.row(clip.name).locator("[data-act=details]").click()
+    told = window.find("#details .facts")
+    expect(told).to_contain_text("SSIM –")
+    expect(told).to_contain_text("mean –")
+    expect(told).to_contain_text("(×–)")
+    window.page.unroute_all(behavior="ignoreErrors")
 
 
 def test_only_metadata_may_go(
@@ -274,7 +302,7 @@ def test_only_metadata_may_go(
     expect(window.row(clip.name, "completed")).to_be_visible()
     assert open_house.by_video()[clip.name]["mode"] == "strip"
     window.row(clip.name).get_by_role("button", name=EN["details"]).click()
-    expect(window.find("#details dl")).to_contain_text(EN["mode_strip"])
+    expect(window.find("#details .facts")).to_contain_text(EN["mode_strip"])
 
 
 def test_the_form_begins_with_what_is_configured(visit: Any, video: Path, tmp_path: Path) -> None:
@@ -372,7 +400,7 @@ def test_names_and_notes_are_text_and_nothing_else(
     row = window.row(clip.name, "completed")
     expect(row.locator(".name")).to_have_text(clip.name)
     row.get_by_role("button", name=EN["details"]).click()
-    expect(window.find("#details dl")).to_contain_text("<script>")
+    expect(window.find("#details .facts")).to_contain_text("<script>")
     assert window.find("main img, #details img, main script").count() == 0
     assert window.page.title() == "Media Cleaner"
 
