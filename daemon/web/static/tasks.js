@@ -33,7 +33,10 @@ let isShown = false;
 export function startTasks() {
   for (const chip of chips) chip.addEventListener("click", () => filter(chip.dataset.status));
   owner.addEventListener("change", () => filter(status));
-  older.addEventListener("click", () => leaf([...befores, [...rows.keys()].at(-1)]));
+  older.addEventListener("click", () => {
+    const last = [...rows.keys()].at(-1);
+    if (last !== befores.at(-1)) leaf([...befores, last]); // else that page is on its way already
+  });
   newer.addEventListener("click", () => leaf(befores.slice(0, -1)));
   document.addEventListener("visibilitychange", () => wake());
   follow();
