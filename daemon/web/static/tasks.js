@@ -141,6 +141,7 @@ class Row {
   }
 
   show(task) {
+    if (task.status !== this.task?.status) this.isRefused = false; // what was refused is over
     this.task = task;
     const part = (selector) => this.element.querySelector(selector);
     this.element.dataset.status = task.status;
@@ -154,12 +155,16 @@ class Row {
     const isCompleted = task.status === "completed";
     const may = { download: isCompleted, compare: isCompleted, cancel: !ENDED.has(task.status), details: true };
     may.retry = task.status === "failed" || task.status === "cancelled";
+    const focused = document.activeElement;
     for (const button of this.element.querySelectorAll("button")) button.hidden = !may[button.dataset.act];
+    // Else whoever has no mouse would begin at the top of the page again.
+    if (focused.hidden && this.element.contains(focused)) part("[data-act=details]").focus();
   }
 
   async act(button) {
     const acts = { download, compare, details: showDetails, cancel: change, retry: change };
-    button.disabled = true;
+    if (button.ariaBusy) return; // and not disabled, which would take the focus away
+    button.ariaBusy = "true";
     try {
       this.isRefused = false;
       const changed = await acts[button.dataset.act](this.task, button.dataset.act);
@@ -171,7 +176,7 @@ class Row {
       this.isRefused = true;
       this.tell(error.message);
     }
-    button.disabled = false;
+    button.ariaBusy = null;
   }
 
   tell(message) {

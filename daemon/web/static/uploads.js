@@ -78,9 +78,17 @@ async function sendNext() {
   isSending = false;
 }
 
+/** Have something removed or switched off, and the focus, if it is there, at what is next. */
+function keepingFocus(element, change) {
+  const isThere = element.contains(document.activeElement);
+  change();
+  if (isThere) input.focus({ preventScroll: true });
+}
+
 function count() {
   const staged = [...known].filter((upload) => upload.state === "staged").length;
-  start.disabled = staged === 0;
+  if (staged === 0) keepingFocus(start, () => (start.disabled = true));
+  else start.disabled = false;
   start.textContent = staged > 1 ? say("start_count", { count: staged }) : say("start");
 }
 
@@ -227,7 +235,7 @@ class Upload {
     this.state = "removed";
     this.request?.abort();
     this.wake?.();
-    this.element.remove();
+    keepingFocus(this.element, () => this.element.remove());
     known.delete(this);
     count();
   }

@@ -623,6 +623,29 @@ def test_a_keyboard_is_enough(
     assert EN["details"] in names[-1]
 
 
+def test_the_focus_stays_where_work_goes_on(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """What was pressed may go or be switched off; whoever has no mouse is not sent to the top."""
+    clip = named(video, tmp_path, "focus.mp4")
+    window = visit(paused.url)
+    chooser, start = window.find("#files"), window.find("#start")
+    chooser.set_input_files(str(clip))
+    window.find(".upload [data-act=remove]").press("Enter")
+    expect(chooser).to_be_focused()
+    chooser.set_input_files(str(clip))
+    start.press("Enter")
+    row = window.row(clip.name)
+    expect(row).to_be_visible()
+    expect(chooser).to_be_focused()
+    row.locator("[data-act=cancel]").press("Enter")
+    expect(row.locator("[data-act=retry]")).to_be_visible()
+    expect(row.locator("[data-act=details]")).to_be_focused()
+    row.locator("[data-act=details]").press("Enter")
+    window.page.keyboard.press("Escape")
+    expect(row.locator("[data-act=details]")).to_be_focused()
+
+
 def test_trouble_of_the_service_is_shown(browser: Any, visit: Any, tmp_path: Path) -> None:
     house = ServiceHouse(tmp_path / "house", language="en", min_free_gb=1_000_000)
     with running(house):
