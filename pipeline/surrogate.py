@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.batch_norm import fold_batch_norm
 from pipeline.device import choose_device
 from pipeline.errors import SurrogateUnavailable
 from pipeline.network import Network, choose_taps
@@ -169,6 +170,7 @@ def _torchvision_network(name: str, path: Path) -> Network:
     torchvision = _torchvision(name)
     _refuse_unless_classifier(name, path, torchvision)
     module = _build(name, path, torchvision)
+    fold_batch_norm(module)
     preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     size = getattr(module, "image_size", preset.crop_size[0])
     taps = choose_taps(module, size)
