@@ -99,7 +99,8 @@ def rgb_of(batch: Tensor) -> Tensor:
     still be darkened.
     """
     matrix = torch.tensor(_RGB_OF_YCBCR, dtype=batch.dtype, device=batch.device) / 255
-    rgb = torch.einsum("rc,nchw->nrhw", matrix, batch - _column(_BLACK, batch))
+    offset = -matrix @ _column(_BLACK, batch).flatten()
+    rgb = F.conv2d(batch, matrix[:, :, None, None], offset)
     return straight_through(rgb, rgb.clamp(0.0, 1.0))
 
 
