@@ -8,6 +8,7 @@ between is `video`'s business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -21,13 +22,14 @@ from pipeline.motion import (
     FLOW_SHORT_SIDE,
     Field,
     Flow,
+    Layer,
     carry,
     flow_size,
     scaled_flow,
     shrink,
 )
 from pipeline.parameters import Parameters
-from pipeline.perturbation import refine
+from pipeline.perturbation import Copies, refine
 from pipeline.planes import Plane, Planes
 from pipeline.settings import Settings
 from pipeline.stripes import TILE, make_carriers, scale_of, stripes, working_size
@@ -35,9 +37,14 @@ from pipeline.stripes import TILE, make_carriers, scale_of, stripes, working_siz
 if TYPE_CHECKING:
     from pipeline.surrogate import Surrogates
 
-# Gradient steps from the stripes alone, and from the anchor before, which needs fewer.
-_COLD_STEPS = 8
-_WARM_STEPS = 2
+# Copies of each gradient step, plain and shuffled ones: from the stripes alone; and from the anchor
+# before, whose momentum holds the others'. Two steps of both for each anchor took four times as
+# long, and misled networks that are not asked a fifth more (KL), those that are as much.
+_COLD_STEPS: Sequence[Copies] = ((1, 1),) * 8
+_WARM_STEPS: Sequence[Sequence[Copies]] = (((1, 0),), ((0, 1),))  # in turn
+# Beside each shot's first, one of so many anchors has its answers counted: it takes half a step's
+# time.
+_ASKING_INTERVAL = 5
 # Of the bound for a change that networks refine: it fills its bound more than stripes do, and at
 # this share it is as visible as they are (JOD).
 _REFINED_SHARE = 0.84
@@ -84,6 +91,7 @@ class Artist:
 
     @property
     def top1_changed(self) -> float | None:
+        """Of each shot's first anchor and a part of the others; None for the embedded way."""
         return self._answers_changed / self._answers if self._answers else None
 
     def begin_shot(self, original: Planes, bounds: Bounds) -> Field:
@@ -98,10 +106,8 @@ class Artist:
 
     def continue_shot(self, original: Planes, bounds: Bounds, flow: Flow) -> Field:
         """Return the pattern of an anchor whose pixels came by `flow` from the one before."""
-        moved = carry(self._displacement, flow) + flow
-        self._displacement = _smoothed(moved, _SMOOTHING_SIGMA * self._scale * self._shrunk)
-        if _distortion(self._displacement) > _LARGEST_DISTORTION:
-            self._displacement[:] = self._displacement.mean(axis=(0, 1))
+        if self._surrogates is None:
+            self._move_stripes(flow)
         return self._draw(original, bounds, flow)
 
     def _scatter(self) -> None:
@@ -109,41 +115,63 @@ class Artist:
         offset = torch.rand(2, generator=self._generator) * (TILE * self._shrunk)
         self._displacement[:] = offset.numpy()
 
+    def _move_stripes(self, flow: Flow) -> None:
+        moved = carry(self._displacement, flow) + flow
+        self._displacement = _smoothed(moved, _SMOOTHING_SIGMA * self._scale * self._shrunk)
+        if _distortion(self._displacement) > _LARGEST_DISTORTION:
+            self._displacement[:] = self._displacement.mean(axis=(0, 1))
+
     def _draw(self, original: Planes, bounds: Bounds, flow: Flow | None) -> Field:
         self.anchors += 1
-        frame = torch.stack([self._working(plane, original.level) for plane in original])
+        if self._surrogates is None:
+            return self._stripes(self._working(original.luma, original.level))
+        return self._refine(original, bounds, flow)
+
+    def _stripes(self, luma: Tensor) -> Field:
+        """Return the stripes of luma and of colour, at the size of the flow."""
         displacement = self._tensor(scaled_flow(self._displacement, *self._size))
         with torch.no_grad():
-            pattern = stripes(frame[0], displacement, self._carriers, self._scale)
-        if self._surrogates is None:
-            return _carried(_to_field(pattern[:2]))
-        return self._refine(frame, pattern, bounds, flow)
+            pattern = stripes(luma, displacement, self._carriers, self._scale)
+        return _carried(_to_field(pattern[:2]))
 
-    def _refine(self, frame: Tensor, pattern: Tensor, bounds: Bounds, flow: Flow | None) -> Field:
+    def _refine(self, original: Planes, bounds: Bounds, flow: Flow | None) -> Field:
         assert self._surrogates is not None
-        height, width = self._size
-        in_luma, in_colour = (cv2.resize(bound, (width, height)) for bound in bounds)
-        bound = self._tensor(np.dstack((in_luma, in_colour, in_colour)))
-        limit = _REFINED_SHARE * bound
-        start, steps, momentum = limit * pattern, _COLD_STEPS, None
+        frame = torch.stack([self._working(plane, original.level) for plane in original])
         if self._refined is not None and flow is not None:
-            moved, momentum = (self._tensor(carry(field, flow)) for field in self._refined)
-            start, steps = torch.clamp(bound * moved, -limit, limit), _WARM_STEPS
+            pattern, gathered = (carry(field, flow) for field in self._refined)
+            steps = _WARM_STEPS[self.anchors % len(_WARM_STEPS)]
+        else:
+            in_luma, in_colour = cv2.split(self._stripes(frame[0]))
+            pattern = np.dstack((in_luma, in_colour, in_colour)) * np.float32(_REFINED_SHARE)
+            gathered, steps = None, _COLD_STEPS
+        bound = self._tensor(_enlarged(bounds, *pattern.shape[:2]))
+        limit = _REFINED_SHARE * bound
+        start = torch.clamp(bound * self._tensor(pattern), -limit, limit)
         change, momentum = refine(
-            start, frame, limit, self._surrogates, steps, self._generator, momentum
+            start,
+            frame,
+            limit,
+            self._surrogates,
+            steps,
+            self._generator,
+            None if gathered is None else self._tensor(gathered),
         )
         # Colour may have no bound at all, and then has no change to be told as a share of it.
         field = _to_field(change / bound.clamp_min(_LEAST_BOUND))
-        self._ask(frame, self._tensor(np.dstack(limited(field, bounds, self._budget))))
         self._refined = field, _to_field(momentum)
-        return _carried(field)
+        if flow is None or self.anchors % _ASKING_INTERVAL == 0:
+            self._ask(frame, limited(field, bounds, self._budget))
+        return field
 
     def _tensor(self, field: Field) -> Tensor:
         return torch.from_numpy(field).to(self.device).permute(2, 0, 1)
 
-    def _ask(self, frame: Tensor, change: Tensor) -> None:
+    def _ask(self, frame: Tensor, layers: list[Layer]) -> None:
         """Count the surrogates' first answers that the change turned."""
         assert self._surrogates is not None
+        height, width = self._size
+        enlarged = cv2.resize(np.dstack(layers), (width, height))
+        change = self._tensor(np.asarray(enlarged, np.float32))
         pair = torch.stack((frame, (frame + change).clamp(0, 255)))
         answers = self._surrogates.top1(pair)
         self._answers += len(answers)
@@ -169,6 +197,12 @@ def _distortion(displacement: Flow) -> float:
     pixels = _DISTORTION_STEP * samples.size
     steps = (np.abs(np.diff(samples, axis=axis)).sum() / pixels for axis in (0, 1))
     return float(np.hypot(*steps))
+
+
+def _enlarged(bounds: Bounds, height: int, width: int) -> Field:
+    """Return the bounds of Y, Cb and Cr at that size."""
+    in_luma, in_colour = (cv2.resize(bound, (width, height)) for bound in bounds)
+    return np.dstack((in_luma, in_colour, in_colour))
 
 
 def _carried(field: Field) -> Field:

@@ -15,18 +15,25 @@ recogniser's input is lost in the codec, and costs bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 
 from pipeline.network import Network, similarity
 from pipeline.stripes import gaussian_blur
 from pipeline.surrogate import Surrogates
-from pipeline.transforms import cut_out, publish, shrink, shuffle_and_rotate, straight_through
+from pipeline.transforms import (
+    look,
+    publish,
+    shuffled_places,
+    straight_places,
+    within_windows,
+)
 
-# Over these each step's gradient is averaged: plain copies of the picture for the networks
-# asked, shuffled ones for those that are not. Twice as many take twice the time and mislead
-# others a tenth more.
-_PLAIN_COPIES, _SHUFFLED_COPIES = 1, 1
+# How many copies of the picture a step's gradient is averaged over: plain ones for the networks
+# asked, shuffled ones for those that are not.
+Copies = tuple[int, int]
 _DECAY = 0.8
 # A step, in bounds: two go from one bound to the other.
 _STRIDE = 1.0
@@ -42,7 +49,7 @@ def refine(
     frame: Tensor,
     limit: Tensor,
     surrogates: Surrogates,
-    steps: int,
+    steps: Sequence[Copies],
     generator: Generator,
     momentum: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -51,9 +58,10 @@ def refine(
 
     Args:
         start: (3, h, w) float32 levels of Y, Cb, Cr: the change to start from.
-        frame: (3, h, w) float32 levels, 0-255, the original.
+        frame: (3, height, width) float32 levels, 0-255, the original; as large or larger.
         limit: (1 or 3, h, w) levels, not negative: the bound on the change at each place.
-        steps: 2 suffice from the anchor before, with its momentum; 6 to 8 from stripes.
+        steps: one of one copy suffices from the anchor before, with its momentum, where those of
+            neighbouring anchors differ; 6 to 8 of both from stripes.
         generator: on any device. On the CPU the same seed gives the same change to the bit;
             on an accelerator, but for the order in which it sums.
         momentum: as returned for the anchor before, carried to this one; None to begin with.
@@ -67,8 +75,8 @@ def refine(
     change = _start(start.detach(), bound, generator)
     if momentum is None:
         momentum = torch.zeros_like(change)
-    for _ in range(steps):
-        gradient = _smooth(_similarity_gradient(change, frame, surrogates, generator))
+    for copies in steps:
+        gradient = _smooth(_similarity_gradient(change, frame, surrogates, copies, generator))
         momentum = _DECAY * momentum + _normalised(gradient)
         change = project(change - _STRIDE * bound * _soft_sign(momentum), bound)
     return change, momentum
@@ -88,30 +96,36 @@ def _start(change: Tensor, bound: Tensor, generator: Generator) -> Tensor:
 
 
 def _similarity_gradient(
-    change: Tensor, frame: Tensor, surrogates: Surrogates, generator: Generator
+    change: Tensor, frame: Tensor, surrogates: Surrogates, copies: Copies, generator: Generator
 ) -> Tensor:
     """Return (3, h, w): the slope of similarity, averaged over copies and networks."""
+    places = _places(frame, copies, surrogates, generator)
     leaf = change.detach().requires_grad_()
-    total = frame + leaf
-    protected = straight_through(total, total.clamp(0.0, 255.0))
-    twin = _twin(generator)
-    # No larger than networks see them: what happens to copies takes time by their size.
-    largest = max(network.input_size for network in surrogates.networks)
-    height, width = (min(largest, side) for side in frame.shape[-2:])
+    seen, change_seen = look(frame, places), look(leaf, places)
     with torch.no_grad():
-        originals = _copies(frame, (height, width), twin)
-    copies = _copies(protected, (height, width), generator)
-    slopes = [_slope(network, originals, copies.detach()) for network in surrogates.networks]
-    (gradient,) = torch.autograd.grad(copies, leaf, torch.stack(slopes).mean(dim=0))
+        originals = publish(seen, _twin(generator))
+        protected = publish((seen + change_seen).clamp(0.0, 255.0), generator)
+    slopes = [_slope(network, originals, protected) for network in surrogates.networks]
+    # Past what publishing does, as if it did nothing: it blurs far less than gradients are
+    # smoothed, and the way back through it took as long as that through a small network.
+    (gradient,) = torch.autograd.grad(change_seen, leaf, torch.stack(slopes).mean(dim=0))
     return gradient
 
 
-def _copies(picture: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Return (copies, 3, *size): the picture as it may reach a recogniser, each time otherwise."""
-    batch = picture.expand(_PLAIN_COPIES + _SHUFFLED_COPIES, *picture.shape)
-    seen = publish(shrink(cut_out(batch, generator), size), generator)
-    plain, shuffled = seen.split((_PLAIN_COPIES, _SHUFFLED_COPIES))
-    return torch.cat((plain, shuffle_and_rotate(shuffled, generator)))
+def _places(frame: Tensor, copies: Copies, surrogates: Surrogates, generator: Generator) -> Tensor:
+    """Return (n, 2, height, width): where copies look, each as a recogniser may see the picture."""
+    # No larger than networks see them: what happens to copies takes time by their size.
+    largest = max(network.input_size for network in surrogates.networks)
+    height, width = frame.shape[-2:]
+    size = min(largest, height), min(largest, width)
+    plain, shuffled = copies
+    whole = torch.cat(
+        (
+            straight_places(plain, size, frame.device),
+            shuffled_places(shuffled, size, generator, frame.device),
+        )
+    )
+    return within_windows(whole, (height, width), generator)
 
 
 def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
@@ -123,7 +137,7 @@ def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
     """
     with torch.no_grad():
         before = network.features(originals)
-    leaf = copies.requires_grad_()
+    leaf = copies.detach().requires_grad_()
     (slope,) = torch.autograd.grad(similarity(before, network.features(leaf)), leaf)
     return _normalised(slope) if slope.isfinite().all() else torch.zeros_like(slope)
 

@@ -73,7 +73,8 @@ class Report:
         largest_change, mean_change, p999_change: levels of an 8-bit plane, sampled frames,
             after the codec; the greatest of any plane, the mean of luma, and the 99.9th
             percentile of the plane and frame where it is greatest.
-        top1_changed: share of the anchors whose top answer of the surrogate changed, 0-1.
+        top1_changed: share of the anchors that surrogates were asked about, each shot's first and a
+            fifth of the others, whose top answer changed, 0-1.
         faces: None where no network for faces is named.
         size_ratio: protected bytes by original bytes.
         audio_nmr_db, audio_snr_db: of the track that changed most.
@@ -154,7 +155,7 @@ class Report:
             yield "picture", f"PSNR {self.psnr_db:.2f} dB, SSIM {number(self.ssim, '{:.4f}')}"
             yield "change", change_words(self.mean_change, self.p999_change, self.largest_change)
         if self.top1_changed is not None:
-            yield "top answer", f"changed in {self.top1_changed:.0%} of the anchors"
+            yield "top answer", f"changed in {self.top1_changed:.0%} of the anchors asked about"
         yield from face_rows(self.faces)
 
     def _sound(self) -> Iterable[tuple[str, str]]:

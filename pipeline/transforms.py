@@ -2,23 +2,31 @@
 The random transforms that EoT averages over, on pictures of Y, Cb and Cr.
 
 `publish` is what really happens to a picture on its way to a recogniser: it is shrunk,
-blurred, its colour halved, its blocks quantised; and `cut_out`, since many see a part of it
-alone. `shuffle_and_rotate` is for transfer to networks we do not know. All take (n, channels,
-height, width) float32 levels, give the same shape, treat each of the n copies differently, and
-let gradients through. Random numbers come from the generator's own device, so that one on the
-CPU draws alike for every device.
+blurred, its colour halved, its blocks quantised. It and its parts take (n, channels, height,
+width) float32 levels, give the same shape, treat each of the n copies differently, and let
+gradients through.
+
+`look` shows a picture from elsewhere, at places that each of n copies has of its own: in a
+window, since many see a part of it alone; and shuffled, for transfer to networks we do not know.
+
+Random numbers come from the generator's own device, so that one on the CPU draws alike for every
+device.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from pipeline.stripes import gaussian_blur
+
 _SMALLEST_SCALE = 0.5
 _LARGEST_SIGMA = 1.0
+_BLURS = 16
 # JPEG's qualities; the quantisers of H.264 at CRF 18-28 lie among these.
 _QUALITIES = (40, 95)
 _LARGEST_ANGLE = math.radians(24)
@@ -52,8 +60,11 @@ def rescale(batch: Tensor, generator: Generator, smallest: float = _SMALLEST_SCA
 
 def blur(batch: Tensor, generator: Generator, largest_sigma: float = _LARGEST_SIGMA) -> Tensor:
     """Blur each copy by a Gaussian of random sigma, from 0 to `largest_sigma` pixels."""
-    sigmas = _uniform(generator, (len(batch),), 0.0, largest_sigma)
-    return gaussian_blur(batch, sigmas.to(batch), largest_sigma)
+    # One of a few, whose weights are then at hand.
+    draws = torch.randint(_BLURS, (len(batch),), generator=generator, device=generator.device)
+    sigmas = [largest_sigma * draw / (_BLURS - 1) for draw in draws.tolist()]
+    copies = zip(batch, sigmas, strict=True)
+    return torch.stack([gaussian_blur(copy, sigma) if sigma else copy for copy, sigma in copies])
 
 
 def compress(
@@ -63,55 +74,64 @@ def compress(
     scales = _step_scale(_uniform(generator, (len(batch),), *qualities)).to(batch)
     # Not slices, whose gradients are whole pictures of zeros.
     luma, chroma = batch.split((1, 2), dim=1)
-    luma = quantise(luma, scales, _table(_LUMA_STEPS, batch))
-    chroma = quantise(halve(chroma), scales, _table(_CHROMA_STEPS, batch))
+    luma = quantise(luma, scales, _table(_LUMA_STEPS, batch.device))
+    chroma = quantise(halve(chroma), scales, _table(_CHROMA_STEPS, batch.device))
     return torch.cat((luma, enlarge(chroma, batch.shape[-2:])), dim=1)
 
 
-def shuffle_and_rotate(batch: Tensor, generator: Generator) -> Tensor:
+def look(picture: Tensor, places: Tensor) -> Tensor:
     """
-    Cut each copy in 2 x 2 blocks, swap them at random and rotate each by up to 24 degrees.
+    Return (n, channels, *size): what of (channels, h, w) lies at places (n, 2, *size).
+
+    Interpolated without averaging, as most programs shrink a picture to a recogniser's input.
+    """
+    batch, grid = picture.expand(len(places), *picture.shape), places.permute(0, 2, 3, 1)
+    return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
+
+
+def within_windows(
+    places: Tensor, shape: tuple[int, int], generator: Generator, smallest: float = _SMALLEST_WINDOW
+) -> Tensor:
+    """
+    Return the places of a window, for each copy another, that are those of a whole picture.
+
+    Some recognisers squeeze a picture into their square, most cut the square out of it. Of
+    each side a window keeps from `smallest` of the short side to all, wherever that lies.
+
+    Args:
+        places: (n, 2, height, width), x and y from -1 to 1.
+        shape: height and width of the picture.
+    """
+    height, width = shape
+    least = smallest * min(height, width) / torch.tensor([width, height])
+    share = least + (1 - least) * _uniform(generator, (len(places), 2), 0.0, 1.0).cpu()
+    middle = (1 - share) * _uniform(generator, (len(places), 2), -1.0, 1.0).cpu()
+    share, middle = (part[..., None, None].to(places) for part in (share, middle))
+    return places * share + middle
+
+
+def straight_places(count: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Return (count, 2, *size), x and y from -1 to 1: each sample's own place."""
+    height, width = size
+    y, x = ((torch.arange(n, device=device) * 2 + 1) / n - 1 for n in (height, width))
+    grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)))
+    return grid.expand(count, -1, -1, -1)
+
+
+def shuffled_places(
+    count: int, size: tuple[int, int], generator: Generator, device: torch.device
+) -> Tensor:
+    """
+    Return (count, 2, *size): of 2 x 2 blocks that change places and rotate by up to 24 degrees.
 
     After Wang et al. 2024, "Boosting adversarial transferability by block shuffle and
     rotation" (arXiv:2308.10299); unlike theirs, what a rotated block uncovers shows the
     picture around it and not black.
     """
-    count = len(batch)
     cuts = _uniform(generator, (count, 2), *_CUTS)
     swaps = _uniform(generator, (count, 2), 0.0, 1.0) < 0.5
     angles = _uniform(generator, (count, 2, 2), -_LARGEST_ANGLE, _LARGEST_ANGLE)
-    return rearrange(batch, *(draw.to(batch.device) for draw in (cuts, swaps, angles)))
-
-
-def cut_out(batch: Tensor, generator: Generator, smallest: float = _SMALLEST_WINDOW) -> Tensor:
-    """
-    Show each copy through a window of its own, stretched to the whole.
-
-    Some recognisers squeeze a picture into their square, most cut the square out of it. Of
-    each side a window keeps from `smallest` of the short side to all, wherever that lies.
-    """
-    height, width = batch.shape[-2:]
-    least = smallest * min(height, width) / torch.tensor([width, height])
-    share = least + (1 - least) * _uniform(generator, (len(batch), 2), 0.0, 1.0).cpu()
-    middle = (1 - share) * _uniform(generator, (len(batch), 2), -1.0, 1.0).cpu()
-    windows = torch.cat((torch.diag_embed(share), middle[..., None]), dim=2).to(batch)
-    grid = F.affine_grid(windows, list(batch.shape), align_corners=False)
-    return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
-
-
-def gaussian_blur(batch: Tensor, sigmas: Tensor, largest_sigma: float) -> Tensor:
-    """Blur each copy by its own sigma (n,), in pixels and at most `largest_sigma`; 0 is none."""
-    radius = math.ceil(3 * largest_sigma)
-    if radius == 0:
-        return batch
-    count, channels, height, width = batch.shape
-    # One grouped call takes a fifth of the time of a call per copy.
-    taps = _gaussian_taps(sigmas, radius).repeat_interleave(channels, 0)[:, None]
-    planes = batch.reshape(1, count * channels, height, width)
-    planes = F.pad(planes, (radius,) * 4, mode="replicate")
-    planes = F.conv2d(planes, taps[..., None], groups=count * channels)
-    planes = F.conv2d(planes, taps[..., None, :], groups=count * channels)
-    return planes.reshape(batch.shape)
+    return rearranged(size, *(draw.to(device) for draw in (cuts, swaps, angles)))
 
 
 def halve(batch: Tensor) -> Tensor:
@@ -155,37 +175,40 @@ def block_dct(batch: Tensor) -> Tensor:
     height, width = batch.shape[-2:]
     padded = F.pad(batch, (0, -width % _BLOCK, 0, -height % _BLOCK), mode="replicate")
     blocks = padded.unflatten(3, (-1, _BLOCK)).unflatten(2, (-1, _BLOCK)).transpose(3, 4)
-    basis = _dct_basis(batch)
-    return basis @ blocks @ basis.T
+    return _times(blocks, _block_basis(batch.device).T)
 
 
 def inverse_block_dct(coefficients: Tensor) -> Tensor:
     """Return (n, channels, height, width) of whole blocks: the inverse of `block_dct`."""
-    basis = _dct_basis(coefficients)
-    blocks = basis.T @ coefficients @ basis
+    blocks = _times(coefficients, _block_basis(coefficients.device))
     return blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-def rearrange(batch: Tensor, cuts: Tensor, swaps: Tensor, angles: Tensor) -> Tensor:
+def _times(blocks: Tensor, matrix: Tensor) -> Tensor:
+    """Return blocks (..., 8, 8), each as a row of 64 times (64, 64): one product for them all."""
+    return (blocks.reshape(-1, _BLOCK * _BLOCK) @ matrix).reshape(blocks.shape)
+
+
+def rearranged(size: tuple[int, int], cuts: Tensor, swaps: Tensor, angles: Tensor) -> Tensor:
     """
-    Cut each copy in 2 x 2 blocks, swap and rotate them.
+    Return (n, 2, *size): the places of a picture cut in 2 x 2 blocks that are swapped and rotated.
 
     Args:
-        batch: (n, channels, height, width).
+        size: height and width.
         cuts: (n, 2) where rows and columns are cut, as a share of the side.
         swaps: (n, 2) bool, whether the two parts change places.
         angles: (n, 2, 2) radians, by which each block is rotated around its middle.
     """
-    height, width = batch.shape[-2:]
+    height, width = size
     row, row_part, row_middle = _shuffled(height, cuts[:, 0], swaps[:, 0])
     column, column_part, column_middle = _shuffled(width, cuts[:, 1], swaps[:, 1])
-    copy = torch.arange(len(batch), device=batch.device)[:, None, None]
-    angle = angles[copy, row_part[:, :, None], column_part[:, None, :]]
+    # Each row and column picks its part's block: indexing takes several times as long.
+    picks = [F.one_hot(part, 2).to(angles) for part in (row_part, column_part)]
+    cosine, sine = (picks[0] @ part @ picks[1].mT for part in (angles.cos(), angles.sin()))
     down, right = (row - row_middle)[:, :, None], (column - column_middle)[:, None, :]
-    y = row_middle[:, :, None] + angle.cos() * down + angle.sin() * right
-    x = column_middle[:, None, :] + angle.cos() * right - angle.sin() * down
-    grid = torch.stack((2 * x / width - 1, 2 * y / height - 1), dim=-1).to(batch)
-    return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
+    y = (row_middle[:, :, None] + cosine * down + sine * right) * (2 / height) - 1
+    x = (column_middle[:, None, :] + cosine * right - sine * down) * (2 / width) - 1
+    return torch.stack((x, y), dim=1)
 
 
 def straight_through(value: Tensor, exact: Tensor) -> Tensor:
@@ -204,30 +227,25 @@ def _there_and_back(copy: Tensor, scale: float) -> Tensor:
     return enlarge(shrink(copy, small), (height, width))
 
 
-def _gaussian_taps(sigmas: Tensor, radius: int) -> Tensor:
-    """Return (n, 2 radius + 1), each row summing to 1."""
-    distance = torch.arange(-radius, radius + 1, dtype=sigmas.dtype, device=sigmas.device)
-    # A sigma of 0 would divide by it; with this one the middle tap alone is above 0.
-    taps = torch.exp(-0.5 * (distance / sigmas[:, None].clamp_min(1e-2)).square())
-    return taps / taps.sum(dim=1, keepdim=True)
-
-
 def _step_scale(quality: Tensor) -> Tensor:
     """Return by what a JPEG encoder multiplies its tables at a quality of 1-100 (libjpeg)."""
     return torch.where(quality < 50, 50 / quality, 2 - quality / 50)
 
 
-def _table(steps: str, like: Tensor) -> Tensor:
+@functools.lru_cache(maxsize=4)
+def _table(steps: str, device: torch.device) -> Tensor:
     values = [float(step) for step in steps.split()]
-    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(_BLOCK, _BLOCK)
+    return torch.tensor(values, device=device).reshape(_BLOCK, _BLOCK)
 
 
-def _dct_basis(like: Tensor) -> Tensor:
-    """Return (8, 8): a row for each frequency of the orthonormal DCT-II."""
-    place = torch.arange(_BLOCK, dtype=like.dtype, device=like.device)
+@functools.lru_cache(maxsize=2)
+def _block_basis(device: torch.device) -> Tensor:
+    """Return (64, 64): a row for each frequency of a block's orthonormal DCT-II."""
+    place = torch.arange(_BLOCK, dtype=torch.float32, device=device)
     basis = torch.cos(torch.pi / _BLOCK * (place[None] + 0.5) * place[:, None])
     basis[0] *= math.sqrt(0.5)
-    return basis * math.sqrt(2 / _BLOCK)
+    basis *= math.sqrt(2 / _BLOCK)
+    return torch.kron(basis, basis)
 
 
 def _shuffled(size: int, cut: Tensor, swap: Tensor) -> tuple[Tensor, Tensor, Tensor]:

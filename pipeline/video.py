@@ -63,8 +63,9 @@ class VideoSummary:
         cuts: new shots found after the first.
         device: where anchors were computed, as torch names it.
         surrogates: names of the networks; none for the embedded way.
-        top1_changed: share of anchors and networks, 0 to 1, where the network's first answer
-            to the protected anchor is not that to the original; None for the embedded way.
+        top1_changed: share of networks and of the anchors they were asked about, 0 to 1, where the
+            network's first answer to the protected anchor is not that to the original; None for the
+            embedded way.
         largest_change: of any sample of any frame before encoding, levels of an 8-bit plane.
         largest_rms: of any frame's change in Y, Cb and Cr, levels of an 8-bit plane.
         faces: None where no network for faces was given.

@@ -14,6 +14,7 @@ from pipeline.limiter import Bounds
 from pipeline.motion import Field, Flow, carry, flow_size
 from pipeline.network import Network
 from pipeline.parameters import Parameters
+from pipeline.perturbation import Copies
 from pipeline.planes import Planes
 from pipeline.settings import Settings
 from pipeline.surrogate import Surrogates
@@ -55,15 +56,18 @@ class Recorder:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.starts: list[Tensor] = []
         self.momenta: list[Tensor | None] = []
+        self.steps: list[list[Copies]] = []
         self.results: list[tuple[Tensor, Tensor]] = []
         self._refine = anchor.refine
         monkeypatch.setattr(anchor, "refine", self)
 
     def __call__(self, *arguments: object) -> tuple[Tensor, Tensor]:
-        start, *_, momentum = arguments
+        start, _frame, _limit, _surrogates, steps, _generator, momentum = arguments
         assert isinstance(start, Tensor)
         assert momentum is None or isinstance(momentum, Tensor)
         self.starts.append(start.clone())
+        assert isinstance(steps, tuple)
+        self.steps.append(list(steps))
         self.momenta.append(None if momentum is None else momentum.clone())
         self.results.append(self._refine(*arguments))  # type: ignore[arg-type]
         return self.results[-1]
@@ -110,6 +114,52 @@ def test_an_anchor_goes_on_from_the_pattern_before_it_within_a_bound_of_its_own(
     moved = carry(first.permute(1, 2, 0).contiguous().numpy() / levels(4.0, 2.0), pan())
     expected = moved * levels(8.0, 1.0)
     assert np.allclose(recorder.starts[1].permute(1, 2, 0).numpy(), expected, atol=1e-4)
+
+
+def test_answers_of_a_shot_s_first_anchor_and_of_some_others_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
+    assert artist.top1_changed is None
+    top1 = Surrogates.top1
+
+    def recorded(self: Surrogates, batch: Tensor) -> Tensor:
+        asked.append(artist.anchors)
+        return top1(self, batch)
+
+    monkeypatch.setattr(Surrogates, "top1", recorded)
+    for anchor_number in range(1, 18):
+        if anchor_number in (1, 7):
+            artist.begin_shot(planes(), bounds())
+        else:
+            artist.continue_shot(planes(), bounds(), 0 * pan())
+    assert asked == [1, 5, 7, 10, 15]
+    assert artist.top1_changed is not None
+
+
+def test_neighbouring_anchors_ask_of_plain_and_of_shuffled_copies_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = Recorder(monkeypatch)
+    artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
+    artist.begin_shot(planes(), bounds())
+    for _ in range(4):
+        artist.continue_shot(planes(), bounds(), 0 * pan())
+    plain, shuffled = [(1, 0)], [(0, 1)]
+    _, *later = recorder.steps
+    assert later in ([plain, shuffled] * 2, [shuffled, plain] * 2)
+
+
+def test_a_large_picture_s_pattern_has_the_size_of_the_flow() -> None:
+    large = Planes(*(np.repeat(np.repeat(plane, 4, 0), 4, 1) for plane in planes()), 8)
+    for asked in (None, surrogates()):
+        artist = Artist(4 * HEIGHT, 4 * WIDTH, Parameters(), Settings(), asked, seed=1)
+        height, width = flow_size(4 * HEIGHT, 4 * WIDTH)
+        flow = np.zeros((height, width, 2), np.float32)
+        first = artist.begin_shot(large, bounds())
+        second = artist.continue_shot(large, bounds(), flow)
+        assert first.shape == second.shape == (height, width, 3 if asked else 2)
 
 
 def levels(in_luma: float, in_colour: float) -> Field:

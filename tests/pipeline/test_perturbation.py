@@ -11,10 +11,10 @@ from torch import Generator, Tensor, nn
 
 from pipeline import perturbation
 from pipeline.network import Network, choose_taps, similarity
-from pipeline.perturbation import _smooth, _twin, project, refine
+from pipeline.perturbation import Copies, _places, _smooth, _twin, project, refine
 from pipeline.surrogate import Surrogates
 from pipeline.torchvision_import import import_torchvision
-from pipeline.transforms import cut_out, publish, shrink
+from pipeline.transforms import publish
 
 HEIGHT, WIDTH = 96, 128
 
@@ -68,8 +68,14 @@ def likeness(change: Tensor, *networks: Network) -> float:
     return float(torch.stack(scores).mean())
 
 
+def both(steps: int) -> tuple[Copies, ...]:
+    """So many steps, each of a plain copy and a shuffled one."""
+    return ((1, 1),) * steps
+
+
 def refined(start: Tensor, steps: int, *networks: Network, seed: int = 1) -> Tensor:
-    change, _ = refine(start, frame(), limit(), surrogates(*networks), steps, generator(seed))
+    asked = surrogates(*networks)
+    change, _ = refine(start, frame(), limit(), asked, both(steps), generator(seed))
     return change
 
 
@@ -101,39 +107,51 @@ def test_more_steps_from_where_the_last_ended_do_no_worse_than_from_stripes():
 
 def test_with_the_momentum_steps_go_on_as_if_they_had_not_paused():
     drawn, two = generator(4), surrogates()
-    change, momentum = refine(stripes(), frame(), limit(), two, 2, drawn)
-    paused, _ = refine(change, frame(), limit(), two, 2, drawn, momentum)
+    change, momentum = refine(stripes(), frame(), limit(), two, both(2), drawn)
+    paused, _ = refine(change, frame(), limit(), two, both(2), drawn, momentum)
     drawn = generator(4)
-    at_once, _ = refine(stripes(), frame(), limit(), two, 4, drawn)
+    at_once, _ = refine(stripes(), frame(), limit(), two, both(4), drawn)
     assert torch.equal(paused, at_once)
-    without, _ = refine(change, frame(), limit(), two, 2, generator(4))
+    without, _ = refine(change, frame(), limit(), two, both(2), generator(4))
     assert not torch.equal(without, at_once)
 
 
-def test_a_plain_copy_and_a_shuffled_one_are_asked():
-    plain, shuffled = perturbation._copies(frame(), (48, 64), generator(3))
-    drawn = generator(3)
-    seen = publish(shrink(cut_out(frame().expand(2, -1, -1, -1), drawn), (48, 64)), drawn)
-    assert torch.equal(plain, seen[0])
-    assert (shuffled - seen[1]).abs().mean() > 5
+def test_plain_copies_see_a_window_and_shuffled_ones_its_parts_elsewhere():
+    places = _places(frame(), (1, 0), surrogates(), generator(3))[0]
+    steps = places[0].diff(dim=1), places[1].diff(dim=0)
+    for step in steps:  # one scale throughout, and nothing beyond the picture
+        assert torch.allclose(step, step.mean(), atol=1e-5)
+    assert places.abs().max() <= 1
+    parts = _places(frame(), (0, 1), surrogates(), generator(3))[0]
+    assert (parts[0].diff(dim=1).abs() > 0.2).any()
+
+
+@pytest.mark.parametrize("copies", [(1, 0), (2, 3)])
+def test_any_number_of_copies_is_asked(copies):
+    seen = network()
+    change, _ = refine(stripes(), frame(), limit(), surrogates(seen), [copies] * 4, generator(1))
+    assert difference(change, seen) > 1.2 * difference(stripes(), seen)
+
+
+def test_a_change_may_be_smaller_than_the_picture():
+    seen, half = network(), (HEIGHT // 2, WIDTH // 2)
+    small, bound = (F.interpolate(x[None], half, mode="area")[0] for x in (stripes(), limit()))
+    change, momentum = refine(small, frame(), bound, surrogates(seen), both(4), generator(1))
+    assert change.shape == momentum.shape == (3, *half)
+    before, after = (
+        F.interpolate(x[None], (HEIGHT, WIDTH), mode="bilinear")[0] for x in (small, change)
+    )
+    assert difference(after, seen) > 1.5 * difference(before, seen)
 
 
 @pytest.mark.parametrize(
     ("input_size", "size"), [(40, (64, 64)), (100, (96, 100)), (224, (96, 128))]
 )
 def test_copies_are_as_large_as_the_largest_network_sees_them_and_not_larger_than_the_picture(
-    monkeypatch, input_size, size
+    input_size, size
 ):
-    sizes = []
-    copies = perturbation._copies
-
-    def recorded(picture, asked, drawn):
-        sizes.append(asked)
-        return copies(picture, asked, drawn)
-
-    monkeypatch.setattr(perturbation, "_copies", recorded)
-    refined(stripes(), 1, network(), replace(network(2), input_size=input_size))
-    assert sizes == [size, size]
+    asked = surrogates(network(), replace(network(2), input_size=input_size))
+    assert _places(frame(), (1, 1), asked, generator()).shape == (2, 2, *size)
 
 
 def test_without_a_change_to_start_from_one_is_found():
@@ -155,7 +173,7 @@ def test_where_a_network_has_no_slope_the_start_remains_and_others_still_steer()
     start = project(torch.full((3, HEIGHT, WIDTH), 1e-30), limit())
     for networks, is_steered in (((pooling,), False), ((pooling, network()), True)):
         asked = surrogates(*networks)
-        change, momentum = refine(start, black, limit(), asked, 2, generator(1))
+        change, momentum = refine(start, black, limit(), asked, both(2), generator(1))
         assert change.isfinite().all()
         assert bool(momentum.any()) is is_steered
         assert torch.equal(change, start) is not is_steered
@@ -179,7 +197,7 @@ def test_no_sample_changes_by_more_than_its_bound(channels):
     bound = limit().expand(channels, -1, -1).clone()
     if channels == 3:
         bound[1:] *= 0.5
-    change, _ = refine(stripes(), frame(), bound, surrogates(), 3, generator())
+    change, _ = refine(stripes(), frame(), bound, surrogates(), both(3), generator())
     assert change.shape == (3, HEIGHT, WIDTH)
     assert (change.abs() <= bound).all()
     assert change[..., :16].abs().max() == 0
@@ -187,7 +205,7 @@ def test_no_sample_changes_by_more_than_its_bound(channels):
 
 def test_the_result_has_no_gradient_and_the_arguments_are_left_alone():
     start, picture, bound = stripes(), frame(), limit()
-    change, momentum = refine(start, picture, bound, surrogates(), 2, generator())
+    change, momentum = refine(start, picture, bound, surrogates(), both(2), generator())
     assert not change.requires_grad
     assert not momentum.requires_grad
     assert torch.equal(start, stripes())
@@ -231,7 +249,7 @@ def test_steps_work_within_no_grad():
 
 def test_two_networks_are_both_misled():
     first, second = network(0), network(1)
-    change = refined(stripes(), 4, first, second)
+    change = refined(stripes(), 6, first, second)
     assert difference(change, first) > 1.2 * difference(stripes(), first)
     assert difference(change, second) > 1.2 * difference(stripes(), second)
 
@@ -246,7 +264,7 @@ def test_no_network_dominates_by_the_size_of_its_gradient():
 def test_a_dark_or_bright_picture_gives_finite_changes():
     for level in (0.0, 255.0):
         flat = torch.full((3, HEIGHT, WIDTH), level)
-        change, _ = refine(stripes(), flat, limit(), surrogates(), 2, generator())
+        change, _ = refine(stripes(), flat, limit(), surrogates(), both(2), generator())
         assert change.isfinite().all()
 
 
@@ -274,6 +292,6 @@ def test_each_step_smooths_its_gradient(monkeypatch):
 def test_odd_sizes_are_taken(size):
     picture = torch.full((3, *size), 100.0)
     change, _ = refine(
-        torch.zeros(3, *size), picture, torch.ones(1, *size), surrogates(), 1, generator()
+        torch.zeros(3, *size), picture, torch.ones(1, *size), surrogates(), both(1), generator()
     )
     assert change.shape == (3, *size)
