@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # turn the network asked a quarter further on stills, others a tenth (KL), by a change 5 % larger.
 # Two steps of both for each anchor after take three times as long, and turn all a tenth further.
 _COLD_STEPS: Sequence[Copies] = ((1, 1),) * 4
-_WARM_STEPS: Sequence[Sequence[Copies]] = (((1, 0),), ((0, 1),))  # in turn
+_WARM_STEPS: Sequence[Sequence[Copies]] = (((1, 0),), ((1, 0),), ((0, 1),))  # in turn
 # Beside each shot's first, one of so many anchors has its answers counted: it takes half a step's
 # time.
 _ASKING_INTERVAL = 5
