@@ -46,6 +46,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _AGAIN_SECONDS = 0.5
 _INSIST_SECONDS = 10.0
 _REFUSED = "the end of an attempt cannot be written yet"
+_NOT_RESOLVED = "task not resolved"
 
 
 class StateRefused(Exception):
@@ -241,6 +242,18 @@ class Attempts:
         queue_log().info("called off", task_id=attempt.task.task_id)
         self._clear(attempt)
 
+    def has_result(self, task: Task) -> bool:
+        """
+        Does the result that the record names lie in the outbox?
+
+        Raises:
+            OSError: nobody can tell, since the outbox is away.
+        """
+        # The empty folder below a mount would say no, and the task would be worked on anew.
+        if self._is_outbox_away(task):
+            raise OSError(errno.EAGAIN, "the outbox is away", task.outbox)
+        return has_result(task)
+
     def resolve(self, task_id: str) -> None:
         """
         Bring a task to where it belongs that is in processing and that nobody works on.
@@ -248,10 +261,14 @@ class Attempts:
         The end of its attempt could not be written, as on a disk that was full.
         """
         try:
-            task = self._spool.resolve(task_id, has_result)
+            task = self._spool.resolve(task_id, self.has_result)
         except (UnknownTask, RecordDamaged, TaskBusy) as error:
-            server_log().warning("task not resolved", task_id=task_id, reason=error.message)
+            server_log().warning(_NOT_RESOLVED, task_id=task_id, reason=error.message)
             return
+        except OSError as error:  # a disk still refuses; it is looked at again
+            self._once.tell(_NOT_RESOLVED, True, of=task_id, reason=str(error))
+            return
+        self._once.tell(_NOT_RESOLVED, False, of=task_id)
         self._changed(task_id)
         queue_log().warning("resolved", task_id=task_id, status=task.status.value)
         if task.status is Status.FAILED:

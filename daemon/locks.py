@@ -36,8 +36,9 @@ def service_lock(path: Path) -> Iterator[None]:
         if not try_lock(descriptor):
             pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             raise ServiceRunning(path.parent, pid)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        with contextlib.suppress(OSError):  # a full disk; the lock holds without its holder's name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)

@@ -8,7 +8,7 @@ hundred thousand ended tasks do not hold up the start.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -27,12 +27,13 @@ class Recovery:
     Attributes:
         tasks: those that lay in processing, as they are now.
         set_aside: where lies now what could not be read, or stood in a folder's place.
-        busy: tasks that somebody else held all the time; they are as they were.
+        left: why tasks are as they were, by their names: somebody else held one all the time, or a
+            disk refused. The service looks at them again while it runs.
     """
 
     tasks: tuple[Task, ...]
     set_aside: tuple[Path, ...]
-    busy: tuple[str, ...]
+    left: Mapping[str, str]
 
 
 def recover(store: RecordStore, has_result: Callable[[Task], bool], now: datetime) -> Recovery:
@@ -46,17 +47,19 @@ def recover(store: RecordStore, has_result: Callable[[Task], bool], now: datetim
     """
     set_aside = list(_clear_folders(store))
     tasks: list[Task] = []
-    busy = list(_mend_names(store))
+    left = dict(_mend_names(store))
     for place in list(store.shelves.oldest(Status.PROCESSING)):
         try:
             tasks.append(resolve(store, place.task_id, has_result, now))
         except RecordDamaged as error:
             set_aside.append(error.path)
-        except TaskBusy:
-            busy.append(place.task_id)
+        except (TaskBusy, OSError) as error:
+            # A disk that is full, or an outbox that is away, keeps no other task from its place
+            # and the service from starting no more than it ends one that runs.
+            left[place.task_id] = str(error)
         except UnknownTask:
             continue  # somebody has removed it meanwhile
-    return Recovery(tuple(tasks), tuple(set_aside), tuple(busy))
+    return Recovery(tuple(tasks), tuple(set_aside), left)
 
 
 def resolve(
@@ -67,6 +70,7 @@ def resolve(
 
     Raises:
         UnknownTask, RecordDamaged, TaskBusy
+        OSError: the disk refuses, or `has_result` cannot tell; it is as it was.
     """
     return store.act(task_id, lambda hold: _resolved(hold, has_result, now))
 
@@ -76,8 +80,8 @@ def _clear_folders(store: RecordStore) -> Iterator[Path]:
         yield store.shelves.set_aside(path, path.name)
 
 
-def _mend_names(store: RecordStore) -> Iterator[str]:
-    """Bring the files to their places, task by task; yield the tasks that are busy."""
+def _mend_names(store: RecordStore) -> Iterator[tuple[str, str]]:
+    """Bring the files to their places, task by task; yield those that are left, and why."""
     for task_id, path in list(store.shelves.strays()):
         # Under its lock nobody is writing, so a temporary file is a left-over.
         yield from _locked(store, task_id, partial(path.unlink, missing_ok=True))
@@ -87,12 +91,14 @@ def _mend_names(store: RecordStore) -> Iterator[str]:
         yield from _locked(store, task_id, partial(store.settle, task_id))
 
 
-def _locked(store: RecordStore, task_id: str, mend: Callable[[], None]) -> Iterator[str]:
+def _locked(
+    store: RecordStore, task_id: str, mend: Callable[[], None]
+) -> Iterator[tuple[str, str]]:
     try:
         with store.lock(task_id):
             mend()
-    except TaskBusy:
-        yield task_id
+    except (TaskBusy, OSError) as error:
+        yield task_id, str(error)
 
 
 def _resolved(hold: Hold, has_result: Callable[[Task], bool], now: datetime) -> Task:

@@ -95,7 +95,7 @@ class Service:
         _check(self._config)
         _check_networks(self._config)
         self._state = self._config.place(self._config.state)
-        self._spool = Spool(self._state)
+        self._spool = _made_spool(self._state)
         self._files = outbox.StatusFiles(self._spool, self._config.language)
         self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
         self._disks = Disks(self._config, _known_disk_mounts(health.read(self._state)))
@@ -191,7 +191,7 @@ class Service:
         if told is not None and told > self._spool.now():
             told = None  # the clock was set back since: nobody can tell what came after it
         self._health.begin(told)
-        recovery = self._spool.recover(outbox.has_result)
+        recovery = self._spool.recover(self._attempts.has_result)
         for task in recovery.tasks:
             queue_log().info("recovered", task_id=task.task_id, status=task.status.value)
             if task.status is Status.FAILED:
@@ -200,8 +200,8 @@ class Service:
         for task_id in self._spool.ended_ids_since(told - _MARGIN if told else _EPOCH):
             # Whoever ended it may have been killed, or refused, before the file could say so.
             self._statuses.mark(task_id)
-        for task_id in recovery.busy:
-            server_log().warning("task is held by somebody else", task_id=task_id)
+        for task_id, reason in recovery.left.items():
+            server_log().warning("task not recovered yet", task_id=task_id, reason=reason)
 
     def _work(self, signals: ServiceSignals, web: WebProcess | None) -> None:
         health_due = time.monotonic()
@@ -600,6 +600,20 @@ def _check_networks(config: Config) -> None:
     found = network_problems(config.settings)
     if found:
         raise ConfigError(*found)
+
+
+def _made_spool(state: Path) -> Spool:
+    """
+    Raises:
+        ConfigError: a folder of the state cannot be made.
+    """
+    try:
+        return Spool(state)
+    except OSError as error:
+        raise ConfigError(
+            f"state: {error.filename or state} cannot be made: {error.strerror};"
+            " mend that, or name another."
+        ) from error
 
 
 def _make_folders(config: Config) -> None:

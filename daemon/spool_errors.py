@@ -114,4 +114,6 @@ class ServiceRunning(SpoolError):
     code = "service_running"
 
     def __init__(self, state: Path, pid: str) -> None:
-        super().__init__(f"A service works on {state} already (process {pid}); stop it first.")
+        super().__init__(
+            f"A service works on {state} already (process {pid or 'unknown'}); stop it first."
+        )

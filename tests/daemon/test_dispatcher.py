@@ -656,6 +656,31 @@ def test_a_task_in_processing_that_nobody_works_on_is_put_back(house: House) -> 
     assert (house.get(task).status, house.get(task).interruptions) == (Status.PENDING, 1)
 
 
+def test_one_whose_outbox_is_away_is_left_until_somebody_can_tell_whether_it_is_done(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = house.drop()
+    house.settle()
+    begun = house.get(task)
+    killed = failing(print, 1, errno.EIO)  # between publishing and the rename
+    with pytest.raises(OSError, match="Input"):
+        house.spool.complete(begun.task_id, str(begun.token), "r.mov", {}, killed)
+    again = House(house.folder)
+    monkeypatch.setattr(again.attempts, "_is_outbox_away", lambda task: True)
+    assert list(again.spool.recover(again.attempts.has_result).left) == [task.task_id]
+    for _ in range(3):
+        again.now += 11
+        again.settle()
+    assert again.get(task).status is Status.PROCESSING
+    (house.folder / "outbox").mkdir(exist_ok=True)
+    (house.folder / "outbox/r.mov").write_bytes(b"result")
+    monkeypatch.undo()
+    for _ in range(3):
+        again.now += 11
+        again.settle()
+    assert again.get(task).status is Status.COMPLETED
+
+
 def test_a_claim_that_is_refused_at_its_last_step_costs_an_attempt_and_says_so(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

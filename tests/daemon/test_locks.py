@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -47,6 +48,18 @@ def held_elsewhere(lock: AbstractContextManager[None]) -> Iterator[int]:
         os.close(writing)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def test_a_full_disk_keeps_no_service_from_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "service.lock"
+    monkeypatch.setattr(os, "pwrite", full)
+    with service_lock(path), pytest.raises(ServiceRunning, match="unknown"), service_lock(path):
+        pass
 
 
 def test_a_second_service_is_refused_and_told_of_the_first(tmp_path: Path) -> None:

@@ -915,3 +915,11 @@ def test_a_network_that_cannot_be_had_is_told_at_the_start_and_at_a_reload(
         house.signals.wants_reload = True
         wait_until(lambda: "configuration not taken over" in log.read_text(), "refused", 10)
         assert "'resnet19' is not known" in log.read_text()
+
+
+def test_a_state_that_cannot_be_made_is_told_by_its_key(house: House) -> None:
+    house.configure()
+    house.state.mkdir(exist_ok=True)
+    (house.state / "pending").write_text("no folder")
+    with pytest.raises(ConfigError, match="state: .*/pending cannot be made: File exists"):
+        Service(lambda: load_config(house.config), Overrides(), house.config)

@@ -30,7 +30,7 @@ from spools import (
     submitted,
 )
 
-from daemon import atomic
+from daemon import atomic, record_store
 from daemon.recovery import Recovery
 from daemon.spool import Spool
 from daemon.spool_errors import UnknownTask
@@ -250,6 +250,49 @@ def test_killed_before_any_step_of_the_start_itself(tmp_path: Path, file_system:
         assert house.spool.get(first).interruptions == 1
         shutil.rmtree(house.folder)
     assert step > 20
+
+
+def test_a_disk_that_refuses_at_the_start_keeps_nobody_else_from_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full, it can still rename; what would have to be written is left for later."""
+    house = House(tmp_path, Clock())
+    house.outbox.mkdir()
+    lost, _ = claimed(house.spool)
+    published, token = claimed(house.spool)
+    with pytest.raises(OSError, match="gone"):
+        _torn(house.spool, published, token)
+    (house.outbox / f"{published}.mp4").write_bytes(b"result")
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(record_store, "rewrite", full)
+        recovery = house.start()
+    assert list(recovery.left) == [lost]
+    assert "No space left" in recovery.left[lost]
+    check_status = {name: house.spool.get(name).status for name in (lost, published)}
+    assert check_status == {lost: Status.PROCESSING, published: Status.COMPLETED}
+    assert house.start().left == {}
+    check(house, lost, (Status.PENDING,))
+
+
+def test_a_task_whose_outbox_is_away_at_the_start_is_left(tmp_path: Path) -> None:
+    """Nobody can tell whether its result is there; to work on it anew would make it twice."""
+    house = House(tmp_path, Clock())
+    house.outbox.mkdir()
+    task_id, token = claimed(house.spool)
+    with pytest.raises(OSError, match="gone"):
+        _torn(house.spool, task_id, token)
+    (house.outbox / f"{task_id}.mp4").write_bytes(b"result")
+
+    def away(task: Task) -> bool:
+        raise OSError(errno.EAGAIN, "the outbox is away")
+
+    assert list(house.spool.recover(away).left) == [task_id]
+    assert house.start().left == {}
+    check(house, task_id, (Status.COMPLETED,))
 
 
 def _torn(spool: Spool, task_id: str, token: str) -> None:

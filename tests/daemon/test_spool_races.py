@@ -225,7 +225,7 @@ def test_the_start_of_the_service_disturbs_nobody(tmp_path: Path) -> None:
     def service() -> Done:
         for _ in range(40):
             recovery = Spool(state).recover(lambda task: False)
-            assert (recovery.set_aside, recovery.busy, recovery.tasks) == ((), (), ())
+            assert (recovery.set_aside, recovery.left, recovery.tasks) == ((), {}, ())
         return []
 
     done = together([web, web, service], tmp_path)
