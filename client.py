@@ -744,7 +744,8 @@ def _printable(text: str) -> str:
 
 
 def _failed(message: str, code: int = 1) -> int:
-    print(f"client: {_printable(message)}", file=sys.stderr)
+    if sys.stderr is not None:  # closed; `print` would turn to standard output
+        print(f"client: {_printable(message)}", file=sys.stderr)
     return code
 
 
@@ -779,7 +780,7 @@ def _percent_bar(arguments: argparse.Namespace) -> Iterator[Callable[[dict[str, 
 
 
 def _bar(arguments: argparse.Namespace, **options: Any) -> Any:
-    if arguments.json or not sys.stderr.isatty():
+    if arguments.json or sys.stderr is None or not sys.stderr.isatty():  # None where it is closed
         return None
     try:
         from tqdm import tqdm

@@ -27,7 +27,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from daemon.console import AnswerLost, complain, keep_details, say
+from daemon.console import (
+    AnswerLost,
+    complain,
+    hold_standard_streams,
+    keep_details,
+    let_go_of_complaints,
+    say,
+)
 from daemon.errors import CannotListen, ConfigError, Interrupted, Unwell, UsageError
 from daemon.signals import end_on_signals, raise_on_signals
 from daemon.spool_errors import SpoolError
@@ -59,7 +66,11 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 
 def run() -> NoReturn:
     """Carry out this process's command line and end the process."""
-    code = main()
+    hold_standard_streams()  # before anything else is opened
+    try:
+        code = main()
+    finally:
+        let_go_of_complaints()
     end_on_signals()  # nothing is left to be tidied up
     if threading.active_count() > 1:
         # A stage that was left behind inside FFmpeg: Python's own end would pull its

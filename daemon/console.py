@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import tempfile
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 class AnswerLost(Exception):
@@ -43,8 +44,36 @@ def say_json(value: Any) -> None:
 
 
 def complain(message: str) -> None:
-    """Print the one line that says what went wrong."""
-    print(f"media-cleaner: {printable(message)}", file=sys.stderr)
+    """Print the one line that says what went wrong, if there is anybody to say it to."""
+    if sys.stderr is None:  # closed by who started us; `print` would turn to standard output
+        return
+    # Full, or its reader is gone: how the program ends says it all the same.
+    with contextlib.suppress(OSError):
+        print(f"media-cleaner: {printable(message)}", file=sys.stderr)
+
+
+def hold_standard_streams() -> None:
+    """
+    Open nothing in the place of a standard stream that who started us has closed.
+
+    Else the next file that is opened has its number, and is written to by whatever of FFmpeg's
+    libraries or a child has something to complain of.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+
+
+def let_go_of_complaints() -> None:
+    """Forget what standard error has not taken, or Python's end would fail for it."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _forget(sys.stderr)
 
 
 def printable(text: str) -> str:
@@ -68,12 +97,12 @@ def _write(line: bytes) -> None:
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
     except OSError as error:
-        _forget_output()
+        _forget(sys.stdout)
         raise AnswerLost(error) from error
 
 
-def _forget_output() -> None:
-    """Let what standard output still holds go nowhere, or Python tries again at its end."""
+def _forget(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere, or Python tries again at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

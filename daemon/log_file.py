@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -116,9 +115,8 @@ class RotatedLineFile(LineFile):
 
 def tell_on_stderr(sentence: str) -> None:
     """Say what the logs themselves cannot say, if there is anybody to say it to."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            complain(sentence)
+    with contextlib.suppress(ValueError):  # it was closed meanwhile
+        complain(sentence)
 
 
 def _size(path: Path) -> int:

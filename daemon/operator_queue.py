@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,10 +85,25 @@ def opened_queue(arguments: argparse.Namespace) -> Iterator[OperatorQueue]:
     try:
         yield OperatorQueue(config, Spool(state), state)
     except OSError as error:
-        raise QueueUnusable(
-            f"the queue cannot be used: {error.strerror} ({error.filename});"
-            " call this as the service's user."
-        ) from error
+        raise unusable("the queue", state, error) from error
+
+
+def unusable(what: str, folder: Path, error: OSError) -> QueueUnusable:
+    """Return that files in a folder cannot be used, in a sentence that says what to do."""
+    what_to_do = _WHAT_TO_DO.get(error.errno or 0, "`media-cleaner doctor` looks into that")
+    return QueueUnusable(
+        f"{what} cannot be used: {error.strerror} ({error.filename or folder}); {what_to_do}."
+    )
+
+
+_WHAT_TO_DO = {
+    errno.EACCES: "call this as the service's user",
+    errno.EPERM: "call this as the service's user",
+    errno.EEXIST: "no folder is there; move it away",
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EROFS: "let it be written to again",
+}
 
 
 def tell_damaged(damaged: Sequence[RecordDamaged]) -> None:

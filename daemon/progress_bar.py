@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @contextmanager
 def progress_bar() -> Iterator[Callable[[Progress], None]]:
     """Give what to call with each `Progress`; without a terminal on standard error it is mute."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None where it is closed
         yield lambda progress: None
         return
     from tqdm import tqdm

@@ -389,6 +389,24 @@ def test_json_to_a_closed_output_is_no_failure(trouble: type[Trouble]) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_where_nobody_can_be_complained_to_an_upload_is_made_all_the_same(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    trouble.script = [task_json]
+    client = [sys.executable, ROOT / "client.py", "--server", trouble.url]  # type: ignore[attr-defined]
+    for words, code in ((["upload", "clip.mp4"], 0), (["upload", "gone.mp4"], 1)):
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *client, *words],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout
+        assert bool(done.stdout) == (code == 0)
+
+
 def test_ctrl_c_while_it_starts_leaves_no_traceback() -> None:
     for delay in (0.05, 0.1, 0.15, 0.2, 0.3):
         process = subprocess.Popen(

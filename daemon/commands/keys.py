@@ -11,10 +11,10 @@ from pathlib import Path
 
 from daemon import keys
 from daemon.config import current_config
-from daemon.console import complain, say, say_json
+from daemon.console import AnswerLost, complain, say, say_json
 from daemon.errors import UsageError
 from daemon.keys import Key
-from daemon.operator_queue import QueueUnusable, local_time
+from daemon.operator_queue import QueueUnusable, local_time, unusable
 from pipeline.parameters import Parameters
 
 _ADMIN = "all (admin)"
@@ -47,10 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         act(folder, arguments)
     except OSError as error:
-        raise QueueUnusable(
-            f"the keys cannot be used: {error.strerror} ({error.filename});"
-            " call this as the service's user."
-        ) from error
+        raise unusable("the keys", folder, error) from error
 
 
 def _add(folder: Path, arguments: argparse.Namespace) -> None:
@@ -58,12 +55,17 @@ def _add(folder: Path, arguments: argparse.Namespace) -> None:
     _check_owner(folder)
     now = datetime.now(UTC)
     text, key = keys.add(folder, arguments.name, user_id, arguments.admin, now)
-    if arguments.json:
-        say_json({**key.as_dict(), "key": text})
-        return
+    try:
+        if arguments.json:
+            say_json({**key.as_dict(), "key": text})
+            return
+        say([text])
+    except AnswerLost:
+        # It opens nothing, as nobody has seen it; but while it is there all others need one.
+        keys.revoke(folder, key.name)
+        raise
     say(
         [
-            text,
             f"key {key.name} of {_whose(key)}; it is shown this once, and counts within 5 s:"
             " send it as X-API-Key",
         ]

@@ -390,6 +390,56 @@ def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
         assert (result.returncode, result.stderr) == (1, b"")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "answer"),
+    [
+        (["protect", "clip.mp4", "out.mp4", "--force"], 0, ["out.mp4"]),
+        (["protect", "gone.mp4"], 1, []),
+        (["status"], 2, []),
+    ],
+    ids=str,
+)
+def test_a_command_works_where_nobody_can_be_complained_to(
+    folder: Path, words: list[str], code: int, answer: list[str]
+) -> None:
+    """Closed, full or its reader gone: what is answered and how it ends stays as it was."""
+    ours, gone = os.pipe()
+    os.close(ours)
+    with open("/dev/full", "w") as full:
+        for error, shell in ((None, 'exec "$@" 2>&-'), (full, 'exec "$@"'), (gone, 'exec "$@"')):
+            result = subprocess.run(
+                ["sh", "-c", shell, "sh", *command(*words)],
+                cwd=folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=error,
+                encoding="utf-8",
+                timeout=60,
+                check=False,
+            )
+            assert result.returncode == code
+            assert result.stdout.splitlines()[:1] == answer
+    os.close(gone)
+
+
+def test_no_file_is_opened_in_the_place_of_a_standard_stream() -> None:
+    """A complaint of FFmpeg's libraries would be written into it."""
+    program = (
+        "from daemon.console import hold_standard_streams\n"
+        "hold_standard_streams()\n"
+        "print(open('/dev/zero').fileno())"
+    )
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-c", program],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=True,
+    )
+    assert int(result.stdout) > 2
+
+
 def test_a_terminal_shows_a_bar_that_ends_clean(folder: Path) -> None:
     video = Video(width=320, height=240, frames=100)
     make_video(folder / "longer.mp4", video)

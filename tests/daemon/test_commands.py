@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from spools import REASON, REPORT, Clock, claimed, completed, failed, record, records, submission
 from spools import submitted as submit
 
-from daemon import health
+from daemon import health, record_store
 from daemon.__main__ import main
 from daemon.outbox import status_path
 from daemon.records import encode
@@ -95,6 +96,24 @@ def in_outbox(spool: Spool, folder: Path) -> str:
     """Submit a task whose results go to this folder's outbox."""
     asked = replace(submission(spool), outbox=str(folder / "outbox"), inbox="main")
     return spool.submit(asked, 1000).task_id
+
+
+def test_a_disk_that_refuses_is_told_with_what_to_do(
+    shell: Shell, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is no question of who calls."""
+    task_id = submit(spool)
+    told = {errno.ENOSPC: "make room", errno.EROFS: "written", errno.EACCES: "service's user"}
+    for number, words in told.items():
+
+        def refused(path: Path, data: bytes, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))  # as write(2) says it: of no name
+
+        monkeypatch.setattr(record_store, "rewrite", refused)
+        said = shell.refused("cancel", task_id)
+        assert words in said
+        assert "state" in said
+        assert "None" not in said
 
 
 # --- status ---
@@ -464,7 +483,7 @@ def test_a_state_of_another_user_is_one_line(shell: Shell, folder: Path) -> None
 def test_a_state_that_cannot_be_used_is_one_line(shell: Shell, folder: Path) -> None:
     (folder / "state" / "pending").write_text("in the way")
     line = shell.refused("list")
-    assert "service's user" in line
+    assert "move it away" in line
     assert "pending" in line
 
 

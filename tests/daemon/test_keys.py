@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -380,6 +381,18 @@ def test_a_key_that_the_service_could_not_read_is_not_made(
     assert code == 1
     assert "call this as that user" in err
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=str)
+def test_a_key_that_could_not_be_shown_is_not_kept(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """Nobody knows it, and the interface would be closed to all who have none."""
+    folder.parent.mkdir(exist_ok=True)
+    with open("/dev/full", "w") as full, monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", full)
+        assert main(["keys", "add", "laptop", *words]) == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_config_and_json_may_stand_anywhere(shell: Shell, tmp_path: Path) -> None:
