@@ -56,7 +56,10 @@ def _path(value: object) -> object:
     if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
         raise ValueError("not a path")
     try:
+        os.fsencode(value)  # half of a surrogate pair, which YAML can write, names no file
         return Path(value).expanduser()
+    except UnicodeEncodeError as error:
+        raise ValueError("not a path") from error
     except RuntimeError as error:
         raise ValueError("names a user that is not known here") from error
 
@@ -406,7 +409,8 @@ def _key(location: Sequence[int | str], values: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in location if part != "constrained-str")
     if len(location) < 2 or location[0] != "inboxes" or not isinstance(location[1], int):
         return key
-    inbox = values["inboxes"][location[1]]
+    inboxes = values["inboxes"]
+    inbox = inboxes[location[1]] if isinstance(inboxes, list) else None  # a set, for one
     known = inbox if isinstance(inbox, Mapping) else {}
     names = [known[word] for word in ("name", "inbox") if isinstance(known.get(word), str)]
     return f"inbox {names[0][:64]}: {key}" if names else key

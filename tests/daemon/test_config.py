@@ -103,6 +103,7 @@ def test_defaults_are_the_parameters_of_a_task(tmp_path: Path) -> None:
             "inbox /srv/b: inboxes.0.name is missing; give 1 to 64 letters",
         ),
         ("inboxes: [7]", "inboxes.0 is 7"),
+        ("inboxes: !!set {a}", "inboxes.0 is 'a'"),
         ("defaults: {epsilon: 9}", "defaults: epsilon is 9"),
     ],
 )
@@ -133,6 +134,7 @@ def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
         ("crff: 20", ["crff", "known"]),
         ("limits: {max_pixel: 20}", ["limits.max_pixel", "known"]),
         ("inboxes: [{name: a, inbox: a, colour: red}]", ["inboxes.0.colour", "known"]),
+        ('state: "\\uD800"', ["state is", "a folder's path"]),
         ("crf: 52", ["crf is 52", "from 0 to 51"]),
         ("crf: 20.5", ["crf is 20.5", "whole number"]),
         ('crf: "20"', ["crf is '20'", "whole number"]),
