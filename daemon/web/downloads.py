@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import PreconditionFailed
 from werkzeug.http import http_date, is_resource_modified, parse_range_header, quote_etag
 from werkzeug.utils import send_file
 
@@ -58,7 +59,12 @@ def download(task_id: str) -> Response:
     with opened_result(task) as result:
         response = _sent(task, result)
     prefix = _redirect_prefix(task)
-    return response if prefix is None else _redirected(response, prefix, result)
+    if prefix is not None:
+        return _redirected(response, prefix, result)
+    if response.status_code == PreconditionFailed.code:
+        response.close()  # it would bring the whole video
+        raise PreconditionFailed
+    return response
 
 
 @blueprint.post("/link/<task_id>")
@@ -143,7 +149,7 @@ def _sent(task: Task, result: Result) -> Response:
     response = send_file(
         # Opened anew by this name, it is the same file whatever its path leads to by now.
         f"/proc/self/fd/{result.descriptor}",
-        _with_fitting_range(request.environ, found, mark),
+        _with_fitting_range(_with_fitting_match(request.environ), found, mark),
         mimetype=result.media_type,
         as_attachment=True,
         download_name=_shown_name(task.task_id, result.place.name),
@@ -171,6 +177,12 @@ def _redirected(sent: Response, prefix: str, result: Result) -> Response:
         response.headers[name] = sent.headers[name]
     response.headers["X-Accel-Redirect"] = prefix + quote(os.fsencode(result.place))
     return response
+
+
+def _with_fitting_match(environ: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the request without `If-Match: *`: whatever there is fits, but to the library none."""
+    is_met = environ.get("HTTP_IF_MATCH", "").strip() == "*"
+    return {k: v for k, v in environ.items() if k != "HTTP_IF_MATCH"} if is_met else environ
 
 
 def _with_fitting_range(

@@ -167,6 +167,7 @@ _LIST = (
     Error("idempotency_conflict", 409, "uploads.other_content"),
     Error("removed", 410, "downloads.removed", _TASK_FACTS),
     Error("original_removed", 410, "stills.original_removed", _TASK_FACTS),
+    Error("precondition_failed", 412, "http.412"),
     Error("file_too_large", 413, "uploads.too_large", {"most_gb": 2}),
     Error("form_too_large", 413, "uploads.form_too_large"),
     Error(

@@ -143,7 +143,7 @@ def _of_downloads() -> _Json:
     text = {"schema": {"type": "string"}}
     headers = {
         "Content-Disposition": {"description": "The video's name with `_protected`.", **text},
-        "ETag": {"description": "For `If-Range` and `If-None-Match`.", **text},
+        "ETag": {"description": "For `If-Range`, `If-Match` and `If-None-Match`.", **text},
         "Accept-Ranges": {"description": "`bytes`: a broken download can go on.", **text},
     }
     content = {name: {"schema": {"type": "string", "format": "binary"}} for name in _VIDEOS}
@@ -156,6 +156,7 @@ def _of_downloads() -> _Json:
         _TASK_ID,
         _header("Range", "The bytes that are wanted."),
         _header("If-Range", "Only if it is still this one; else all of it."),
+        _header("If-Match", "Only if it is still this one; else 412."),
         _header("If-None-Match", "Only if it is no longer this one."),
     ]
     get = _operation(
@@ -164,6 +165,7 @@ def _of_downloads() -> _Json:
         "Download the protected video",
         answers,
         *examples.FINDING_RESULT,
+        "precondition_failed",
         "requested_range_not_satisfiable",
         parameters=parameters,
     )

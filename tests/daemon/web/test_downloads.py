@@ -185,10 +185,17 @@ def test_conditions_count_before_a_range(house: WebApp) -> None:
         ({"If-None-Match": mark}, 304),
         ({"If-None-Match": '"other"'}, 206),
         ({"If-Match": mark}, 206),
+        ({"If-Match": "*"}, 206),
         ({"If-Match": '"other"'}, 412),
     ):
         asked = {"Range": "bytes=10-", **condition}
         assert house.get(f"/download/{task_id}", headers=asked).status_code == code
+
+
+def test_who_wants_another_file_gets_none(house: WebApp) -> None:
+    task_id, _ = finished(house.spool, house.outbox)
+    answer = house.get(f"/download/{task_id}", headers={"If-Match": '"other"'})
+    assert refused(answer) == (412, "precondition_failed")
 
 
 def test_who_has_the_file_is_told_so(house: WebApp) -> None:

@@ -33,6 +33,7 @@ NOT_IN_CODE = {
     "insufficient_storage",
     "storage_unavailable",
     "invalid_parameter",
+    "precondition_failed",
     "queue_full",
     "request_timeout",
     "request_header_fields_too_large",
