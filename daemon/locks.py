@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from daemon.spool_errors import ServiceRunning, TaskBusy
@@ -24,9 +24,12 @@ _LONGEST_PAUSE_SECONDS = 0.02
 
 
 @contextlib.contextmanager
-def service_lock(path: Path) -> Iterator[None]:
+def service_lock(path: Path) -> Iterator[Callable[[], bool]]:
     """
     Hold the state for this service. The file stays; it says which process held it last.
+
+    Yields what tells whether another folder has taken the state's place meanwhile: this lock keeps
+    nobody from that one, and it lacks all that was made in the old one at the start.
 
     Raises:
         ServiceRunning: another one holds it.
@@ -39,7 +42,7 @@ def service_lock(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a full disk; the lock holds without its holder's name
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        yield
+        yield lambda: path.parent.is_dir() and not _is_named(descriptor, path)
     finally:
         os.close(descriptor)
 

@@ -58,6 +58,7 @@ class OwnHealth:
         mounts: Mapping[str, str],
         disks: Disks,
         web: WebProcess | None,
+        has_lost_state: bool,
     ) -> None:
         """
         Write it; a disk that refuses is told in the log.
@@ -65,10 +66,13 @@ class OwnHealth:
         Args:
             mounts: where inboxes lay when they were last seen, by name.
             web: None where a unit of its own answers requests.
+            has_lost_state: does another folder lie in the state's place?
         """
         try:
             self._tell_damaged()
-            health.write(self._state, self._gathered(is_stopping, inboxes, mounts, disks, web))
+            problems = [*self._problems(inboxes, disks, web), *self._lost(has_lost_state)]
+            now = self._gathered(is_stopping, inboxes, mounts, disks, web, problems)
+            health.write(self._state, now)
         except OSError as error:
             self._once.tell("health cannot be written", True, reason=error.strerror)
         else:
@@ -89,6 +93,7 @@ class OwnHealth:
         mounts: Mapping[str, str],
         disks: Disks,
         web: WebProcess | None,
+        problems: Sequence[str],
     ) -> Health:
         now = datetime.now().astimezone()
         if not self._statuses.is_behind:
@@ -102,11 +107,18 @@ class OwnHealth:
             inboxes={seen.name: _inbox(seen, mounts) for seen in inboxes},
             free_gb=disks.free_gb,
             mounts=disks.mounts,
-            problems=tuple(self._problems(inboxes, disks, web)),
+            problems=tuple(problems),
             url=web.url if web is not None and web.is_ready else None,
             statuses_until=self._statuses_until,
             retention_held_until=self._retention_hold.until(now),
         )
+
+    def _lost(self, has_lost_state: bool) -> Iterator[str]:
+        if has_lost_state:
+            yield (
+                f"state: {self._state} is another folder than the one that this service works on;"
+                " bring that back, or restart the service."
+            )
 
     def _status(self) -> ServiceStatus:
         if self._spool.control.is_draining:

@@ -136,6 +136,7 @@ class Service:
         self._supervision = Supervision(notifier, self._pool)
         self._signals: ServiceSignals | None = None
         self._is_stopping = False
+        self._is_state_replaced = lambda: False
         self._given_up_seen = self._spool.now()
         self._mounts: dict[str, str] = {}
         self._once = Once(server_log())
@@ -150,7 +151,10 @@ class Service:
             CannotListen, UsageError: there is no way to the address that it should listen on.
         """
         self._signals = signals
-        with self._spool.lock_service(), contextlib.closing(self._temp_locks):
+        with (
+            self._spool.lock_service() as self._is_state_replaced,
+            contextlib.closing(self._temp_locks),
+        ):
             _make_folders(self._config)
             self._temp_locks.hold(self._config.place(self._config.temp))
             self._open_logs()  # by who holds the state, since one process rotates them
@@ -390,12 +394,18 @@ class Service:
     def _may_begin(self) -> bool:
         # A signal counts at once: a worker may get free before the main thread comes to heed it.
         is_ending = self._is_stopping or (self._signals is not None and self._signals.ends > 0)
-        is_held = is_ending or self._spool.control.is_paused
+        is_held = is_ending or self._spool.control.is_paused or self._has_lost_state()
         return not is_held and self._disks.own.has_room
 
     def _may_claim(self, inbox: str) -> bool:
-        is_held = self._is_stopping or self._spool.control.is_draining
+        is_held = self._is_stopping or self._spool.control.is_draining or self._has_lost_state()
         return not is_held and self._disks.own.has_room and self._disks.of[inbox].has_room
+
+    def _has_lost_state(self) -> bool:
+        try:
+            return self._is_state_replaced()
+        except OSError:  # it is closed, or does not answer; the disks are asked about that
+            return False
 
     def _lacks_room(self, task: Task) -> bool:
         disks = (self._disks.own, self._disks.of_task(task.inbox))
@@ -562,7 +572,8 @@ class Service:
 
     def _tell_health(self) -> None:
         inboxes = [watcher.health() for watcher in self._watchers]
-        self._health.tell(self._is_stopping, inboxes, self._mounts, self._disks, self._web)
+        lost = self._has_lost_state() and not self._disks.own.is_away
+        self._health.tell(self._is_stopping, inboxes, self._mounts, self._disks, self._web, lost)
 
 
 class _Drain:

@@ -431,9 +431,9 @@ class Spool:
 
     # --- The service ---
 
-    def lock_service(self) -> AbstractContextManager[None]:
+    def lock_service(self) -> AbstractContextManager[Callable[[], bool]]:
         """
-        Hold this state for a service, while the context lasts.
+        Hold this state for a service, while the context lasts; see `service_lock`.
 
         Raises:
             ServiceRunning: another one holds it.

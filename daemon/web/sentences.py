@@ -49,6 +49,10 @@ SENTENCES: Mapping[str, str] = {
     " status' folder, or move it away.": "В {folder} лежат записи ({count}), например {name}; если"
     " это задачи, исправьте их и верните в папки их статусов, иначе уберите.",
     "{path} is full; make room.": "{path} заполнена; освободите место.",
+    # daemon/own_health.py
+    "{path} is another folder than the one that this service works on; bring that back, or restart"
+    " the service.": "{path} — другая папка, не та, с которой работает эта служба; верните прежнюю"
+    " или перезапустите службу.",
     # daemon/disk.py
     "{path} has not answered for {seconds} s; bring it back.": "{path} не отвечает {seconds} с;"
     " восстановите доступ.",

@@ -50,6 +50,19 @@ def held_elsewhere(lock: AbstractContextManager[None]) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
+def test_who_holds_a_state_notices_another_in_its_place(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    with service_lock(state / "service.lock") as is_replaced:
+        assert not is_replaced()
+        state.rename(tmp_path / "old")
+        assert not is_replaced()  # it is away, and may come back
+        state.mkdir()
+        assert is_replaced()
+        (state / "service.lock").touch()
+        assert is_replaced()
+
+
 def test_a_full_disk_keeps_no_service_from_its_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ from daemon.spool import Spool
 from daemon.spool_errors import TaskBusy
 from daemon.task import Failure, Progress, Status, Submission, Task
 from daemon.temp_lock import TempLocks
+from daemon.web.sentences import is_known
 
 QUICK = {
     "settle_s": 0.2,
@@ -337,6 +338,21 @@ def test_without_room_for_the_service_itself_nothing_is_claimed_or_begun(
         house.full.clear()
         job_of(pool, "clip.mp4")
         job_of(pool, "waits.mp4")
+
+
+def test_another_folder_in_the_states_place_is_told_and_nothing_is_taken(house: House) -> None:
+    """What was taken then would be nowhere, and nothing would keep a second service away."""
+    with house.running():
+        house.state.rename(house.folder / "old")
+        house.state.mkdir()
+        dropped = house.drop("clip.mp4")
+        problem = house.problem("another folder")
+        assert "restart" in problem
+        assert is_known(problem)  # in Russian too
+        stays(dropped.exists)
+        house.state.rename(house.folder / "new")
+        (house.folder / "old").rename(house.state)
+        house.wait_for("clip.mp4", Status.PROCESSING)
 
 
 def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> None:
