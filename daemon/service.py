@@ -29,6 +29,7 @@ from daemon.errors import ConfigError, UsageError
 from daemon.folders import problems
 from daemon.inbox import InboxWatcher
 from daemon.inbox import Rules as InboxRules
+from daemon.inbox_place import is_share_away
 from daemon.inspector import Inspector
 from daemon.jobs import Bounds
 from daemon.listening import check_host
@@ -155,7 +156,7 @@ class Service:
             self._spool.lock_service() as self._is_state_replaced,
             contextlib.closing(self._temp_locks),
         ):
-            _make_folders(self._config)
+            _make_folders(self._config, self._disks.mounts)
             self._temp_locks.hold(self._config.place(self._config.temp))
             self._open_logs()  # by who holds the state, since one process rotates them
             self._web = self._made_web()  # before anything is begun: the port may be in use
@@ -309,7 +310,7 @@ class Service:
             _check(config)
             if config.settings != self._config.settings:  # it takes seconds
                 _check_networks(config)
-            _make_folders(config)
+            _make_folders(config, self._disks.mounts)
             self._temp_locks.hold(config.place(config.temp))
         except ConfigError as error:
             for problem in error.problems:
@@ -627,9 +628,12 @@ def _made_spool(state: Path) -> Spool:
         ) from error
 
 
-def _make_folders(config: Config) -> None:
+def _make_folders(config: Config, mounts: Mapping[str, str]) -> None:
     """
     Make the folders of a configuration where they are missing.
+
+    Args:
+        mounts: where each folder's file system was mounted when it was there, by the folder.
 
     Raises:
         ConfigError: one cannot be made.
@@ -639,11 +643,19 @@ def _make_folders(config: Config) -> None:
         if key.endswith(".inbox"):
             continue
         try:
+            if key.endswith("outbox") and _is_share_away(folder, mounts.get(str(folder))):
+                continue  # the disks tell of that; in the empty folder below it nothing is made
             make_folder(folder)
         except OSError as error:
             raise ConfigError(
                 f"{key}: {folder} cannot be made: {error.strerror}; name another."
             ) from error
+
+
+def _is_share_away(folder: Path, known_mount: str | None) -> bool:
+    if known_mount is None:
+        return False
+    return is_share_away(next(p for p in (folder, *folder.parents) if p.is_dir()), known_mount)
 
 
 def _max_bytes(config: Config) -> int:

@@ -776,6 +776,19 @@ def test_an_inbox_whose_share_was_mounted_when_it_was_last_seen_is_away(house: H
     assert house.health().inboxes["main"].mount == str(house.inbox)  # for the next start
 
 
+def test_no_outbox_is_made_where_its_share_is_not_mounted(house: House) -> None:
+    """It would lie in the empty folder below the mount."""
+    house.state.mkdir()
+    share = house.folder / "share"
+    share.mkdir()
+    house.configure(outbox="share/outbox")
+    mounts = {str(share / "outbox"): str(share)}
+    health_module.write(house.state, dataclasses.replace(STOPPED, mounts=mounts))
+    with house.running():
+        house.problem("bring it back")
+    assert list(share.iterdir()) == []
+
+
 def test_an_inbox_that_goes_away_is_told_and_its_tasks_wait(house: House) -> None:
     house.configure(inboxes=TWO_INBOXES)
     with house.running() as pool:
