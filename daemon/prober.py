@@ -37,9 +37,13 @@ class Refusal:
     reason: str
 
 
-_NOTHING_SENSIBLE = Refusal(
+_NOT_LOOKED_AT = Refusal(
     UnreadableMedia.code,
     "could not be looked at in time, or ended the process that tried; it is damaged.",
+)
+# No word of damage: from a key frame that lies far back, decoding takes long.
+_NOT_FOUND = Refusal(
+    UnreadableMedia.code, "finding it took too long, or ended the process that tried."
 )
 
 
@@ -85,7 +89,7 @@ class Prober:
         Raises:
             NoProcess: nobody could look at it.
         """
-        answer = self._asked(b"", descriptor)
+        answer = self._asked(b"", descriptor, _NOT_LOOKED_AT)
         return answer if isinstance(answer, Refusal) else None
 
     def still(self, descriptor: int, moment: Fraction) -> Picture | Refusal:
@@ -99,19 +103,19 @@ class Prober:
         Raises:
             NoProcess: nobody could look at it.
         """
-        answer = self._asked(str(moment).encode("ascii"), descriptor)
+        answer = self._asked(str(moment).encode("ascii"), descriptor, _NOT_FOUND)
         return answer if isinstance(answer, Refusal) else _picture(answer)
 
     def close(self) -> None:
         """End the process."""
         self._process.close()
 
-    def _asked(self, question: bytes, descriptor: int) -> bytes | Refusal:
+    def _asked(self, question: bytes, descriptor: int, no_answer: Refusal) -> bytes | Refusal:
         try:
             answer = self._process.ask(question, descriptor)
         except NoAnswer as error:
             server_log().warning("a file could not be looked at", reason=str(error))
-            return _NOTHING_SENSIBLE
+            return no_answer
         if answer.startswith(VIDEO):
             return answer.removeprefix(VIDEO)
         code, _, reason = answer.decode("utf-8", "replace").partition("\0")
@@ -125,5 +129,5 @@ def _picture(answer: bytes) -> Picture | Refusal:
         values = json.loads(times)
         duration = values["duration"]
         return Picture(png, float(values["seconds"]), None if duration is None else float(duration))
-    except (ValueError, TypeError, KeyError):
-        return _NOTHING_SENSIBLE
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return _NOT_FOUND

@@ -165,6 +165,8 @@ SENTENCES: Mapping[str, str] = {
     " воспроизводится.",
     "could not be looked at in time, or ended the process that tried; it is damaged.": "повреждён:"
     " его не удалось просмотреть вовремя, или проверявший процесс завершился.",
+    "finding it took too long, or ended the process that tried.": "на его поиск ушло слишком"
+    " много времени, или искавший процесс завершился.",
     # Why a form is none
     "no boundary": "нет boundary",
     "Invalid characters in boundary": "недопустимые знаки в boundary",

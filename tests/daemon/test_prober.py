@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,22 @@ def test_a_code_of_the_processs_own_making_is_not_passed_on(
 ) -> None:
     monkeypatch.setattr(AskedProcess, "ask", lambda *_: b"made_up\0\xff is odd")
     assert refusal(prober, video) == Refusal("unreadable_media", "\N{REPLACEMENT CHARACTER} is odd")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b"v", b"vx\npng", b"v[]\npng", b"v{}\npng", b'v{"seconds": null, "duration": 1}\n'),
+        b'v{"seconds": ' + b"9" * 400 + b', "duration": 1}\n',
+    ],
+)
+def test_what_is_no_picture_is_none(
+    prober: Prober, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setattr(AskedProcess, "ask", lambda *_: answer)
+    found = prober.still(0, Fraction(0))
+    assert isinstance(found, Refusal)
+    assert "damaged" not in found.reason
 
 
 def test_memory_that_a_file_takes_is_bounded(video: Path, tmp_path: Path) -> None:

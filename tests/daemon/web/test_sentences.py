@@ -10,6 +10,7 @@ import string
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from daemon.health import Health, ServiceStatus, Workers, problems_now
 from daemon.held_folder import held_own_folder
 from daemon.inbox_place import InboxUnavailable, find_place
 from daemon.probe_process import _answer
-from daemon.prober import Prober
+from daemon.prober import Prober, Refusal
 from daemon.restarts import Restarts
 from daemon.retention import cleanup
 from daemon.spool import Spool
@@ -205,6 +206,6 @@ def failing(error: Exception) -> Callable[..., Any]:
 def hung() -> Iterator[str]:
     prober = Prober(Limits())
     prober._process.ask = failing(NoAnswer("hung"))  # type: ignore[method-assign]
-    refusal = prober.refusal(0)
-    assert refusal is not None
-    yield refusal.reason
+    for refusal in (prober.refusal(0), prober.still(0, Fraction(0))):
+        assert isinstance(refusal, Refusal)
+        yield refusal.reason
