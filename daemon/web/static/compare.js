@@ -95,7 +95,8 @@ async function look(seconds) {
     if (signal.aborted) return null;
     put(pair.querySelector(".original"), original.png);
     put(pair.querySelector(".protected"), result.png);
-    const length = Math.max(original.length, result.length);
+    // An original that was cut short may say more than it has.
+    const length = result.length || original.length;
     slider.max = length;
     slider.value = seconds;
     showMoment(original.seconds);

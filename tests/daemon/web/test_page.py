@@ -244,6 +244,19 @@ def test_original_and_protected_are_compared(
     expect(film).not_to_have_attribute("src", re.compile("download"))
 
 
+def test_the_slider_ends_where_a_video_was_cut(
+    open_house: ServiceHouse, visit: Any, tmp_path: Path
+) -> None:
+    clip = make_video(tmp_path / "cut.mkv", Video(width=320, height=240, frames=200))
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[: len(whole) * 2 // 3])
+    window = visit(open_house.url)
+    window.upload(clip)
+    window.row(clip.name, "completed").get_by_role("button", name=EN["compare"]).click()
+    moment = window.find("#moment")
+    wait_until(lambda: 3 < float(moment.get_attribute("max")) < 7, "the length")
+
+
 def test_all_that_was_measured_is_told(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
