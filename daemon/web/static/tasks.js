@@ -150,6 +150,7 @@ class Row {
     write(part(".status"), task.status_text);
     part("progress").hidden = task.status !== "processing";
     part("progress").value = task.progress;
+    part("progress").ariaLabel = task.input_video;
     write(part(".about"), about(task));
     if (!this.isRefused) this.tell(task.status === "failed" ? task.error_message : null);
     const isCompleted = task.status === "completed";

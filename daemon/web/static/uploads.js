@@ -114,6 +114,7 @@ class Upload {
     this.bar = this.element.querySelector("progress");
     this.againButton = this.element.querySelector("[data-act=again]");
     this.element.querySelector(".name").textContent = file.name;
+    this.bar.ariaLabel = file.name;
     this.element.querySelector("[data-act=remove]").addEventListener("click", () => this.remove());
     this.againButton.addEventListener("click", () => this.again());
     list.append(this.element);

@@ -165,7 +165,7 @@ def test_progress_is_live_and_a_task_is_called_off_and_tried_again(
     window = visit(open_house.url)
     window.upload(clip)
     row = window.row(clip.name)
-    bar = row.locator("progress")
+    bar = row.get_by_role("progressbar", name=clip.name)
     expect(bar).to_be_visible()
     wait_until(lambda: float(bar.evaluate("bar => bar.value")) > 5, "progress")
     expect(row.locator(".about")).to_contain_text("of 400 frames")
@@ -211,6 +211,7 @@ def test_original_and_protected_are_compared(
     wait_until(lambda: float(moment.get_attribute("max")) == 2.0, "the length")
     expect(window.find("#stage.busy")).to_have_count(0)
 
+    expect(window.page.get_by_role("region", name=clip.name)).to_be_visible()
     before = original.get_attribute("src")
     moment.fill("1.5")
     expect(original).not_to_have_attribute("src", before)
