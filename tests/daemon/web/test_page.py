@@ -458,27 +458,30 @@ def test_a_service_that_is_away_is_told_and_comes_back(
 # --- Many tasks ---
 
 
-def test_tasks_are_leafed_through_and_filtered(
-    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
-) -> None:
-    for number in range(60):
-        (paused.inbox / f"{number:02}.mp4").write_bytes(video.read_bytes())
-    wait_until(lambda: sum(name[:-4].isdigit() for name in paused.by_video()) == 60, "60 tasks")
-    window = visit(paused.url)
-    waiting = window.find("#filters [data-status=pending]")
-    waiting.click()
-    expect(waiting).to_have_attribute("aria-pressed", "true")
-    expect(waiting.locator(".count")).to_have_text("60")
-    expect(window.find(".task")).to_have_count(50)
-    window.find("#older").click()
-    expect(window.find(".task")).to_have_count(10)
-    expect(window.find("#older")).to_be_disabled()
-    window.find("#newer").click()
-    expect(window.find(".task")).to_have_count(50)
-    window.find("#filter-user input").fill("nobody")
-    window.find("#filter-user input").press("Enter")
-    expect(window.find(".task")).to_have_count(0)
-    expect(window.find("#none")).to_be_visible()
+def test_tasks_are_leafed_through_and_filtered(visit: Any, video: Path, tmp_path: Path) -> None:
+    house = ServiceHouse(tmp_path / "house", language="en")
+    with running(house):
+        assert house.run("pause").returncode == 0
+        for number in range(60):
+            (house.inbox / f"{number:02}.mp4").write_bytes(video.read_bytes())
+        wait_until(lambda: len(house.by_video()) == 60, "60 tasks")
+        window = visit(house.url)
+        waiting = window.find("#filters [data-status=pending]")
+        waiting.click()
+        expect(waiting).to_have_attribute("aria-pressed", "true")
+        expect(waiting.locator(".count")).to_have_text("60")
+        expect(window.find(".task")).to_have_count(50)
+        window.find("#older").dblclick()
+        expect(window.find(".task")).to_have_count(10)
+        expect(window.find("#older")).to_be_disabled()
+        window.find("#newer").click()
+        expect(window.find(".task")).to_have_count(50)
+        expect(window.find("#newer")).to_be_disabled()
+        window.find("#filter-user input").fill("nobody")
+        window.find("#filter-user input").press("Enter")
+        expect(window.find(".task")).to_have_count(0)
+        expect(window.find("#none")).to_be_visible()
+        window.close()
 
 
 # --- Keys ---
