@@ -663,6 +663,23 @@ def test_the_focus_stays_where_work_goes_on(
     expect(row.locator("[data-act=details]")).to_be_focused()
 
 
+def test_what_stands_before_the_service_names_no_problems(
+    open_house: ServiceHouse, visit: Any
+) -> None:
+    """A proxy whose service is away says so once, and in no empty box."""
+    window = visit(open_house.url)
+    said = {"status": "error", "code": "unavailable", "detail": "The service is being started."}
+    window.page.route(
+        re.compile(r"/(health|stats|tasks)(\?|$)"),
+        lambda route: route.fulfill(status=503, json=said),
+    )
+    window.page.reload()
+    expect(window.find("#health")).to_have_text(EN["health_bad"])
+    expect(window.find("#trouble")).to_have_text(said["detail"])
+    expect(window.find("#problems")).to_be_hidden()
+    window.page.unroute_all(behavior="ignoreErrors")
+
+
 def test_trouble_of_the_service_is_shown(browser: Any, visit: Any, tmp_path: Path) -> None:
     house = ServiceHouse(tmp_path / "house", language="en", min_free_gb=1_000_000)
     with running(house):
