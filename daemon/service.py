@@ -289,7 +289,8 @@ class Service:
         port = config.port if self._overrides.port is None else self._overrides.port
         are_there = keys.Keys(self._state / keys.FOLDER).are_there
         check_host(host, are_there, config.auth.required)
-        return WebProcess(self._path, host, port, is_debug=self._overrides.is_debug)
+        places = {"state": self._state, "logs": config.place(config.logs)}
+        return WebProcess(self._path, host, port, places, is_debug=self._overrides.is_debug)
 
     def _refuse_address(self) -> None:
         if self._overrides.host is not None or self._overrides.port is not None:

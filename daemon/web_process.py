@@ -8,10 +8,11 @@ nothing else; what is answered comes from the files.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.child import Child
@@ -43,6 +44,7 @@ class WebProcess:
         config: Path | None,
         host: str,
         port: int,
+        places: Mapping[str, Path],
         *,
         is_debug: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -53,6 +55,8 @@ class WebProcess:
         Args:
             config: the file that the command line names, None for where it is found otherwise.
             port: 0 for a free one.
+            places: folders that the service keeps, by their keys, whatever the file comes to say of
+                them: it would answer for a queue that nobody works on.
 
         Raises:
             CannotListen: the address cannot be had.
@@ -60,7 +64,9 @@ class WebProcess:
         self._listeners = listen(host, port)
         self.url = url_of(host, port_of(self._listeners))
         self._environment = {} if config is None else {ENVIRONMENT_NAME: str(config.absolute())}
-        self._arguments = [str(int(is_debug)), *(str(s.fileno()) for s in self._listeners)]
+        kept = json.dumps({key: str(place) for key, place in places.items()})
+        numbers = (str(listener.fileno()) for listener in self._listeners)
+        self._arguments = [str(int(is_debug)), kept, *numbers]
         self._clock = clock
         self._restarts = Restarts("the process that answers requests")
         self._child: Child | None = None
@@ -102,7 +108,7 @@ class WebProcess:
             self._listen_to(self._child)
 
     def reload(self) -> None:
-        """Have the configuration read anew, but for the address; no request is lost by it."""
+        """Have the configuration read anew, but for address and `places`; no request is lost."""
         if self._child is not None:
             os.kill(self._child.pid, signal.SIGHUP)
 

@@ -7,10 +7,12 @@ and however it ends; asked by SIGTERM they finish what they are answering.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import resource
 import sys
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -46,25 +48,35 @@ _NOT_OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "SCRIPT_NAME", "GUNICO
 def main() -> None:
     """Answer requests until asked to end."""
     connection = child_connection()
-    is_debug, *listeners = child_arguments()
+    is_debug, kept, *listeners = child_arguments()
+    places = {key: Path(place) for key, place in json.loads(kept).items()}
     for name in _NOT_OURS:
         os.environ.pop(name, None)
     _allow_many_descriptors()
     try:
-        config = current_config(None)
+        server = _Server(places, [int(n) for n in listeners], connection, is_debug == "1")
     except ConfigError as error:  # changed since the service read it
         complain(error.message)
         sys.exit(1)
-    _Server(config, [int(number) for number in listeners], connection, is_debug == "1").run()
+    server.run()
 
 
 class _Server(BaseApplication):
     """gunicorn on our configuration."""
 
     def __init__(
-        self, config: Config, listeners: list[int], connection: Connection, is_debug: bool
+        self,
+        places: Mapping[str, Path],
+        listeners: list[int],
+        connection: Connection,
+        is_debug: bool,
     ) -> None:
-        self._config = config
+        """
+        Raises:
+            ConfigError: the configuration is wrong by now.
+        """
+        self._places = places
+        self._config = self._read_config()
         self._listeners = listeners
         self._connection = connection
         self._is_debug = is_debug
@@ -103,10 +115,14 @@ class _Server(BaseApplication):
     def reload(self) -> None:
         """Take a changed configuration over, if there is nothing wrong with it."""
         try:
-            self._config = current_config(None)
+            self._config = self._read_config()
         except ConfigError as error:
             server_log().error("configuration not taken over", reason=error.message)
         super().reload()
+
+    def _read_config(self) -> Config:
+        """Return the configuration as it is now, but for the places that the service keeps."""
+        return current_config(None).model_copy(update=dict(self._places))
 
     def _configure_logs(self) -> None:
         level = logging.DEBUG if self._is_debug else logging.INFO

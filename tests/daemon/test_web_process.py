@@ -30,7 +30,7 @@ SERVICE = """
 import sys, time
 from pathlib import Path
 from daemon.web_process import WebProcess
-web = WebProcess(Path(sys.argv[1]), "127.0.0.1", 0)
+web = WebProcess(Path(sys.argv[1]), "127.0.0.1", 0, {})
 web.start()
 while not web.is_ready:
     web.look()
@@ -78,7 +78,7 @@ class House:
         self.folder = folder
         self.config = folder / "config.yaml"
         self.configure("language: en\nweb_workers: 2\n")
-        self.web = WebProcess(self.config, "127.0.0.1", 0)
+        self.web = WebProcess(self.config, "127.0.0.1", 0, {"state": folder / "state"})
 
     def configure(self, text: str) -> None:
         self.config.write_text(text)
@@ -210,7 +210,7 @@ def test_a_port_that_is_in_use_is_told_before_anything_is_started(
     port = urlsplit(house.web.url).port
     assert port
     with pytest.raises(CannotListen, match=str(port)):
-        WebProcess(house.config, "127.0.0.1", port)
+        WebProcess(house.config, "127.0.0.1", port, {})
 
 
 def test_requests_wait_for_it_to_come_up(house: House) -> None:
@@ -302,6 +302,20 @@ def test_no_web_workers_any_more_takes_a_restart(house: House) -> None:
 
 
 @pytest.mark.slow
+def test_the_queue_stays_the_one_that_the_service_works_on(house: House) -> None:
+    """Another takes a restart of the service; till then nobody would work on what is uploaded."""
+    house.start()
+    house.configure("language: ru\nweb_workers: 2\nstate: other\n")
+    house.web.reload()
+    wait_for(lambda: house.get("nothing").headers["Content-Language"] == "ru")
+    os.kill(house.processes()[0], signal.SIGKILL)
+    wait_for(lambda: house.web.look() or not house.web.is_ready)
+    house.wait_until_ready()
+    assert house.get("stats").headers["Content-Language"] == "ru"
+    assert not (house.folder / "other").exists()
+
+
+@pytest.mark.slow
 def test_a_wrong_configuration_is_not_taken_over(house: House) -> None:
     house.start()
     house.configure("langauge: ru\n")
@@ -360,5 +374,5 @@ def test_nothing_outlives_a_service_that_was_killed(tmp_path: Path) -> None:
     wait_for(lambda: all(map(is_gone, started)), 2)
     client.close()
     assert place.port
-    again = WebProcess(config, "127.0.0.1", place.port)  # the next service has the port at once
+    again = WebProcess(config, "127.0.0.1", place.port, {})  # the next service has the port at once
     again.close()

@@ -64,7 +64,7 @@ class House:
     @contextmanager
     def served(self) -> Iterator[str]:
         """Have web processes answer, and a service tell that all is well; yield the URL."""
-        web = WebProcess(self.config, "127.0.0.1", 0)
+        web = WebProcess(self.config, "127.0.0.1", 0, {})
         web.start()
         try:
             wait_until(lambda: web.look() or web.is_ready, "web", PATIENCE_SECONDS)
