@@ -34,15 +34,30 @@ class LineFile(logging.Handler):
         self._lost = 0
         self._told = -_PAUSE_SECONDS
         self._ends_line = False
+        self._refusal: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append one line, or count it as lost."""
         try:
             self._append(self._bytes(record))
         except OSError as error:
-            self._lose(f"{self._path} cannot be written: {error.strerror}")
+            self._refusal = f"{self._path} cannot be written: {error.strerror}"
+            self._lose(self._refusal)
         except Exception as error:  # a fact that cannot even be shown: a fault of whoever logged it
             self._lose(f"a line for {self._path} cannot be made: {type(error).__name__}: {error}")
+
+    def trouble(self) -> str | None:
+        """Return why lines are lost, after another try; None where they are not, or no longer."""
+        if self._refusal is None:
+            return None
+        self.acquire()
+        try:
+            self._append(b"")  # how many were lost: else nobody tries before the next event
+        except OSError as error:
+            self._refusal = f"{self._path} cannot be written: {error.strerror}"
+        finally:
+            self.release()
+        return self._refusal
 
     def _append(self, data: bytes) -> None:
         lost = self._bytes(self._end_of_loss()) if self._lost else b""
@@ -51,7 +66,7 @@ class LineFile(logging.Handler):
         except FileNotFoundError:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._write(lost + data)
-        self._lost = 0
+        self._lost, self._refusal = 0, None
 
     def _write(self, data: bytes) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

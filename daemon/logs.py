@@ -81,6 +81,15 @@ def configure_logs(
     logging.captureWarnings(True)
 
 
+def log_trouble() -> str | None:
+    """Return why log lines of this process are lost, in words; None where they are not."""
+    for name in (None, _QUEUE):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, LineFile) and (reason := handler.trouble()) is not None:
+                return f"{reason}; log lines are lost until it can be."
+    return None
+
+
 def reset_logs() -> None:
     """Take back what `configure_logs` did, if it did anything."""
     for name, level in ((None, logging.WARNING), (_QUEUE, logging.NOTSET)):

@@ -15,7 +15,7 @@ from daemon import health
 from daemon.disks import Disks
 from daemon.health import Health, ServiceStatus, Workers
 from daemon.inbox import InboxHealth
-from daemon.logs import Once, server_log
+from daemon.logs import Once, log_trouble, server_log
 from daemon.pool import Pool
 from daemon.retention_hold import RetentionHold
 from daemon.spool import Spool
@@ -134,6 +134,8 @@ class OwnHealth:
             if not seen.is_well:
                 yield f"inbox {seen.name}: {seen.reason}"
         yield from disks.problems
+        if (reason := log_trouble()) is not None:
+            yield f"logs: {reason}"
         if self._statuses.trouble is not None:
             yield f"status files: {self._statuses.trouble}"
         yield from self._webhooks.problems

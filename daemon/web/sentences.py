@@ -27,6 +27,7 @@ PARTS: Mapping[str, str] = {
     "temp": "папка temp",
     "state": "папка state",
     "status files": "файлы статусов",
+    "logs": "журналы",
     "workers": "процессы обработки",
     "requests": "ответы на запросы",
     "service": "служба",
@@ -53,6 +54,9 @@ SENTENCES: Mapping[str, str] = {
     "{path} is another folder than the one that this service works on; bring that back, or restart"
     " the service.": "{path} — другая папка, не та, с которой работает эта служба; верните прежнюю"
     " или перезапустите службу.",
+    # daemon/logs.py
+    "{path} cannot be written: {reason}; log lines are lost until it can be.": "в {path} не"
+    " записать: {reason}; до тех пор строки журнала теряются.",
     # daemon/disk.py
     "{path} has not answered for {seconds} s; bring it back.": "{path} не отвечает {seconds} с;"
     " восстановите доступ.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 
 from daemon.log_file import LineFile, RotatedLineFile
-from daemon.logs import Once, configure_logs, queue_log, reset_logs, server_log
+from daemon.logs import Once, configure_logs, log_trouble, queue_log, reset_logs, server_log
+from daemon.web.sentences import is_known
 
 ROOT = Path(__file__).parents[2]
 
@@ -285,6 +287,29 @@ def test_a_really_full_disk_does_not_raise(capsys: pytest.CaptureFixture[str]) -
     for _ in range(3):
         handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "lost", None, None))
     assert capsys.readouterr().err.count("No space left") == 1
+
+
+def test_lines_that_are_lost_are_a_trouble_until_the_file_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether anything is logged meanwhile or not."""
+
+    def full(*words: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    configure_logs(tmp_path)
+    assert log_trouble() is None
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        queue_log().error("failed")
+        for _ in range(2):
+            said = log_trouble()
+            assert said is not None
+            assert str(tmp_path / "queue.log") in said
+            assert is_known(f"logs: {said}")  # in Russian too
+    assert log_trouble() is None
+    assert "1 log lines before this one" in (tmp_path / "queue.log").read_text()
+    reset_logs()
 
 
 # --- Rotation ---

@@ -24,7 +24,7 @@ import yaml
 from services import wait_until
 from spools import REASON, REPORT
 
-from daemon import attempts, dispatcher
+from daemon import attempts, dispatcher, own_health
 from daemon import health as health_module
 from daemon import service as service_module
 from daemon.config import load_config
@@ -808,6 +808,15 @@ def test_trouble_with_the_workers_is_told(house: House) -> None:
     with house.running() as pool:
         pool.trouble = "a worker process ended with exit code 1"
         assert "exit code 1" in house.problem("workers")
+
+
+def test_logs_that_cannot_be_written_are_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = "/logs/queue.log cannot be written: No space left on device; log lines are lost."
+    monkeypatch.setattr(own_health, "log_trouble", lambda: lost)
+    with house.running():
+        assert house.problem("logs: ").endswith(lost)
 
 
 def test_trouble_with_status_files_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
