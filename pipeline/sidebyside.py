@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -136,4 +137,6 @@ def _write_png(path: Path, image: Image) -> None:
     except OSError as error:
         raise OutputFailed(f"{path} cannot be written: {error.strerror}.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        # Where nothing could be written there is nothing to remove, and the reason is told.
+        with contextlib.suppress(OSError):
+            partial.unlink()

@@ -202,7 +202,8 @@ def _completed(target: Any, output: Path) -> Iterator[None]:
     except BaseException:
         # Removed before it is closed, which would move a large index forward; without a name
         # that step fails at once, and the reason is the one that we have already.
-        output.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nothing is there, as on a read-only disk
+            output.unlink()
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             target.close()
         raise

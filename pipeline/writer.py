@@ -334,7 +334,8 @@ class Writer:
         """Remove the file and let go of the encoders."""
         # Removed first: closing writes an index, and moving it to the front of a large file
         # takes long. Without a name that step fails at once, which is what we want.
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nothing is there, as on a read-only disk
+            self.path.unlink()
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             self._container.close()
 

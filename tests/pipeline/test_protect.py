@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -32,11 +33,12 @@ from pipeline.errors import (
     Cancelled,
     InvalidParameters,
     LimitExceeded,
+    OutputFailed,
     SurrogateUnavailable,
     UnreadableMedia,
 )
 from pipeline.media import FieldOrder
-from pipeline.parameters import PEAK_PER_BUDGET, Parameters
+from pipeline.parameters import PEAK_PER_BUDGET, Mode, Parameters
 from pipeline.picture_track import has_alpha_beside
 from pipeline.plan import plan_output
 from pipeline.probe import probe as probe_media
@@ -1170,3 +1172,18 @@ def test_x264_works_in_as_many_threads_as_there_are_cores_or_are_set(
     cores = len(os.sched_getaffinity(0))
     assert writer._video.codec_context.thread_count == (threads or cores)
     writer.abandon()
+
+
+@pytest.mark.parametrize("mode", [Mode.PROTECT, Mode.STRIP])
+def test_why_the_copy_cannot_be_written_is_told_where_nothing_can_be_removed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """A read-only disk says so of a file too that is not there."""
+
+    def read_only(path: Path, *words: object, **named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    original = make_video(tmp_path / "clip.mp4", Video(width=64, height=64, frames=3))
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(OutputFailed, match="copy cannot be written in .*absent: No such file"):
+        protect(original, tmp_path / "absent/out.mp4", Parameters(mode=mode), Settings())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -202,6 +204,21 @@ def test_nothing_is_left_where_the_picture_cannot_be_written(tmp_path: Path) -> 
         picture(path, path, tmp_path / "absent" / "out.png")
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "folder.png"]
+
+
+def test_why_the_picture_cannot_be_written_is_told_where_nothing_can_be_removed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only disk says so of a file too that is not there."""
+
+    def read_only(path: Path, *words: object, **named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    path = _clip(tmp_path / "a.mp4", [120])
+    monkeypatch.setattr(Path, "write_bytes", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(OutputFailed, match="cannot be written: Read-only"):
+        picture(path, path, tmp_path / "out.png")
 
 
 def test_an_unreadable_file_is_named_and_no_picture_made(tmp_path: Path) -> None:
