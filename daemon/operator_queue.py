@@ -100,6 +100,7 @@ _WHAT_TO_DO = {
     errno.EACCES: "call this as the service's user",
     errno.EPERM: "call this as the service's user",
     errno.EEXIST: "no folder is there; move it away",
+    errno.EISDIR: "a folder is there; move it away",
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
     errno.EROFS: "let it be written to again",

@@ -103,7 +103,12 @@ def test_a_disk_that_refuses_is_told_with_what_to_do(
 ) -> None:
     """A full disk is no question of who calls."""
     task_id = submit(spool)
-    told = {errno.ENOSPC: "make room", errno.EROFS: "written", errno.EACCES: "service's user"}
+    told = {
+        errno.ENOSPC: "make room",
+        errno.EROFS: "written",
+        errno.EACCES: "service's user",
+        errno.EISDIR: "move it away",
+    }
     for number, words in told.items():
 
         def refused(path: Path, data: bytes, number: int = number) -> None:
