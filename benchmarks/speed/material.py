@@ -26,13 +26,15 @@ _ASPECT = 16 / 9
 
 def make_video(media: Path, folder: Path, lines: int, seconds: float) -> Path:
     """
-    Return a new H.264 video of so many lines, 16:9, with stereo AAC.
+    Return an H.264 video of so many lines, 16:9, with stereo AAC; one in `folder` is taken.
 
     Args:
         media: folder of the real clips.
         seconds: of the whole; each clip gets an equal part of them.
     """
     target = folder / f"{lines}_{seconds:g}.mp4"
+    if target.is_file():
+        return target
     command = ["ffmpeg", "-v", "error", "-y"]
     for name in (*_PICTURES, _SOUND):
         command += ["-stream_loop", "-1", "-i", str(media / name)]

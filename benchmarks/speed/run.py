@@ -1,7 +1,8 @@
 """
 Compare the speed of protecting with that of what people do instead, pair by pair.
 
-    python benchmarks/speed/run.py [--seconds 60] [--rounds 3] [--lines 360 720 1080]
+    python benchmarks/speed/run.py [embedded] [strip] [networks] [reference] [stages]
+        [--seconds 60] [--rounds 3] [--lines 360 720 1080]
 
 Every figure of ours stands beside the same `ffmpeg` command's, run just before it on the same
 video: CPU seconds by that command's are what counts, since they hold on a busy machine. Ours
@@ -30,6 +31,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _MEDIA = _ROOT / "shared" / "media"
 _NETWORKS = {"MobileNetV3-small": "mobilenet_v3_small", "ResNet-18": "resnet18"}
 _STRIPS = 20  # to a measurement
+_FIRST_SECONDS = 1.0  # of the video that a process does before: its first takes longer
+_PARTS = ("embedded", "strip", "networks", "reference", "stages")
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,10 @@ class _Resolution:
     ) -> None:
         self._folder, self._networks = folder, networks
         self._rounds, self._threads = arguments.rounds, arguments.threads
+        self._parts = arguments.parts or _PARTS
         self._whole = make_video(arguments.media, folder, lines, arguments.seconds)
         self._short = make_video(arguments.media, folder, lines, arguments.slow_seconds)
+        self._first = make_video(arguments.media, folder, lines, _FIRST_SECONDS)
         self._lines = lines
         self._what = f"{lines} lines"
 
@@ -66,10 +71,14 @@ class _Resolution:
         """Print the tables."""
         with _worker() as worker:
             self._print_warming(worker)
-            self._print_main_table(worker)
-            self._print_strip(worker)
-        self._print_slow_table()
-        self._print_stages()
+            if "embedded" in self._parts:
+                self._print_main_table(worker)
+            if "strip" in self._parts:
+                self._print_strip(worker)
+        if not {"networks", "reference"}.isdisjoint(self._parts):
+            self._print_slow_table()
+        if "stages" in self._parts:
+            self._print_stages()
 
     def _print_warming(self, worker: Worker) -> None:
         w = worker.warming
@@ -78,7 +87,7 @@ class _Resolution:
             f" {w['import_mb']:.0f} MB.",
             flush=True,
         )
-        worker.cost("protect", **self._job(self._short))  # the first takes longer
+        worker.cost("protect", **self._job(self._first))
 
     def _print_main_table(self, worker: Worker) -> None:
         pairs = self._pairs(self._whole, lambda: worker.cost("protect", **self._job(self._whole)))
@@ -96,14 +105,17 @@ class _Resolution:
 
     def _print_slow_table(self) -> None:
         with _worker() as worker:
-            ways: dict[str, Callable[[], Cost]] = {
-                f"network way, {name}": lambda path=path: worker.cost(  # type: ignore[misc]
-                    "protect", network=str(path), **self._job(self._short)
-                )
-                for name, path in self._networks.items()
-            }
-            ways["reference design"] = lambda: self._reference(worker)
-            worker.cost("protect", network=str(self._first_network), **self._job(self._short))
+            ways: dict[str, Callable[[], Cost]] = {}
+            if "networks" in self._parts:
+                ways = {
+                    f"network way, {name}": lambda path=path: worker.cost(  # type: ignore[misc]
+                        "protect", network=str(path), **self._job(self._short)
+                    )
+                    for name, path in self._networks.items()
+                }
+            if "reference" in self._parts:
+                ways["reference design"] = lambda: self._reference(worker)
+            worker.cost("protect", network=str(self._first_network), **self._job(self._first))
             for number, (name, way) in enumerate(ways.items()):
                 pairs = self._pairs(self._short, way)
                 if not number:
@@ -221,6 +233,9 @@ def _make_networks(folder: Path) -> dict[str, Path]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Protecting beside a plain transcode.")
+    parser.add_argument(
+        "parts", nargs="*", help=f"what to measure, of {', '.join(_PARTS)}; without one, all"
+    )
     parser.add_argument("--media", type=Path, default=_MEDIA, help="folder of the real clips")
     parser.add_argument("--lines", type=int, nargs="+", default=[360, 720, 1080])
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -229,7 +244,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="of the encoder, 0: all cores")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(_PARTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
+    return arguments
 
 
 if __name__ == "__main__":
