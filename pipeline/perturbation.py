@@ -60,8 +60,8 @@ def refine(
         start: (3, h, w) float32 levels of Y, Cb, Cr: the change to start from.
         frame: (3, height, width) float32 levels, 0-255, the original; as large or larger.
         limit: (1 or 3, h, w) levels, not negative: the bound on the change at each place.
-        steps: one of one copy suffices from the anchor before, with its momentum, where those of
-            neighbouring anchors differ; 6 to 8 of both from stripes.
+        steps: the copies of each; one of one copy suffices from the anchor before, with its
+            momentum, where those of neighbouring anchors differ; some of both from stripes.
         generator: on any device. On the CPU the same seed gives the same change to the bit;
             on an accelerator, but for the order in which it sums.
         momentum: as returned for the anchor before, carried to this one; None to begin with.
