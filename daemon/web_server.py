@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -101,7 +102,7 @@ class _Server(BaseApplication):
             "forwarder_headers": "",
             "control_socket_disable": True,
             "logger_class": _Log,
-            "post_fork": _end_with_arbiter,
+            "post_fork": heed_the_end,
             "post_worker_init": self._begin,
         }
         for name, value in settings.items():
@@ -145,8 +146,18 @@ class _Log(Logger):
         self.error_log.propagate = True
 
 
-def _end_with_arbiter(arbiter: Arbiter, worker: PatientWorker) -> None:
+def heed_the_end(arbiter: Arbiter, worker: PatientWorker) -> None:
+    """
+    Have a process that was just forked end with gunicorn's own, and when that one asks it to.
+
+    Until it handles signals itself, what it is sent would land in its copy of gunicorn's queue,
+    where nobody looks: the end of the service would wait for it, all of `GRACE_SECONDS`.
+    """
     end_with(arbiter.pid)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while not arbiter.SIG_QUEUE.empty():
+        if arbiter.SIG_QUEUE.get_nowait() == signal.SIGTERM:
+            os._exit(0)
 
 
 def _allow_many_descriptors() -> None:

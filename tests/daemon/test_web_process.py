@@ -38,6 +38,20 @@ while not web.is_ready:
 print(web.url, flush=True)
 time.sleep(600)
 """
+# A process as gunicorn forks it: what it is sent lands in a queue, until it handles signals itself.
+FORKED = """
+import os, queue, signal, sys, time
+from types import SimpleNamespace
+from daemon.web_server import heed_the_end
+arbiter = SimpleNamespace(pid=os.getppid(), SIG_QUEUE=queue.SimpleQueue())
+signal.signal(signal.SIGTERM, lambda number, frame: arbiter.SIG_QUEUE.put_nowait(number))
+if sys.argv[1] == "before":
+    os.kill(os.getpid(), signal.SIGTERM)
+heed_the_end(arbiter, None)
+if sys.argv[1] == "after":
+    os.kill(os.getpid(), signal.SIGTERM)
+print("goes on")
+"""
 # Of which no more ever comes.
 UPLOAD = (
     b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n"
@@ -343,6 +357,13 @@ def test_the_end_leaves_nothing(tmp_path: Path) -> None:
         house.web.close()  # once more does no harm
 
 
+@pytest.mark.parametrize(("sent", "code"), [("before", 0), ("after", -signal.SIGTERM)])
+def test_a_process_that_was_just_forked_heeds_the_end(sent: str, code: int) -> None:
+    command = [sys.executable, "-c", FORKED, sent]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", "")
+
+
 @pytest.mark.slow
 def test_the_end_does_not_wait_for_a_client_that_sends_for_ever(house: House) -> None:
     house.start()
@@ -371,7 +392,7 @@ def test_nothing_outlives_a_service_that_was_killed(tmp_path: Path) -> None:
         time.sleep(0.3)
         service.kill()
         service.wait(10)
-    wait_for(lambda: all(map(is_gone, started)), 2)
+    wait_for(lambda: all(map(is_gone, started)), 10)
     client.close()
     assert place.port
     again = WebProcess(config, "127.0.0.1", place.port, {})  # the next service has the port at once
