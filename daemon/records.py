@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NoReturn, TypeVar
 
 from daemon.task import Progress, Status, Task
@@ -179,6 +179,20 @@ def _text(value: object) -> str:
     return value
 
 
+def _path(value: object) -> str:
+    text = _text(value)
+    if "\0" in text:
+        raise ValueError("no path")
+    return text
+
+
+def _path_below(value: object) -> str:
+    text = _path(value)
+    if PurePath(text).is_absolute() or ".." in PurePath(text).parts:
+        raise ValueError("leads elsewhere")
+    return text
+
+
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError("not a count")
@@ -244,15 +258,15 @@ _READERS: Mapping[str, Callable[[object], Any]] = {
     "token": _optional(_text),
     "error_code": _optional(_text),
     "error_message": _optional(_text),
-    "output_video": _optional(_text),
+    "output_video": _optional(_path_below),
     "progress": _number,
     "processed_frames": _optional(_count),
     "total_frames": _optional(_count),
-    "original": _text,
-    "sidecar": _optional(_text),
-    "inbox": _optional(_text),
-    "subfolder": _text,
-    "outbox": _text,
+    "original": _path,
+    "sidecar": _optional(_path),
+    "inbox": _optional(_path),
+    "subfolder": _path_below,
+    "outbox": _path,
     "report": _optional(_report),
     "webhook": _optional(_webhook),
 }

@@ -44,17 +44,20 @@ def decoded(values: object) -> Task:
 TIMES = st.none() | st.datetimes(timezones=st.just(timezone(timedelta(hours=3))))
 # Any text, lone surrogates too: they stand for undecodable bytes of a file's name.
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
+PATHS = TEXT.map(lambda text: text.replace("\0", ""))
+PLACES = PATHS.map(lambda path: path.lstrip("/")).filter(lambda path: ".." not in path.split("/"))
 TASKS = st.builds(
     Task,
     task_id=st.just(NAME),
     status=st.sampled_from(Status),
     created_at=st.datetimes(timezones=st.just(UTC)),
     input_video=TEXT,
-    original=TEXT,
-    outbox=TEXT,
-    sidecar=st.none() | TEXT,
-    inbox=st.none() | TEXT,
-    subfolder=TEXT,
+    original=PATHS,
+    outbox=PATHS,
+    sidecar=st.none() | PATHS,
+    inbox=st.none() | PATHS,
+    subfolder=PLACES,
+    output_video=st.none() | PLACES,
     parameters=st.builds(
         Parameters,
         epsilon=st.floats(0.04, 0.2),
@@ -125,6 +128,13 @@ def test_a_record_without_what_it_cannot_do_without_is_told(name: str) -> None:
         ("progress", "half"),
         ("input_video", None),
         ("token", 7),
+        ("original", "/in/a\0b.mp4"),
+        ("outbox", "/out\0"),
+        ("output_video", "../a.mp4"),
+        ("output_video", "alice/../../a.mp4"),
+        ("output_video", "/etc/passwd"),
+        ("subfolder", ".."),
+        ("subfolder", "/home"),
         ("report", [1]),
         ("epsilon", 5),
         ("audio_level", "loud"),
