@@ -89,24 +89,36 @@ async function look(seconds) {
   const { signal } = asked;
   stage.classList.add("busy");
   try {
-    const original = await still("original", seconds, signal);
+    const original = await stillOfOriginal(seconds, signal);
     // Of the same frame: containers round times differently, so one moment may be of two frames.
     const result = await still("protected", original.seconds, signal);
     if (signal.aborted) return null;
     put(pair.querySelector(".original"), original.png);
     put(pair.querySelector(".protected"), result.png);
+    pair.classList.toggle("alone", original.png === null);
+    edge.disabled = original.png === null;
     // An original that was cut short may say more than it has.
     const length = result.length || original.length;
     slider.max = length;
     slider.value = seconds;
-    showMoment(original.seconds);
-    tell(null);
+    showMoment(result.seconds);
+    tell(original.problem);
     return length;
   } catch (error) {
     if (!signal.aborted) tell(error.message);
     return null;
   } finally {
     if (!signal.aborted) stage.classList.remove("busy");
+  }
+}
+
+/** Results are kept longer than originals: without one there is its copy to see, and a word why. */
+async function stillOfOriginal(seconds, signal) {
+  try {
+    return await still("original", seconds, signal);
+  } catch (error) {
+    if (error.code !== "original_removed") throw error;
+    return { png: null, problem: error.message, seconds, length: 0 };
   }
 }
 

@@ -139,6 +139,7 @@ class Upload {
 
   wait(asked) {
     this.asked = asked;
+    this.about.role = null;
     this.show("waiting", say("upload_waiting"));
   }
 
@@ -219,6 +220,7 @@ class Upload {
   }
 
   fail(reason, mayTryAgain) {
+    this.about.role = "alert"; // said aloud: whoever does not see the list would wait for nothing
     this.show("failed", reason);
     this.againButton.hidden = !mayTryAgain;
   }

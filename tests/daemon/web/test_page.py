@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -245,6 +246,27 @@ def test_original_and_protected_are_compared(
     expect(film).not_to_have_attribute("src", re.compile("download"))
 
 
+def test_a_result_whose_original_is_gone_is_shown_alone(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "alone.mp4")
+    window.upload(clip)
+    row = window.row(clip.name, "completed")
+    row.get_by_role("button", name=EN["compare"]).wait_for()
+    name = f"{open_house.by_video()[clip.name]['task_id']}.json"
+    record = next(path for path in open_house.state.rglob(name))
+    Path(json.loads(record.read_text())["original"]).unlink()
+    row.get_by_role("button", name=EN["compare"]).click()
+    shown = window.find("#pair .protected")
+    wait_until(lambda: shown.evaluate("image => image.naturalWidth") == 320, "a picture")
+    expect(window.find("#compare .problem")).to_contain_text("no longer there")
+    expect(window.find("#pair .original")).to_be_hidden()
+    expect(window.find("#edge")).to_be_disabled()
+    window.find("#moment").fill("1.5")
+    expect(window.find("#compare label:has(#moment) .value")).to_have_text("1.48 s")
+
+
 def test_the_slider_ends_where_a_video_was_cut(
     open_house: ServiceHouse, visit: Any, tmp_path: Path
 ) -> None:
@@ -345,6 +367,7 @@ def test_what_cannot_be_taken_is_named_before_it_is_sent(
     names = ("notes.txt", "empty.mp4")
     window.find("#files").set_input_files([str(tmp_path / name) for name in names])
     about = window.find(".upload.failed .about")
+    expect(about.first).to_have_role("alert")
     expect(about).to_have_text([re.compile("None of the videos.*mp4"), EN["empty_file"]])
     expect(window.find("#start")).to_be_disabled()
     window.find(".upload [data-act=remove]").first.click()
