@@ -819,7 +819,7 @@ class TestRealWorkers:
         begun = time.monotonic()
         pool.stop(other.token)
         assert end(pool, other) == Ended(other)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8
         assert os.listdir(other.folder) == []
 
     def test_they_end_with_the_service_however_it_ends(self, tmp_path: Path) -> None:
@@ -835,7 +835,7 @@ class TestRealWorkers:
             assert service.stdout is not None
             pid = int(service.stdout.readline())
             service.kill()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 10
         while is_running(pid):
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -352,7 +352,7 @@ def test_a_handshake_that_never_comes_is_left_in_time(authority: trustme.CA) -> 
         sender = Sender(total_seconds=0.3)
         took = seconds_of(lambda: not_sent(f"https://127.0.0.1:{port}/", sender))
         released.set()
-    assert took < 3
+    assert took < 10
 
 
 def test_sending_over_tls_can_be_broken_off(authority: trustme.CA) -> None:

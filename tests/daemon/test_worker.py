@@ -530,7 +530,7 @@ class TestTheProcess:
         child.connection.close()
         begun = time.monotonic()
         assert child.wait(5)
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4
         child.kill()
 
     def test_takes_no_job_after_one_that_left_it_short_of_memory(

@@ -296,7 +296,7 @@ def test_the_time_of_an_answer_does_not_tell_whether_a_task_is_there(crowd: Crow
             crowd.web.get(f"/task/{task_id}", crowd.alice)
             seconds.append(time.perf_counter() - began)
     middle = {name: statistics.median(seconds) for name, seconds in took.items()}
-    assert all(0.025 <= seconds < 0.1 for seconds in middle.values())
+    assert all(0.025 <= seconds < 0.5 for seconds in middle.values())
     assert max(middle.values()) - min(middle.values()) < 0.01
 
 
