@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -418,18 +419,20 @@ def seen_to(pid: int) -> bool:
 
 
 def test_ctrl_c_while_it_starts_leaves_no_traceback() -> None:
-    for delay in (0.0, 0.05, 0.1, 0.2):
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "client.py", "--server", "http://127.0.0.1:9", "stats"],
-            stderr=subprocess.PIPE,
-        )
-        # What Python does before any code of ours, it does with its own handler and a traceback.
-        wait_until(functools.partial(seen_to, process.pid), "our first lines")
-        time.sleep(delay)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode in (-signal.SIGINT, 130)
-        assert b"Traceback" not in told
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"  # never answers: there is no other end
+        for delay in (0.0, 0.05, 0.1, 0.2):
+            process = subprocess.Popen(
+                [sys.executable, ROOT / "client.py", "--server", url, "stats"],
+                stderr=subprocess.PIPE,
+            )
+            # What Python does before any code of ours is with its own handler and a traceback.
+            wait_until(functools.partial(seen_to, process.pid), "our first lines")
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+            assert process.returncode in (-signal.SIGINT, 130)
+            assert b"Traceback" not in told
 
 
 # --- The file itself ---
