@@ -68,7 +68,7 @@ run: $(READY)
 	@exec $(BIN)/media-cleaner serve
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
