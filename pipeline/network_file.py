@@ -7,6 +7,7 @@ What it is for, and what else the user can do, says whoever asks for it.
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,11 @@ _UNUSABLE = (
     KeyError,
     AttributeError,
     AssertionError,
+    torch.jit.Error,  # whatever a scripted network raises itself; no RuntimeError
 )
+# TorchScript tells at length where it failed before it tells why.
+_TORCHSCRIPT_FAILED = "in the TorchScript interpreter"
+_REASON = re.compile(r"^[\w.]*(?:Error|Exception): (?=\S)", re.MULTILINE)
 
 
 class UnfitNetwork(Exception):
@@ -196,8 +201,11 @@ def unfit(where: Path | str, error: Exception, what: str = "") -> UnfitNetwork:
 
 def first_line(error: BaseException) -> str:
     """Return what an error says first, short enough for one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # TorchScript and load_state_dict open with a line that says nothing by itself.
+    message = str(error)
+    if _TORCHSCRIPT_FAILED in message:
+        message = _REASON.split(message)[-1]
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    # TorchScript's reader and load_state_dict open with a line that says nothing by itself.
     telling = [line for line in lines if not line.endswith(":")] or lines
     text = telling[0] if telling else type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

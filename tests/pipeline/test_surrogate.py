@@ -26,6 +26,15 @@ class Small(nn.Module):
         return self.linear(torch.relu(self.convolution(picture)).mean(dim=(2, 3)))
 
 
+class Particular(Small):
+    """Refuses other sizes by itself."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        if picture.shape[-1] != 112:
+            raise ValueError("give me 112 pixels")
+        return self.convolution(picture)
+
+
 class Detached(Small):
     def forward(self, picture: Tensor) -> Tensor:
         return super().forward(picture).detach()
@@ -303,6 +312,13 @@ def test_a_network_that_cannot_be_differentiated_is_refused(
     message = refusal("mine", mine=path)
     assert str(path) in message
     assert reason in message
+
+
+def test_what_a_torchscript_network_says_itself_is_told(tmp_path):
+    torch.jit.script(seeded(Particular)).save(tmp_path / "mine.pt")
+    assert "(give me 112 pixels)" in refusal("mine", mine=tmp_path / "mine.pt")
+    message = refusal("fixed", fixed=scripted(tmp_path / "fixed.pt", seeded(Fixed), 32))
+    assert "(mat1 and mat2 shapes cannot be multiplied" in message
 
 
 def test_weights_that_cannot_be_downloaded_are_named_with_where_to_put_them(tmp_path, monkeypatch):
