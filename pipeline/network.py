@@ -44,7 +44,8 @@ class Network:
     Attributes:
         name: as the report calls it.
         module: takes (n, 3, input_size, input_size) normalised RGB, gives a tensor (n, ...),
-            or a tuple or list that begins with one; in eval mode, its parameters frozen.
+            or a tuple or list that begins with one; in eval mode, its parameters frozen. Of one
+            picture the tensor may lack the first dimension.
         input_size: side of the square it wants, pixels.
         taps: names of the submodules whose outputs are compared, beside the network's own.
         mean, std: of R, G and B in 0-1, by which its input is normalised.
@@ -66,13 +67,13 @@ class Network:
 
     def top1(self, batch: Tensor) -> Tensor:
         """Return (n,) int64: the index of the largest output for each of (n, 3, h, w)."""
-        outputs = [first_tensor(self.module(part)).flatten(1) for part in self._parts(batch)]
+        outputs = [_rows(first_tensor(self.module(part)), part) for part in self._parts(batch)]
         return torch.cat(outputs).argmax(dim=1)
 
     def _features(self, part: Tensor) -> list[Tensor]:
         with _capture(self.module, self.taps) as captured:
             output = first_tensor(self.module(part))
-        return [feature.flatten(1) for feature in (*captured, output)]
+        return [_rows(feature, part) for feature in (*captured, output)]
 
     def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
         """Return what goes through the module at once, in turn."""
@@ -178,6 +179,11 @@ def _is_spatial(output: Tensor) -> bool:
     if output.ndim == 4:
         return output.shape[-1] * output.shape[-2] > 1
     return output.ndim == 3 and output.shape[1] > 1
+
+
+def _rows(output: Tensor, part: Tensor) -> Tensor:
+    """Return (n, length), a row for each of n pictures; networks may squeeze a single one away."""
+    return output.reshape(len(part), -1)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import SurrogateUnavailable
 from pipeline.network import INPUT_SIZE, Network, similarity
@@ -168,7 +168,7 @@ def read_torchscript(path: Path) -> nn.Module:
 
 def settle(network: Network, where: Path, device: torch.device) -> None:
     """
-    Freeze the network, move it to the device, and run it forward and back once.
+    Freeze the network, move it to the device, and run it forward and back on two pictures and one.
 
     Raises:
         UnfitNetwork: it does not take its input, or passes no gradient.
@@ -181,16 +181,24 @@ def settle(network: Network, where: Path, device: torch.device) -> None:
     sizes = (2, 2, 3, network.input_size, network.input_size)
     before, after = (torch.rand(sizes, generator=generator) * 255).to(device)
     try:
-        loss = similarity(network.features(before), network.features(after.requires_grad_()))
-        gradient = torch.autograd.grad(loss, after)[0] if loss.requires_grad else None
+        slopes = [_slope(network, before[:count], after[:count]) for count in (2, 1)]
     except _UNUSABLE as error:
         what = f"does not work on (n, 3, {network.input_size}, {network.input_size}) RGB"
         raise unfit(where, error, what) from error
-    if gradient is None or not gradient.isfinite().all() or not gradient.any():
+    if not all(slope.isfinite().all() and slope.any() for slope in slopes):
         raise UnfitNetwork(
             f"{where} passes no usable gradient to its input: export it again without no_grad, "
             "detach or quantisation"
         )
+
+
+def _slope(network: Network, before: Tensor, after: Tensor) -> Tensor:
+    """Return that of similarity by the second pictures; zeros where the network cuts it off."""
+    leaf = after.clone().requires_grad_()
+    loss = similarity(network.features(before), network.features(leaf))
+    if not loss.requires_grad:
+        return torch.zeros_like(after)
+    return torch.autograd.grad(loss, leaf)[0]
 
 
 def unfit(where: Path | str, error: Exception, what: str = "") -> UnfitNetwork:

@@ -35,6 +35,20 @@ class Particular(Small):
         return self.convolution(picture)
 
 
+class Squeezed(Small):
+    """Of one picture its output has a dimension less."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return super().forward(picture).squeeze()
+
+
+class Flat(Small):
+    """Gives all pictures' numbers in one row, as a trace of `reshape(1, -1)` does."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return super().forward(picture).reshape(1, -1)
+
+
 class Detached(Small):
     def forward(self, picture: Tensor) -> Tensor:
         return super().forward(picture).detach()
@@ -159,6 +173,27 @@ def test_a_torchscript_file_serves_under_a_name_of_one_s_own(tmp_path):
     batch = torch.rand(2, 3, 30, 40) * 255
     expected = module(network._prepare(batch)).argmax(dim=1)
     assert torch.equal(surrogates.top1(batch), expected[None])
+
+
+@pytest.mark.parametrize("module", [Squeezed, Flat])
+def test_an_output_s_rows_may_be_missing(tmp_path, module):
+    """Anchors ask about one picture or two."""
+    small, other = seeded(Small), seeded(module)
+    (network,) = load("mine", mine=scripted(tmp_path / "mine.pt", other)).networks
+    for count in (1, 2):
+        batch = torch.rand(count, 3, 30, 40) * 255
+        expected = small(network._prepare(batch))
+        (output,) = network.features(batch)
+        assert torch.allclose(output, expected, atol=1e-5)
+        assert torch.equal(network.top1(batch), expected.argmax(dim=1))
+
+
+def test_a_network_that_takes_no_single_picture_is_refused(tmp_path):
+    layers = nn.Conv2d(3, 4, 5, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    normalised = nn.Sequential(*layers, nn.BatchNorm1d(4, track_running_stats=False)).eval()
+    torch.jit.script(normalised).save(tmp_path / "mine.pt")
+    message = refusal("mine", mine=tmp_path / "mine.pt")
+    assert "does not work on (n, 3, 224, 224)" in message
 
 
 def test_a_torchscript_file_may_stand_for_a_torchvision_name(tmp_path):
