@@ -105,8 +105,7 @@ def _read(file: Path, device: torch.device, _state: tuple[int, ...]) -> Network:
     if _is_lfs_pointer(file):
         raise UnfitNetwork(f"{file} is a pointer of Git LFS: download the network itself")
     network = _onnx_embedder(file) if is_onnx(file) else _torchscript_embedder(file)
-    settle(network, file, device)
-    return network
+    return settle(network, file, device)
 
 
 def _is_lfs_pointer(file: Path) -> bool:

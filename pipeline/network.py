@@ -50,6 +50,7 @@ class Network:
         taps: names of the submodules whose outputs are compared, beside the network's own.
         mean, std: of R, G and B in 0-1, by which its input is normalised.
         batch_size: how many pictures the module takes at once; None where it takes any number.
+        layout: of its input in memory.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Network:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     batch_size: int | None = None
+    layout: torch.memory_format = torch.channels_last
 
     def features(self, batch: Tensor) -> list[Tensor]:
         """Return (n, length) for each tap, then for the output, of a batch (n, 3, h, w)."""
@@ -83,7 +85,7 @@ class Network:
         """Return normalised RGB; a picture that is not square is squeezed, not cropped."""
         rgb = rgb_of(shrink(batch, (self.input_size, self.input_size)))
         normalised = (rgb - _column(self.mean, batch)) / _column(self.std, batch)
-        return normalised.contiguous(memory_format=torch.channels_last)
+        return normalised.contiguous(memory_format=self.layout)
 
 
 def similarity(before: list[Tensor], after: list[Tensor]) -> Tensor:

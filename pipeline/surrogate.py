@@ -131,8 +131,7 @@ def _read(name: str, path: Path, device: torch.device, _state: tuple[int, ...]) 
         network = Network(_short(name), read_torchscript(path))
     else:
         network = _torchvision_network(name, path)
-    settle(network, path, device)
-    return network
+    return settle(network, path, device)
 
 
 def _given_file(name: str, settings: Settings) -> Path | None:

@@ -49,6 +49,24 @@ class Flat(Small):
         return super().forward(picture).reshape(1, -1)
 
 
+class Viewed(Small):
+    """Its rows are a view of its maps, which these have to lie in memory for as torch has them."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.convolution(picture).view(picture.shape[0], -1)
+
+
+class Deep(Small):
+    """Has weights of five dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep = nn.Conv3d(1, 4, 3)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.deep(self.convolution(picture)[:, None]).mean(dim=(2, 3, 4))
+
+
 class Detached(Small):
     def forward(self, picture: Tensor) -> Tensor:
         return super().forward(picture).detach()
@@ -186,6 +204,15 @@ def test_an_output_s_rows_may_be_missing(tmp_path, module):
         (output,) = network.features(batch)
         assert torch.allclose(output, expected, atol=1e-5)
         assert torch.equal(network.top1(batch), expected.argmax(dim=1))
+
+
+@pytest.mark.parametrize("build", [Viewed, Deep])
+def test_a_network_that_takes_no_channels_last_is_loaded(tmp_path, build):
+    module = seeded(build)
+    (network,) = load("mine", mine=scripted(tmp_path / "mine.pt", module)).networks
+    batch = torch.rand(2, 3, 30, 40) * 255
+    (output,) = network.features(batch)
+    assert torch.allclose(output, module(network._prepare(batch)), atol=1e-5)
 
 
 def test_a_network_that_takes_no_single_picture_is_refused(tmp_path):
