@@ -79,7 +79,9 @@ class Network:
 
     def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
         """Return what goes through the module at once, in turn."""
-        return self._prepare(batch).split(self.batch_size or len(batch))
+        prepared = self._prepare(batch)
+        # Parts of a split must not be written to, and networks may normalise their input in place.
+        return prepared.split(self.batch_size) if self.batch_size else (prepared,)
 
     def _prepare(self, batch: Tensor) -> Tensor:
         """Return normalised RGB; a picture that is not square is squeezed, not cropped."""

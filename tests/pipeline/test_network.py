@@ -52,6 +52,21 @@ def test_features_are_those_of_the_taps_then_the_output():
     assert torch.allclose(module[3:](features[1].reshape(2, 3, 32, 32)), features[2], atol=1e-5)
 
 
+class InPlace(nn.Module):
+    """Writes to its input, as wrappers do that normalise anew."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.sub_(0.5).mul_(2.0).square()
+
+
+def test_a_network_may_write_to_its_input():
+    network, batch = Network("in place", InPlace(), 8), torch.full((2, 3, 8, 8), 100.0)
+    leaf = batch.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network.features(leaf)[0].sum(), leaf)
+    assert gradient.any()
+    assert torch.equal(leaf, batch)
+
+
 def test_features_leave_no_hook_behind_even_when_the_network_fails():
     module = tower(4)
     network = Network("tower", module, 32, ("1",))
