@@ -53,18 +53,20 @@ def test_a_folded_network_sees_what_it_saw(name: str, left: int) -> None:
 
 
 class Shared(nn.Module):
-    """Asks one convolution twice, and takes another's output in two ways."""
+    """Asks one convolution and one normalisation twice, and takes an output in two ways."""
 
     def __init__(self) -> None:
         super().__init__()
         self.twice = nn.Conv2d(3, 3, 3, padding=1)
         self.forked = nn.Conv2d(3, 3, 3, padding=1)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(3))
+        self.once = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(4))
 
     def forward(self, batch: Tensor) -> Tensor:
         first = self.norms[0](self.twice(batch)) + self.norms[1](self.twice(2 * batch))
         forked = self.forked(batch)
-        return torch.cat((first, forked, self.norms[2](forked)))
+        last = self.norms[3](self.once[0](batch)) + self.norms[3](self.once[1](batch))
+        return torch.cat((first, forked, self.norms[2](forked), last))
 
 
 def test_what_is_used_elsewhere_as_well_is_left_alone() -> None:
@@ -72,5 +74,5 @@ def test_what_is_used_elsewhere_as_well_is_left_alone() -> None:
         module, batch = normalised(Shared()), torch.rand(2, 3, 16, 16)
     expected = answers(module, batch)
     fold_batch_norm(module)
-    assert count_norms(module) == 3
+    assert count_norms(module) == 4
     assert torch.equal(answers(module, batch), expected)

@@ -122,6 +122,7 @@ def test_plain_copies_see_a_window_and_shuffled_ones_its_parts_elsewhere():
     for step in steps:  # one scale throughout, and nothing beyond the picture
         assert torch.allclose(step, step.mean(), atol=1e-5)
     assert places.abs().max() <= 1
+    assert all(side.max() - side.min() < 1.96 for side in places)  # of 1.97 for all of 64 samples
     parts = _places(frame(), (0, 1), surrogates(), generator(3))[0]
     assert (parts[0].diff(dim=1).abs() > 0.2).any()
 
@@ -224,6 +225,27 @@ def test_original_and_protected_meet_the_same_transforms():
     torch.rand(3, generator=drawn)
     twin = _twin(drawn)
     assert torch.equal(torch.rand(4, generator=twin), torch.rand(4, generator=drawn))
+
+
+class Witness(nn.Module):
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[Tensor] = []
+
+    def forward(self, batch: Tensor) -> Tensor:
+        self.shown.append(batch.detach().clone())
+        return batch.flatten(1)
+
+
+def test_networks_are_shown_a_difference_only_where_there_is_a_change():
+    witness = Witness()
+    asked = surrogates(Network("witness", witness, 64, ()))
+    nothing = torch.zeros(3, HEIGHT, WIDTH)
+    refine(nothing, frame(), nothing, asked, both(2), generator())
+    for original, protected in zip(witness.shown[::2], witness.shown[1::2], strict=True):
+        assert torch.equal(original, protected)
 
 
 def test_global_random_numbers_are_neither_used_nor_touched():

@@ -152,10 +152,11 @@ def test_a_state_dict_of_a_torchvision_classifier_is_loaded(tmp_path):
     assert all(torch.equal(loaded[key], saved[key]) for key in saved)
 
 
-def test_a_loaded_network_is_in_eval_mode_and_its_parameters_are_frozen(tmp_path):
+def test_a_loaded_network_is_in_eval_mode_its_norms_folded_and_its_parameters_frozen(tmp_path):
     path = state_dict(tmp_path / "w.pth", "mobilenet_v3_small")
     (network,) = load("mobilenet_v3_small", mobilenet_v3_small=path).networks
     assert not any(part.training for part in network.module.modules())
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in network.module.modules())
     assert not any(parameter.requires_grad for parameter in network.module.parameters())
 
 
