@@ -27,7 +27,7 @@ from daemon.held_folder import held_folder, held_new_folder, told_as
 from daemon.removal import remove_file
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
-from daemon.task import Task
+from daemon.task import Task, lacks_end
 from daemon.task_id import is_task_id
 from daemon.task_view import Language, view
 
@@ -167,7 +167,7 @@ class StatusFiles:
             self._write(task, queue_position)
             before = task
             try:
-                task = self.task(task_id)
+                task = self._dated(task_id)
             except TaskBusy:  # it is being changed, and who does that sees to its file
                 return before
             if task is None:
@@ -185,6 +185,15 @@ class StatusFiles:
         """
         try:
             return self._spool.get(task_id)
+        except (UnknownTask, RecordDamaged):
+            return None
+
+    def _dated(self, task_id: str) -> Task | None:
+        task = self.task(task_id)
+        if task is None or not lacks_end(task):
+            return task
+        try:
+            return self._spool.date_end(task_id)
         except (UnknownTask, RecordDamaged):
             return None
 

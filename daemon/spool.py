@@ -305,6 +305,27 @@ class Spool:
 
         return self._store.act(task_id, step)
 
+    def date_end(self, task_id: str) -> Task:
+        """
+        Return a task; where a `mv` made its end, whose record does not say when, write that.
+
+        By its end a record is known that comes back from there, to be tried as if for the first
+        time.
+
+        Raises:
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+
+        def step(hold: Hold) -> Task:
+            task = self._seen(hold.task)
+            if not change.lacks_end(task):
+                return task
+            dated = dataclasses.replace(task, completed_at=self._clock())
+            hold.write(dated)
+            return dated
+
+        return self._store.act(task_id, step)
+
     # --- Who is told of an end ---
 
     def has_webhook(self, task_id: str) -> bool:

@@ -248,6 +248,11 @@ def end_written(task: Task) -> Status | None:
     return Status.CANCELLED if task.output_video is None else Status.COMPLETED
 
 
+def lacks_end(task: Task) -> bool:
+    """Has somebody moved the record to an end by hand, so that it does not say when that came?"""
+    return task.is_ended and task.completed_at is None
+
+
 def with_progress(task: Task, progress: Progress | None) -> Task:
     """Return the task with what its running attempt says of itself."""
     if progress is None or progress.token != task.token:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spools import REASON, REPORT, Clock
+from spools import REASON, REPORT, Clock, record
 
 from daemon import outbox
 from daemon.held_folder import held_new_folder
@@ -24,6 +24,11 @@ from pipeline.parameters import Parameters
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "state", Clock())
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
 
 
 @pytest.fixture
@@ -123,6 +128,17 @@ def test_the_status_file_of_a_task_that_somebody_holds_is_not_removed(
     monkeypatch.setattr(spool, "get", busy)
     StatusFiles(spool, "ru").refresh(task.task_id, 1, task)
     assert status(task)["status"] == "pending"
+
+
+def test_a_task_that_was_called_off_by_hand_says_when(spool: Spool, state: Path, box: Path) -> None:
+    """A `mv` writes nothing; who tells of the end writes when it came, into the record too."""
+    task = submitted(spool, box)
+    moved = record(state, task.task_id)
+    moved.rename(state / "cancelled" / moved.name)
+    StatusFiles(spool, "ru").refresh(task.task_id)
+    assert status(task)["status"] == "cancelled"
+    assert status(task)["completed_at"] == spool.now().isoformat()
+    assert spool.get(task.task_id).completed_at == spool.now()
 
 
 def test_undecodable_names_have_a_status_file_too(spool: Spool, box: Path) -> None:

@@ -484,6 +484,25 @@ def test_a_record_moved_back_by_hand_is_tried_again(
     assert len(records(state)[task_id]) == 1
 
 
+@pytest.mark.parametrize("ended", ["failed", "cancelled"])
+def test_an_end_that_was_made_by_hand_is_dated_and_counts_as_one(
+    spool: Spool, state: Path, clock: Clock, ended: str
+) -> None:
+    task_id, token = claimed(spool)
+    spool.spend_attempt(task_id, token, LOST, 2)
+    shutil.move(record(state, task_id), state / ended)
+    clock.forward(days=1)
+    assert spool.date_end(task_id).completed_at == clock.now
+    assert spool.get(task_id).completed_at == clock.now
+    clock.forward(days=1)
+    assert spool.date_end(task_id).completed_at == clock.now - timedelta(days=1)
+    shutil.move(record(state, task_id), state / "pending")
+    task = spool.date_end(task_id)
+    assert (task.status, task.attempts, task.completed_at) == (Status.PENDING, 0, None)
+    assert (again := claim_oldest(spool)) is not None
+    assert (again.attempts, again.retries) == (1, 1)
+
+
 @pytest.mark.parametrize("place", ["pending", "cancelled"])
 def test_a_record_moved_away_in_mid_work_is_not_brought_back(
     spool: Spool, state: Path, place: str
