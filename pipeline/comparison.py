@@ -20,7 +20,7 @@ class VideoFacts:
     Attributes:
         width, height: as coded, before it is turned.
         frames: all that can be decoded.
-        seconds: from the first frame to the last.
+        seconds: from the first frame to the end of the last.
     """
 
     name: str

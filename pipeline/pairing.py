@@ -23,7 +23,7 @@ from pipeline.media import MediaInfo, VideoTrack
 from pipeline.planes import Planes, planes_of
 from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
-from pipeline.timeline import time_of
+from pipeline.timeline import length_of, time_of
 
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # FFmpeg's numbers
 _BT709 = 1
@@ -37,12 +37,14 @@ class Times:
     Attributes:
         start: of the first frame, seconds on the file's clock.
         seconds: (frames,) float64, from the first frame.
+        length: seconds from the first frame to the end of the last.
         damaged_packets: packets that could not be decoded.
         ended_early: the container broke off before its end.
     """
 
     start: Fraction
     seconds: NDArray[np.float64]
+    length: float
     damaged_packets: int
     ended_early: bool
 
@@ -71,15 +73,18 @@ def frame_times(info: MediaInfo, limits: Limits) -> Times:
     usual = 1 / info.video.frame_rate
     times: list[Fraction] = []
     reader = Reader(_picture_only(info), frozenset(), limits)
+    length = Fraction(0)
     for frame in _frames(reader):
         time = time_of(frame)
         after = times[-1] + usual if times else Fraction(0)
         times.append(after if time is None else time)
+        shown = length_of(frame, info.video.frame_rate)
+        length = max(length, times[-1] - times[0] + shown)
     damaged, ended = reader.damaged_packets, reader.ended_early
     if not times:
         raise UnreadableMedia(f"{info.path.name} has no frame that can be decoded.")
     seconds = np.array([float(time - times[0]) for time in times])
-    return Times(times[0], seconds, damaged, ended)
+    return Times(times[0], seconds, float(length), damaged, ended)
 
 
 def pair_frames(

@@ -42,7 +42,7 @@ from pipeline.shown import Image, as_displayed, displayed, in_colour
 from pipeline.sidebyside import side_by_side
 from pipeline.stages import run_stages
 from pipeline.surrogate import load_surrogates
-from pipeline.timeline import Placed, VideoClock, time_of
+from pipeline.timeline import Placed, VideoClock, length_of, time_of
 from pipeline.video import VideoProtector
 from pipeline.writer import Writer
 
@@ -261,7 +261,7 @@ class _Run:
     def _finish(self) -> Iterator[_Picture]:
         if self._last is None:
             raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
-        end = self._last.seconds + self._length(self._last.frame)
+        end = self._last.seconds + length_of(self._last.frame, self._info.video.frame_rate)
         if self._original is None or self._moment > end + ROUNDING:
             raise InvalidParameters(
                 f"{self._info.path.name} lasts {float(end):.2f} s: it has no moment"
@@ -271,11 +271,6 @@ class _Run:
 
     def _is_later(self, timed: Timed) -> bool:
         return timed.seconds > self._moment + ROUNDING
-
-    def _length(self, frame: av.VideoFrame) -> Fraction:
-        if frame.duration and frame.time_base:
-            return frame.duration * Fraction(frame.time_base)
-        return 1 / self._info.video.frame_rate
 
 
 class _Output:

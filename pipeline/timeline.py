@@ -31,6 +31,13 @@ def time_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
     return frame.pts * Fraction(frame.time_base)
 
 
+def length_of(frame: av.VideoFrame, frame_rate: Fraction) -> Fraction:
+    """Return for how many seconds a frame is shown; by the usual rate where it does not say."""
+    if frame.duration and frame.time_base:
+        return frame.duration * Fraction(frame.time_base)
+    return 1 / frame_rate
+
+
 @dataclass(frozen=True)
 class Placed:
     """A frame's place: ticks of the video's time base since the origin."""

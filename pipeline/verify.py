@@ -126,7 +126,7 @@ def _facts(info: MediaInfo, times: Times) -> VideoFacts:
         width=info.video.width,
         height=info.video.height,
         frames=len(times.seconds),
-        seconds=float(times.seconds[-1]),
+        seconds=times.length,
         size_bytes=info.path.stat().st_size,
     )
 

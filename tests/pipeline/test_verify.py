@@ -103,6 +103,14 @@ def test_a_video_equals_itself(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
+@pytest.mark.parametrize(("frames", "seconds"), [(12, 0.48), (1, 0.04)])
+def test_a_video_lasts_until_its_last_frame_ends(
+    tmp_path: Path, frames: int, seconds: float
+) -> None:
+    clip = Clip(frames=frames).write(tmp_path / "clip.mkv")
+    assert compare(clip, clip).original.seconds == pytest.approx(seconds)
+
+
 def test_noise_of_known_sigma_has_its_psnr(tmp_path: Path, original: Path) -> None:
     noisy = Clip(noise=4).write(tmp_path / "noisy.mkv")
 
