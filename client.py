@@ -664,8 +664,11 @@ def _followed(
         _print_task(task)
         if saved:
             print(f"saved      {saved}")
-    has_failed = task["status"] in ("failed", "cancelled")
-    return 1 if has_failed or (arguments.download is not None and saved is None) else 0
+    if task["status"] in ("failed", "cancelled"):
+        return 1
+    if arguments.download is not None and saved is None:
+        return _failed(f"nothing is fetched yet: the task is {task['status']}; add --wait")
+    return 0
 
 
 def _list(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:

@@ -140,6 +140,21 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(
     assert run(house, "frobnicate").returncode == 2
 
 
+def test_a_download_that_is_not_waited_for_is_told(
+    house: ServiceHouse, client: MediaCleanerClient, clip: Path, tmp_path: Path
+) -> None:
+    house.run("pause")
+    try:
+        done = run(house, "upload", str(clip), "--download", str(tmp_path / "results"))
+        task_id = done.stdout.split()[0]
+        assert done.returncode == 1
+        assert "pending" in done.stderr
+        assert "--wait" in done.stderr
+        assert client.cancel_task(task_id)["status"] == "cancelled"
+    finally:
+        house.run("resume")
+
+
 def test_waiting_has_an_end(client: MediaCleanerClient, clip: Path, house: ServiceHouse) -> None:
     house.run("pause")
     try:
