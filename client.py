@@ -633,6 +633,9 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
 
 
 def _upload(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    place = arguments.download
+    if place is not None and os.path.exists(place) and os.path.samefile(place, arguments.video):
+        return _failed(f"--download {place} is the original itself; name a folder", 2)
     given = {name: getattr(arguments, name) for name in PARAMETERS}
     with _bytes_bar(os.path.getsize(arguments.video), "upload", arguments) as advance:
         answer = client.upload_video(arguments.video, progress=advance, **given)

@@ -140,6 +140,14 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(
     assert run(house, "frobnicate").returncode == 2
 
 
+def test_a_result_never_takes_the_place_of_its_original(house: ServiceHouse, clip: Path) -> None:
+    before = clip.read_bytes()
+    done = run(house, "upload", str(clip), "--wait", "--interval", "0.2", "--download", str(clip))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(clip) in done.stderr
+    assert clip.read_bytes() == before
+
+
 def test_a_download_that_is_not_waited_for_is_told(
     house: ServiceHouse, client: MediaCleanerClient, clip: Path, tmp_path: Path
 ) -> None:
