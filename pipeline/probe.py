@@ -277,13 +277,13 @@ def _check_time(info: MediaInfo, limits: Limits) -> None:
     hours = float(info.duration or 0) / 3600
     if hours > limits.max_duration_h:
         raise LimitExceeded(
-            f"{info.path.name} lasts {hours:.1f} hours;"
+            f"{info.path.name} lasts {hours:.6g} hours;"
             f" at most {limits.max_duration_h:g} are allowed (limits.max_duration_h)."
         )
     # Over a moment an average says nothing: five frames within 6 ms are no 1000 a second.
     if info.video.frame_rate > limits.max_fps and (info.duration or 0) >= 1:
         raise LimitExceeded(
-            f"{info.path.name} has {float(info.video.frame_rate):.0f} frames a second;"
+            f"{info.path.name} has {float(info.video.frame_rate):.6g} frames a second;"
             f" at most {limits.max_fps:g} are allowed (limits.max_fps)."
         )
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import subprocess
@@ -874,6 +875,17 @@ class TestFailure:
     ) -> None:
         with pytest.raises(LimitExceeded, match=name):
             run(tmp_path, Video(audio=[Audio()]), settings=replace(FAST, limits=limits))
+
+    @pytest.mark.parametrize("limits", [Limits(max_fps=25.1), Limits(max_duration_h=0.0001)])
+    def test_what_is_beyond_a_limit_is_told_as_more_than_is_allowed(
+        self, tmp_path: Path, limits: Limits
+    ) -> None:
+        original = make_video(tmp_path / "clip.mp4", Video(frames=30, rate=Fraction(126, 5)))
+        with pytest.raises(LimitExceeded) as refused:
+            protect(original, None, Parameters(), replace(FAST, limits=limits))
+        found = re.search(r"(?:has|lasts) ([\d.]+) .* at most ([\d.]+) ", str(refused.value))
+        assert found is not None
+        assert float(found[1]) > float(found[2])
 
     def test_cancelled_in_a_slow_encode_returns_soon_and_leaves_nothing(
         self, tmp_path: Path
