@@ -91,7 +91,7 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
     """
     container, channels = _opened(path)
     with container:
-        _refuse_still_picture(container, path)
+        refuse_still_picture(container, path)
         check_streams(container, path, limits)
         stream = _main_video(container, path)
         check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
@@ -109,7 +109,11 @@ def _why_not_opened(path: Path) -> str:
     return f"{path.name} is not a video we can read; check that it plays, or convert it to MP4."
 
 
-def _refuse_still_picture(container: InputContainer, path: Path) -> None:
+def refuse_still_picture(container: InputContainer, path: Path) -> None:
+    """
+    Raises:
+        UnreadableMedia: it is one, in a container of videos.
+    """
     brand = container.metadata.get("major_brand", "").strip().lower()
     if brand in _STILL_PICTURE_BRANDS:
         raise UnreadableMedia(f"{path.name} is a still picture, not a video.")

@@ -28,7 +28,7 @@ from pipeline.errors import (
     UnsupportedMedia,
 )
 from pipeline.picture_track import has_alpha_beside, sample_aspect
-from pipeline.probe import NOT_A_PICTURE, check_streams, open_media
+from pipeline.probe import NOT_A_PICTURE, check_streams, open_media, refuse_still_picture
 from pipeline.settings import Limits
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
@@ -124,6 +124,7 @@ def muxer_for(source: InputContainer, path: Path) -> str:
 
 
 def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[Any]:
+    refuse_still_picture(source, path)
     check_streams(source, path, limits)
     kept = [
         s

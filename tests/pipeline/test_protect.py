@@ -647,6 +647,12 @@ class TestStrip:
             if name != "s.avi":
                 assert first_frame(output).rotation == first_frame(original).rotation
 
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_a_still_picture_is_no_video(self, tmp_path: Path, mode: str) -> None:
+        video = Video(frames=1, muxer={"brand": "mif1"})
+        with pytest.raises(UnreadableMedia, match="still picture"):
+            run(tmp_path, video, parameters=Parameters.parse({"mode": mode}))
+
     def test_a_file_cut_between_key_frames_is_stripped_too(self, tmp_path: Path) -> None:
         video = Video(frames=50, options={"g": "10", "bf": "2", "x264-params": "open-gop=1"})
         whole = make_video(tmp_path / "whole.mp4", video)
