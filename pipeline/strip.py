@@ -181,9 +181,7 @@ def _copy(
     if not frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
-    dropped = tuple(
-        f"{s.type} track (stream {s.index})" for s in source.streams if s.index not in streams
-    )
+    dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
     return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
 
@@ -232,6 +230,11 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
         copy.metadata["language"] = language
     copy.disposition = stream.disposition
     return copy
+
+
+def _in_words(stream: Any) -> str:
+    kind = "attached picture" if stream.disposition & NOT_A_PICTURE else f"{stream.type} track"
+    return f"{kind} (stream {stream.index})"
 
 
 def _set_bit_rates(kept: list[Any], streams: dict[int, Any], original: Path) -> None:

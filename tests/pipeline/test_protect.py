@@ -609,6 +609,19 @@ class TestMetadata:
         assert any("names of speakers" in note for note in report.notes)
 
     @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_a_cover_goes_and_is_named_as_that(self, tmp_path: Path, mode: str) -> None:
+        made = make_video(tmp_path / "a.mp4", Video(frames=5))
+        cover = tmp_path / "cover.png"
+        ffmpeg("-i", made, "-frames:v", "1", cover)
+        original = tmp_path / "original.mp4"
+        kept = ("-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic")
+        ffmpeg("-i", made, "-i", cover, *kept, original)
+        output = tmp_path / "out.mp4"
+        report = protect(original, output, Parameters.parse({"mode": mode}), FAST).report
+        assert "Not kept: attached picture (stream 1)." in report.notes
+        assert b"PNG" not in output.read_bytes()
+
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
     def test_tags_in_the_header_of_vorbis_go(self, tmp_path: Path, mode: str) -> None:
         made = make_video(tmp_path / "a.mkv", Video(codec="libvpx-vp9", audio=[Audio()]))
         vorbis = tmp_path / "vorbis.mkv"
