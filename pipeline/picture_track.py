@@ -33,7 +33,7 @@ def video_track(
         pixel_format=layout.name,
         depth=max(component.bits for component in layout.components),
         time_base=stream.time_base,
-        frame_rate=_frame_rate(stream),
+        frame_rate=frame_rate_of(stream),
         stated_frames=stream.frames,
         sample_aspect=sample_aspect(stream),
         colour=_colour(stream, first),
@@ -100,7 +100,8 @@ def _is_four_two_zero(layout: av.VideoFormat) -> bool:
     return (layout.chroma_width(2), layout.chroma_height(2)) == (1, 1)
 
 
-def _frame_rate(stream: Any) -> Fraction:
+def frame_rate_of(stream: Any) -> Fraction:
+    """Return how many frames a second a video stream has, as its container says."""
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return rate if rate and rate > 0 else Fraction(25)
 

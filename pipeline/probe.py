@@ -21,7 +21,7 @@ from pipeline.boxes import completeness
 from pipeline.channels import Channels, settle
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack, VideoTrack
-from pipeline.picture_track import video_track
+from pipeline.picture_track import frame_rate_of, video_track
 from pipeline.settings import Limits
 
 # Containers that hold their own streams. Not among them: playlists (hls, dash), scripts
@@ -93,12 +93,12 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
     with container:
         refuse_still_picture(container, path)
         check_streams(container, path, limits)
-        stream = _main_video(container, path)
+        stream = main_video(container, path)
         check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
         first = _first_frame(container, stream, path)
         check_size(first.width, first.height, path, limits)
+        check_time(container, stream, path, limits)
         info = _describe(container, stream, first, channels, path)
-    _check_time(info, limits)
     _check_dolby_vision(info)
     return info
 
@@ -131,7 +131,13 @@ def check_streams(container: InputContainer, path: Path, limits: Limits) -> None
         )
 
 
-def _main_video(container: InputContainer, path: Path) -> Any:
+def main_video(container: InputContainer, path: Path) -> Any:
+    """
+    Return the video stream that counts: the default, else the first.
+
+    Raises:
+        UnreadableMedia: there is none.
+    """
     pictures = [
         s
         for s in container.streams.video
@@ -196,7 +202,7 @@ def _describe(
         path=path,
         container=container.format.name,
         start=_start(container, video, first),
-        duration=Fraction(container.duration, _AV_TIME_BASE) if container.duration else None,
+        duration=_duration(container),
         video=video,
         audio=audio,
         subtitles=subtitles,
@@ -277,17 +283,26 @@ def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
     )
 
 
-def _check_time(info: MediaInfo, limits: Limits) -> None:
-    hours = float(info.duration or 0) / 3600
+def _duration(container: InputContainer) -> Fraction | None:
+    return Fraction(container.duration, _AV_TIME_BASE) if container.duration else None
+
+
+def check_time(container: InputContainer, stream: Any, path: Path, limits: Limits) -> None:
+    """
+    Raises:
+        LimitExceeded: it lasts longer, or has more frames a second, than `limits` allow.
+    """
+    seconds, rate = _duration(container) or 0, frame_rate_of(stream)
+    hours = float(seconds) / 3600
     if hours > limits.max_duration_h:
         raise LimitExceeded(
-            f"{info.path.name} lasts {hours:.6g} hours;"
+            f"{path.name} lasts {hours:.6g} hours;"
             f" at most {limits.max_duration_h:g} are allowed (limits.max_duration_h)."
         )
     # Over a moment an average says nothing: five frames within 6 ms are no 1000 a second.
-    if info.video.frame_rate > limits.max_fps and (info.duration or 0) >= 1:
+    if rate > limits.max_fps and seconds >= 1:
         raise LimitExceeded(
-            f"{info.path.name} has {float(info.video.frame_rate):.6g} frames a second;"
+            f"{path.name} has {float(rate):.6g} frames a second;"
             f" at most {limits.max_fps:g} are allowed (limits.max_fps)."
         )
 

@@ -28,7 +28,15 @@ from pipeline.errors import (
     UnsupportedMedia,
 )
 from pipeline.picture_track import has_alpha_beside, sample_aspect
-from pipeline.probe import NOT_A_PICTURE, check_streams, open_media, refuse_still_picture
+from pipeline.probe import (
+    NOT_A_PICTURE,
+    check_size,
+    check_streams,
+    check_time,
+    main_video,
+    open_media,
+    refuse_still_picture,
+)
 from pipeline.settings import Limits
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
@@ -85,6 +93,7 @@ def strip(
 
     Raises:
         UnreadableMedia: not a video.
+        LimitExceeded: beyond one of `limits`.
         UnsupportedMedia: of a container that cannot be written, or with tracks or times that
             it does not take.
         Cancelled: `cancelled` said so.
@@ -135,6 +144,9 @@ def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[An
     ]
     if not any(s.type == "video" for s in kept):
         raise UnreadableMedia(f"{path.name} has no moving picture; it is not a video.")
+    video = main_video(source, path)
+    check_size(video.codec_context.width, video.codec_context.height, path, limits)
+    check_time(source, video, path, limits)
     return kept
 
 

@@ -889,11 +889,13 @@ class TestFailure:
             (Limits(max_duration_h=0.0001), "max_duration_h"),
         ],
     )
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
     def test_beyond_a_limit_is_refused_by_its_name(
-        self, tmp_path: Path, limits: Limits, name: str
+        self, tmp_path: Path, limits: Limits, name: str, mode: str
     ) -> None:
+        settings, parameters = replace(FAST, limits=limits), Parameters.parse({"mode": mode})
         with pytest.raises(LimitExceeded, match=name):
-            run(tmp_path, Video(audio=[Audio()]), settings=replace(FAST, limits=limits))
+            run(tmp_path, Video(audio=[Audio()]), parameters=parameters, settings=settings)
 
     @pytest.mark.parametrize("limits", [Limits(max_fps=25.1), Limits(max_duration_h=0.0001)])
     def test_what_is_beyond_a_limit_is_told_as_more_than_is_allowed(
