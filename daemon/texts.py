@@ -161,7 +161,8 @@ _ENGLISH = {
     "parameters.video_strength": "a number from 1.0 to 2.0",
     "parameters.audio_level": "one of none, слабый/weak, средний/medium, сильный/strong",
     "parameters.every_n_frames": "a whole number from 1 to 30",
-    "parameters.user_id": "1 to 64 letters, digits, `_`, `.`, `@` or `-`, not starting with `.`",
+    "parameters.user_id": "1 to 64 Latin letters, digits, `_`, `.`, `@` or `-`,"
+    " not starting with `.`",
     "parameters.notes": "text of at most 2000 characters",
     "parameters.webhook_url": "an http or https URL of at most 2000 characters",
     "parameters.mode": "protect or strip",

@@ -72,7 +72,7 @@ _ALLOWED = {
     "video_strength": "a number from 1.0 to 2.0",
     "audio_level": "one of none, слабый/weak, средний/medium, сильный/strong",
     "every_n_frames": "a whole number from 1 to 30",
-    "user_id": "1 to 64 letters, digits, `_`, `.`, `@` or `-`, not starting with `.`",
+    "user_id": "1 to 64 Latin letters, digits, `_`, `.`, `@` or `-`, not starting with `.`",
     "notes": "text of at most 2000 characters",
     "webhook_url": "an http or https URL of at most 2000 characters",
     "mode": "protect or strip",

@@ -171,7 +171,7 @@ _ENGLISH = {
     "every_n_frames": "Pattern anew at each N-th frame",
     "every_n_frames_about": "In between it is carried along with what moves",
     "user_id": "Owner",
-    "user_id_about": "A folder in the outbox; letters, digits, _ . @ -",
+    "user_id_about": "A folder in the outbox; Latin letters, digits, _ . @ -",
     "notes": "Note",
     "webhook_url": "Tell this address (webhook)",
     "defaults": "Back to the defaults",

@@ -111,3 +111,8 @@ def test_an_unknown_name_is_refused_also_without_a_value() -> None:
 def test_an_unknown_name_that_is_no_text_is_refused_too() -> None:
     with pytest.raises(InvalidParameters, match=r"Unknown parameter '\\ud800'"):
         Parameters.parse({"\ud800": "x"})
+
+
+def test_letters_that_a_user_id_may_not_have_are_not_told_as_allowed() -> None:
+    with pytest.raises(InvalidParameters, match="Latin letters"):
+        Parameters.parse({"user_id": "имя"})
