@@ -291,7 +291,8 @@ def test_all_that_was_measured_is_told(
     told = window.find("#details .facts")
     task = open_house.by_video()[clip.name]
     report = task["report"]
-    for words in (task["task_id"], "embedded", f"PSNR {report['psnr_db']:.2f}", "two\nlines"):
+    psnr = f"PSNR {round(report['psnr_db'], 2):g} dB"
+    for words in (task["task_id"], "embedded", psnr, "two\nlines"):
         expect(told).to_contain_text(words)
     assert "undefined" not in told.inner_text()
     assert "null" not in told.inner_text()
