@@ -67,6 +67,9 @@ class House:
     def start_and_look(self, **rules: Any) -> None:
         self.start(**rules)
         wait_until(lambda: self.health.is_available, "available")
+        watcher = self.watcher
+        # It says so before it goes through the files, and would find what is dropped meanwhile.
+        wait_until(lambda: watcher is not None and watcher._busy_since is None, "looked")
 
     def stop(self) -> None:
         if self.watcher is not None:
