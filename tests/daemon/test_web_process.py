@@ -40,7 +40,7 @@ time.sleep(600)
 """
 # A process as gunicorn forks it: what it is sent lands in a queue, until it handles signals itself.
 FORKED = """
-import os, queue, signal, sys, time
+import os, queue, signal, sys
 from types import SimpleNamespace
 from daemon.web_server import heed_the_end
 arbiter = SimpleNamespace(pid=os.getppid(), SIG_QUEUE=queue.SimpleQueue())

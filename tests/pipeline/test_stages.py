@@ -142,7 +142,7 @@ def test_a_stuck_stage_is_left_behind_and_closes_its_own_when_it_comes_back(
             depth=20,
             cancelled=lambda: time.monotonic() - start > 0.2,
         )
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 2  # as is promised; nothing here needs the processor
     stuck.set()
     deadline = time.monotonic() + 5
     while len(closed_by) < (1 if stuck_in == "close" else 2) and time.monotonic() < deadline:
