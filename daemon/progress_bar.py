@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.protect import Progress
+    from pipeline.progress import Progress
 
 
 @contextmanager

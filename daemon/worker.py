@@ -38,7 +38,7 @@ from pipeline.errors import (
 from pipeline.limits import limit_address_space, limit_threads
 
 if TYPE_CHECKING:
-    from pipeline import protect
+    import pipeline.progress
 
 # What the parts of the work are of the whole, in percent. Only the audit, which is told of when
 # it begins, is past 96: a container may state too few frames or none, so that what is done before
@@ -193,7 +193,7 @@ class _Meter:
         self._lock = threading.Lock()
         self._is_open = True
 
-    def pipeline_moved(self, progress: protect.Progress) -> None:
+    def pipeline_moved(self, progress: pipeline.progress.Progress) -> None:
         """Take note of what the pipeline says."""
         total = progress.total
         share = min(progress.frames / total, 1.0) if total else 0.0

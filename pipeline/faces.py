@@ -49,6 +49,7 @@ from pipeline.face_change import (
 from pipeline.face_networks import FaceNetworks
 from pipeline.motion import Flow
 from pipeline.planes import Planes
+from pipeline.report import FaceReport
 
 # More would take seconds an anchor; of a crowd the widest are nearest.
 _MOST_FACES = 8
@@ -126,6 +127,13 @@ class FaceSummary:
     found: int
     passed_over: int
     similarity: float | None
+
+
+def face_report(faces: FaceSummary | None) -> FaceReport | None:
+    """Return what the report says of faces."""
+    if faces is None:
+        return None
+    return FaceReport(faces.embedders, faces.found, faces.similarity)
 
 
 class FaceArtist:

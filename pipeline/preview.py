@@ -27,15 +27,17 @@ from pipeline.conversion import blank_frame, to_working_format
 from pipeline.display import orientation
 from pipeline.errors import InvalidParameters, OutputFailed, UnreadableMedia, VerificationFailed
 from pipeline.face_networks import load_faces
+from pipeline.faces import face_report
 from pipeline.measure import FrameMeasure, measure_planes
 from pipeline.media import MediaInfo
+from pipeline.memory import lack_of_memory_told
 from pipeline.moments import ROUNDING, Moments, Timed
 from pipeline.pairing import common_planes
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, plan_output
 from pipeline.planes import planes_of
 from pipeline.probe import open_media, probe
-from pipeline.protect import derived_name, face_report, lack_of_memory_told, publish
+from pipeline.publish import derived_name, publish
 from pipeline.report import FaceReport, aligned, change_words, face_rows, plain
 from pipeline.settings import Settings
 from pipeline.shown import Image, as_displayed, displayed, in_colour

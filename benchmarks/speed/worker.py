@@ -24,7 +24,8 @@ from pipeline.limits import limit_threads  # noqa: E402  # after the meter: impo
 limit_threads()
 
 from pipeline.parameters import Mode, Parameters  # noqa: E402
-from pipeline.protect import Progress, protect  # noqa: E402
+from pipeline.progress import Progress  # noqa: E402
+from pipeline.protect import protect  # noqa: E402
 from pipeline.settings import EMBEDDED, Settings  # noqa: E402
 
 

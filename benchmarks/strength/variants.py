@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import pipeline.protect
 import pipeline.sound
+import pipeline.transcode
 from pipeline.audio import TrackMasker
 from pipeline.parameters import AudioLevel, Parameters
 from pipeline.report import Report
@@ -66,7 +67,7 @@ def make_picture(original: Path, target: Path, method: Method, networks: Setting
     """
     parameters = Parameters(epsilon=method.epsilon, audio_level=AudioLevel.NONE)
     settings = _settings(method, networks)
-    with patch.object(pipeline.protect, "VideoProtector", _protector(method, networks)):
+    with patch.object(pipeline.transcode, "VideoProtector", _protector(method, networks)):
         return pipeline.protect.protect(original, target, parameters, settings).report
 
 
@@ -81,7 +82,7 @@ def make_sound(original: Path, target: Path, level: AudioLevel) -> Report:
     parameters = Parameters(audio_level=AudioLevel.WEAK if level is AudioLevel.NONE else level)
     with (
         patch.object(pipeline.sound, "TrackMasker", _masker(level)),
-        patch.object(pipeline.protect, "VideoProtector", lambda *_: baselines.Plain()),
+        patch.object(pipeline.transcode, "VideoProtector", lambda *_: baselines.Plain()),
     ):
         return pipeline.protect.protect(original, target, parameters, Settings(threads=1)).report
 

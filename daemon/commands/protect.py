@@ -164,7 +164,8 @@ def _output(arguments: argparse.Namespace, parameters: Parameters, settings: Set
     original, output = arguments.original, arguments.output
     if output is not None and not _is_folder(output):
         return Path(output)
-    from pipeline.protect import planned_suffix, protected_name
+    from pipeline.protect import planned_suffix
+    from pipeline.publish import protected_name
 
     suffix = planned_suffix(original, parameters, settings)
     return Path(output or original.parent) / protected_name(original, suffix)

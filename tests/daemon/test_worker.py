@@ -18,6 +18,7 @@ import av
 import pytest
 from media import Audio, Video, make_video
 
+import pipeline.progress
 import pipeline.protect
 from daemon import worker
 from daemon.child import Child
@@ -384,7 +385,7 @@ class TestTheMeter:
         return _Meter("t1", shown.append, lambda: None, lambda: clock[0])
 
     def moved(self, meter: _Meter, phase: str, frames: int, total: int | None) -> None:
-        meter.pipeline_moved(pipeline.protect.Progress(phase, frames, total))
+        meter.pipeline_moved(pipeline.progress.Progress(phase, frames, total))
 
     def test_goes_through_all_parts_of_the_work_and_never_back(
         self, meter: _Meter, shown: list[Progress], clock: list[float]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import OutOfMemory
-from pipeline.protect import lack_of_memory_told
+from pipeline.memory import lack_of_memory_told
 
 
 def run(code: str) -> str:

@@ -43,9 +43,11 @@ from pipeline.parameters import PEAK_PER_BUDGET, Mode, Parameters
 from pipeline.picture_track import has_alpha_beside
 from pipeline.plan import plan_output
 from pipeline.probe import probe as probe_media
-from pipeline.protect import Progress, decoding_threads, protect, protect_into
+from pipeline.progress import Progress
+from pipeline.protect import protect, protect_into
 from pipeline.report import Report
 from pipeline.settings import Limits, Settings
+from pipeline.transcode import decoding_threads
 from pipeline.verify import compare
 from pipeline.writer import Writer
 from tests.pipeline.networks import torchscript

@@ -1,0 +1,56 @@
+"""What the report tells the user about one video, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.faces import FaceSummary
+from pipeline.metadata import Audit
+from pipeline.reader import Reader
+from pipeline.sound import SoundProtector
+from pipeline.timeline import VideoClock
+
+_NOTED_LOSS_SECONDS = 0.1
+
+
+def reader_notes(
+    reader: Reader, clock: VideoClock, sounds: Mapping[int, SoundProtector]
+) -> list[str]:
+    """Return what of the original could not be taken as it is."""
+    notes = []
+    if reader.damaged_packets:
+        count = reader.damaged_packets
+        packets = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
+        notes.append(f"{packets} passed over.")
+    if reader.ended_early:
+        notes.append("The original breaks off; what could be read of it is protected.")
+    if clock.jumps:
+        notes.append(f"The original's clock starts anew {clock.jumps} times; time goes on there.")
+    if clock.moved:
+        notes.append(
+            f"{clock.moved} frames had the time of the one before; each is one tick later."
+        )
+    for sound in sounds.values():
+        if sound.dropped_seconds >= _NOTED_LOSS_SECONDS:
+            notes.append(
+                f"{sound.dropped_seconds:.1f} s of sound in stream {sound.track.index} lay over"
+                " other sound or before the picture's start and are left out."
+            )
+    return notes
+
+
+def face_notes(faces: FaceSummary | None) -> Iterator[str]:
+    """Yield what the user should know of faces."""
+    if faces is not None and faces.passed_over:
+        yield (
+            f"{faces.passed_over} faces on anchors got no change of their own: where there were"
+            " many at once, the widest did."
+        )
+
+
+def packet_notes(checked: Audit) -> list[str]:
+    """Return what the audit found where it is meant to stay."""
+    if not checked.in_copied_packets:
+        return []
+    words = "; ".join(checked.in_copied_packets)
+    return [f"Inside the copied packets, which stay bit for bit: {words}."]

@@ -1,0 +1,303 @@
+"""
+One video through decoder, protection and encoder.
+
+What comes of it is checked and given out by `protect`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from pipeline.conversion import blank_frame, to_working_format
+from pipeline.display import orientation
+from pipeline.errors import LimitExceeded, UnreadableMedia
+from pipeline.face_networks import load_faces
+from pipeline.faces import face_report
+from pipeline.media import AudioTrack, MediaInfo
+from pipeline.metadata import Audit
+from pipeline.notes import face_notes, packet_notes, reader_notes
+from pipeline.parameters import Mode, Parameters
+from pipeline.plan import OutputPlan
+from pipeline.planes import planes_of
+from pipeline.progress import Progress, ShowProgress, Watch
+from pipeline.readback import CopiedSound, EncodedSound, Expected, ReadBack
+from pipeline.reader import AudioItem, Item, PacketItem, Reader, VideoItem
+from pipeline.report import Report, TrackReport
+from pipeline.sampler import Sampler
+from pipeline.settings import Limits, Settings
+from pipeline.sound import Sound, SoundProtector
+from pipeline.stages import run_stages
+from pipeline.surrogate import load_surrogates
+from pipeline.timeline import Placed, VideoClock
+from pipeline.video import VideoProtector
+from pipeline.writer import CopiedSpan, Writer
+
+_QUEUE_BYTES = 8 << 20  # of frames that wait between two stages
+_MOST_DECODING = 4  # threads
+
+
+@dataclass(frozen=True)
+class _Picture:
+    frame: av.VideoFrame
+    placed: Placed
+
+
+_Result = _Picture | Sound | PacketItem
+
+
+class _Output:
+    """Hands each result to the writer's fitting method, and counts frames."""
+
+    def __init__(self, writer: Writer, show: Callable[[int], None]) -> None:
+        self._writer, self._show = writer, show
+        self._frames = 0
+        self.close, self.abandon = writer.close, writer.abandon
+
+    def write(self, result: _Result) -> None:
+        if isinstance(result, _Picture):
+            self._writer.write_picture(result.frame, result.placed)
+            self._frames += 1
+            self._show(self._frames)
+        elif isinstance(result, Sound):
+            self._writer.write_sound(result.track, result.samples, result.at)
+        else:
+            self._writer.copy_packet(result.track, result.packet)
+
+
+class Transcoder:
+    """One video on its way through the three stages."""
+
+    def __init__(
+        self,
+        info: MediaInfo,
+        plan: OutputPlan,
+        parameters: Parameters,
+        settings: Settings,
+        progress: ShowProgress,
+    ) -> None:
+        track = info.video
+        self.frames = 0
+        self._info, self._plan, self._settings = info, plan, settings
+        self._progress = progress
+        self._clock = VideoClock(track.time_base, info.start, track.frame_rate)
+        self._origin = self._clock.origin * track.time_base
+        self._timestamps = array("q")
+        self._sampler = Sampler()
+        # Unpredictable, so that what is added to one video tells nothing of another's.
+        seed = secrets.randbits(63)
+        self._picture = VideoProtector(
+            plan.video.coded_width,
+            plan.video.coded_height,
+            parameters,
+            settings,
+            load_surrogates(settings),
+            seed,
+            load_faces(settings),
+            orientation(track.display_matrix),
+        )
+        self._sounds = {
+            a.track.index: SoundProtector(
+                a,
+                parameters.audio_level,
+                self._origin,
+                settings.limits.max_duration_h * 3600,
+                seed ^ (a.track.index + 1),
+            )
+            for a in plan.audio
+            if a.encoder is not None
+        }
+        self._copied: dict[int, CopiedSpan] = {}
+        self.copied_streams: frozenset[int] = frozenset()
+        self._reader_notes: list[str] = []
+
+    def run(self, partial: Path, cancelled: Callable[[], bool]) -> None:
+        """Decode, protect, encode."""
+        threads = self._settings.threads
+        decoding = decoding_threads(threads)
+        reader = Reader(self._info, self._plan.copied, self._settings.limits, decoding)
+        writer = Writer(partial, self._plan, self._info, self._origin, threads)
+        run_stages(
+            reader.items(),
+            self._transform,
+            self._finish,
+            _Output(writer, self._show_encoded),
+            depth=self._queue_depth(),
+            cancelled=cancelled,
+        )
+        self._copied = writer.copied_spans
+        self.copied_streams = writer.copied_streams
+        self._reader_notes = reader_notes(reader, self._clock, self._sounds)
+
+    def expected(self) -> Expected:
+        """What reading the finished file back must find."""
+        return Expected(
+            timestamps=self._timestamps,
+            time_base=self._info.video.time_base,
+            samples=self._sampler.pictures,
+            sound=[self._expected_sound(a.track.index) for a in self._plan.audio],
+        )
+
+    def report(
+        self,
+        partial: Path,
+        check: ReadBack,
+        checked: Audit,
+        removed: tuple[str, ...],
+        watch: Watch,
+    ) -> Report:
+        """Say what was done."""
+        summary, picture = self._picture.summary, check.picture
+        return Report(
+            mode=Mode.PROTECT,
+            container=self._plan.container,
+            video_codec=_CODEC_WORDS[self._plan.video.encoder],
+            original_bytes=self._info.path.stat().st_size,
+            protected_bytes=partial.stat().st_size,
+            surrogate=", ".join(summary.surrogates) or "embedded",
+            device=summary.device,
+            frames=check.frames,
+            anchors=summary.anchors,
+            cuts=summary.cuts,
+            psnr_db=picture.psnr_db if picture else None,
+            ssim=picture.ssim if picture else None,
+            largest_change=picture.largest if picture else None,
+            mean_change=picture.mean if picture else None,
+            p999_change=picture.p999 if picture else None,
+            top1_changed=summary.top1_changed,
+            faces=face_report(summary.faces),
+            audio=tuple(self._track_reports()),
+            metadata_removed=removed,
+            audit=checked.findings,
+            is_truncated=self._info.is_truncated,
+            notes=(
+                *self._truncation_notes(),
+                *self._plan.notes,
+                *self._reader_notes,
+                *face_notes(summary.faces),
+                *packet_notes(checked),
+            ),
+            seconds=watch.seconds,
+            cpu_seconds=watch.cpu_seconds,
+        )
+
+    def _transform(self, item: Item) -> Iterator[_Result]:
+        if isinstance(item, VideoItem):
+            yield self._protect_picture(item.frame)
+        elif isinstance(item, AudioItem):
+            yield from self._sounds[item.track.index].protect(item.frame)
+        else:
+            _check_copied(item, self._origin, self._settings.limits)
+            yield item
+
+    def _finish(self) -> Iterator[_Result]:
+        if not self.frames:
+            raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
+        for sound in self._sounds.values():
+            yield from sound.finish()
+
+    def _protect_picture(self, frame: av.VideoFrame) -> _Picture:
+        pts = frame.pts if self._info.video.has_times else None
+        placed = self._clock.place(pts, frame.duration)
+        _check_length(placed, self.frames, self._info, self._settings.limits)
+        # Held while its planes are in use: they are views of its memory.
+        original = to_working_format(frame, self._plan.video)
+        protected = blank_frame(self._plan.video)
+        planes = planes_of(original)
+        self._picture.protect(planes, planes_of(protected))
+        self._sampler.offer(self.frames, planes)
+        self._timestamps.append(placed.pts)
+        self.frames += 1
+        return _Picture(protected, placed)
+
+    def _show_encoded(self, frames: int) -> None:
+        self._progress(Progress("protect", frames, self._info.expected_frames))
+
+    def _queue_depth(self) -> int:
+        video = self._plan.video
+        frame_bytes = video.coded_width * video.coded_height * 3 // 2
+        frame_bytes *= 2 if video.pixel_format.endswith("10le") else 1
+        return max(2, min(16, _QUEUE_BYTES // frame_bytes))
+
+    def _expected_sound(self, index: int) -> EncodedSound | CopiedSound:
+        picture_start = self._timestamps[0] * self._info.video.time_base
+        sound = self._sounds.get(index)
+        if sound is not None:
+            return EncodedSound(
+                sound.track.sample_rate,
+                sound.track.channels,
+                sound.samples,
+                sound.start - picture_start,
+            )
+        span = self._copied.get(index)
+        if span is None:  # a track without a single packet
+            return CopiedSound(Fraction(0), Fraction(0))
+        return CopiedSound(span.end - span.start, span.start - picture_start)
+
+    def _track_reports(self) -> Iterator[TrackReport]:
+        for number, plan in enumerate(self._plan.audio, 1):
+            track, sound = plan.track, self._sounds.get(plan.track.index)
+            if sound is None:
+                yield TrackReport(number, track.codec, track.sample_rate, track.channels, "copied")
+                continue
+            summary = sound.summary
+            yield TrackReport(
+                number,
+                plan.encoder or track.codec,
+                track.sample_rate,
+                track.channels,
+                "unchanged" if summary.nmr_db is None else "masked",
+                summary.nmr_db,
+                summary.snr_db,
+                summary.speech_share,
+            )
+
+    def _truncation_notes(self) -> list[str]:
+        if not self._info.is_truncated:
+            return []
+        return ["The original is cut short; it is protected as far as it can be read."]
+
+
+def decoding_threads(threads: int) -> int:
+    """
+    Return how many threads decode: half of the video's, from one to four.
+
+    One alone does not keep up where key frames are all there is: at 67 Mbit/s each takes it 26 ms.
+    More than four would be idle, and each holds some frames more, 25 MB at 1080 lines.
+
+    Args:
+        threads: that the video may use, 0 for as many as there are cores.
+    """
+    available = threads or len(os.sched_getaffinity(0))
+    return min(max(1, available // 2), _MOST_DECODING)
+
+
+_CODEC_WORDS = {"libx264": "h264", "libx265": "hevc", "libvpx-vp9": "vp9"}
+
+
+def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) -> None:
+    hours = (placed.pts + placed.duration) * info.video.time_base / 3600
+    if hours > limits.max_duration_h or frames > limits.max_duration_h * 3600 * limits.max_fps:
+        raise LimitExceeded(
+            f"{info.path.name} is longer than it states;"
+            f" at most {limits.max_duration_h:g} hours are allowed (limits.max_duration_h)."
+        )
+
+
+def _check_copied(item: PacketItem, origin: Fraction, limits: Limits) -> None:
+    track, packet = item.track, item.packet
+    if not isinstance(track, AudioTrack) or packet.pts is None:
+        return
+    end = (packet.pts + (packet.duration or 0)) * track.time_base - origin
+    if end > limits.max_duration_h * 3600:
+        raise LimitExceeded(
+            f"The sound of stream {track.index} goes on for more than"
+            f" {limits.max_duration_h:g} hours (limits.max_duration_h)."
+        )
