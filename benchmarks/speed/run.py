@@ -1,7 +1,8 @@
 """
 Compare the speed of protecting with that of what people do instead, pair by pair.
 
-    python benchmarks/speed/run.py [embedded] [strip] [networks] [reference] [stages]
+    python benchmarks/speed/run.py [embedded] [surplus] [strip] [networks]
+        [reference] [stages]
         [--seconds 60] [--rounds 3] [--lines 360 720 1080]
 
 Every figure of ours stands beside the same `ffmpeg` command's, run just before it on the same
@@ -23,6 +24,7 @@ from typing import Any
 
 from cost import Cost, cost_of_command, median, spread
 from material import make_video
+from surplus import STEPS
 from warm import Worker
 
 from pipeline.settings import Settings
@@ -32,7 +34,7 @@ _MEDIA = _ROOT / "shared" / "media"
 _NETWORKS = {"MobileNetV3-small": "mobilenet_v3_small", "ResNet-18": "resnet18"}
 _STRIPS = 20  # to a measurement
 _FIRST_SECONDS = 1.0  # of the video that a process does before: its first takes longer
-_PARTS = ("embedded", "strip", "networks", "reference", "stages")
+_PARTS = ("embedded", "surplus", "strip", "networks", "reference", "stages")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class _Resolution:
             self._print_warming(worker)
             if "embedded" in self._parts:
                 self._print_main_table(worker)
+            if "surplus" in self._parts:
+                self._print_surplus(worker)
             if "strip" in self._parts:
                 self._print_strip(worker)
         if not {"networks", "reference"}.isdisjoint(self._parts):
@@ -102,6 +106,17 @@ class _Resolution:
         print(f"| embedded, without reading back | {bare} | **{spread(without)}** | | | | | |")
         ratios = [p.ours.cpu / p.plain.cpu for p in pairs]
         _print_row("embedded, whole", ours, ratios, frames, size)
+
+    def _print_surplus(self, worker: Worker) -> None:
+        ratios: dict[str, list[float]] = {step: [] for step in STEPS}
+        for _ in range(self._rounds):
+            plain = self._transcoded(self._whole).cpu
+            for step in STEPS:
+                ours = worker.cost("up to", step=step, **self._job(self._whole))
+                ratios[step].append(ours.without_read_back / plain)
+        print("\n| without reading back | CPU of `ffmpeg`'s |\n|---|---|")
+        for step in STEPS:
+            print(f"| {step} | **{spread(ratios[step])}** |", flush=True)
 
     def _print_slow_table(self) -> None:
         with _worker() as worker:

@@ -80,6 +80,13 @@ def _strip(source: str, target: str, repeats: int) -> dict[str, Any]:
     return dataclasses.asdict(cost)
 
 
+def _up_to(source: str, target: str, threads: int, step: str) -> dict[str, Any]:
+    import surplus
+
+    with surplus.up_to(step):
+        return _protect(source, target, threads)
+
+
 def _profile(source: str, target: str, network: str | None = None) -> dict[str, Any]:
     import stages  # wraps parts of the product, so only where nothing else is measured
 
@@ -119,6 +126,7 @@ def _surrogate(network: str | None) -> dict[str, Any]:
 _KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "protect": _protect,
     "strip": _strip,
+    "up to": _up_to,
     "profile": _profile,
     "reference": _reference,
     "network": _network,
