@@ -337,18 +337,21 @@ class Service:
         server_log().info("configuration taken over", workers=self._pool.size)
 
     def _kept_until_restart(self, config: Config) -> Config:
-        """Return a new configuration with the folders of the old that are in use for good."""
+        """Return a new configuration with what the old one has in use for good."""
+        old = self._config
+        kept: dict[str, object] = {}
         for key in ("host", "port"):
-            if getattr(config, key) != getattr(self._config, key):
-                server_log().warning("needs a restart to take effect", key=key)
-        if bool(config.web_workers) != bool(self._config.web_workers):
-            server_log().warning("needs a restart to take effect", key="web_workers")
+            if getattr(config, key) != getattr(old, key):
+                kept[key] = getattr(old, key)
+        if bool(config.web_workers) != bool(old.web_workers):
+            kept["web_workers"] = old.web_workers
         for key in ("state", "logs"):
-            place = self._config.place(getattr(self._config, key))
+            place = old.place(getattr(old, key))
             if place != config.place(getattr(config, key)):
-                server_log().warning("needs a restart to take effect", key=key)
-                config = config.model_copy(update={key: place})
-        return config
+                kept[key] = place
+        for key in kept:
+            server_log().warning("needs a restart to take effect", key=key)
+        return config.model_copy(update=kept)  # so that the next reload compares with them too
 
     @property
     def _worker_count(self) -> int:

@@ -206,6 +206,10 @@ class House:
         before = log.read_text().count(taken)
         wait_until(lambda: log.read_text().count(taken) > before, "taken over", 10)
 
+    def log_lines(self) -> list[dict[str, Any]]:
+        text = (self.folder / "logs/server.log").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
     def health(self) -> Health:
         return health_module.read(self.state) or STOPPED
 
@@ -743,6 +747,20 @@ def test_a_reload_takes_over_the_bound_of_the_disks_and_the_language(house: Hous
             lambda: list((house.folder / "outbox").glob("*.status.json")), "written", 5
         )
         assert "Processing" in status.read_text()
+
+
+def test_what_needs_a_restart_is_told_at_each_reload_until_it_is_as_it_was(house: House) -> None:
+    def told(**settings: Any) -> list[str]:
+        before = len(house.log_lines())
+        house.reload(**settings)
+        lines = house.log_lines()[before:]
+        return [line["key"] for line in lines if line["event"] == "needs a restart to take effect"]
+
+    with house.running():
+        changed = {"host": "::1", "port": 7999, "web_workers": 0, "state": "s2", "logs": "l2"}
+        assert told(**changed) == list(changed)
+        assert told(**changed, workers=3) == list(changed)
+        assert told(web_workers=5) == []
 
 
 def test_a_wrong_configuration_is_not_taken_over(house: House) -> None:
