@@ -443,7 +443,9 @@ def _found(spool: Spool, task_ids: Iterable[str]) -> Mapping[str, Task | Excepti
     found: dict[str, Task | Exception] = {}
     for task_id in task_ids:
         try:
-            found[task_id] = spool.get(task_id)
+            task = spool.get(task_id)
+            # A copy that counts for nothing would be counted, listed and read for ever.
+            found[task_id] = task if task.status is Status.PENDING else spool.settle(task_id)
         except Exception as error:  # it is this task's, and keeps no other from its turn
             found[task_id] = error
     return found

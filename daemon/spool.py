@@ -397,6 +397,15 @@ class Spool:
         """
         return self._seen(self._store.read_place(Place(task_id, status, path)))
 
+    def settle(self, task_id: str) -> Task:
+        """
+        Return a task of which only the record that counts is left; copies go to `damaged/`.
+
+        Raises:
+            UnknownTask, RecordDamaged, TaskBusy
+        """
+        return self._seen(self._store.act(task_id, lambda hold: hold.task))
+
     def list(
         self,
         user_id: str | None = None,

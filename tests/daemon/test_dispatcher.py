@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -497,6 +498,19 @@ def test_what_is_moved_by_hand_is_noticed(house: House) -> None:
     house.settle()
     assert house.changed == [task.task_id]
     assert house.dispatcher.queue == ()
+
+
+def test_a_copy_that_counts_for_nothing_does_not_wait_for_ever(house: House) -> None:
+    task = house.drop()
+    house.settle()
+    (job,) = house.pool.jobs
+    house.finish(job)
+    done = record(house.folder / "state", task.task_id)
+    shutil.copy(done, house.folder / "state/pending" / done.name)
+    house.until(lambda: house.spool.pending_ids() == ())
+    assert house.get(task).status is Status.COMPLETED
+    assert [path.name for path in house.spool.damaged()] == [f"{done.name}.pending"]
+    assert not house.pool.jobs
 
 
 def test_a_damaged_record_is_set_aside_and_the_next_one_done(house: House) -> None:
