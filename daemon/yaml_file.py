@@ -2,11 +2,12 @@
 Read one YAML mapping that a person wrote, or an enemy.
 
 Stricter than YAML: a size limit, no aliases (a few lines of them unfold to gigabytes), no
-key twice (the last would win silently).
+key twice (the last would win silently), no number that is another one to YAML than to people.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from daemon.errors import ConfigError
 
 _DEEPEST = 20
 _NULL = "tag:yaml.org,2002:null"
+_INT = "tag:yaml.org,2002:int"
+_FLOAT = "tag:yaml.org,2002:float"
+# 010 is 8 to YAML 1.1, and 1:30 is 90 whatever its unit.
+_OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]+")
 
 
 def read_mapping(path: Path, most_bytes: int = 1 << 20) -> dict[str, Any]:
@@ -92,9 +97,34 @@ def _parsed(name: str, text: str, loader: type[yaml.SafeLoader]) -> Any:
         raise ConfigError(f"{name} is not YAML: {reason}.") from error
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader without aliases, deep nesting and repeated keys."""
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    _check_is_decimal(node)
+    return loader.construct_yaml_int(node)
 
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    _check_is_decimal(node)
+    return loader.construct_yaml_float(node)
+
+
+def _check_is_decimal(node: yaml.ScalarNode) -> None:
+    if ":" in node.value:
+        shown = node.value[:40]
+        problem = f"{shown} is no number here; write it without a colon, or text in quotes"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    if _OCTAL.fullmatch(node.value):
+        problem = f"{node.value[:40]} begins with 0 and would be read as octal; leave the 0 out"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader without aliases, deep nesting, repeated keys and numbers that mislead."""
+
+    yaml_constructors = {
+        **yaml.SafeLoader.yaml_constructors,
+        _INT: _whole_number,
+        _FLOAT: _number,
+    }
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:

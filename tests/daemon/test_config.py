@@ -190,6 +190,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         ("crf: 20\ncrf: 21", ["line 2", "crf", "twice"]),
         ("limits: {max_fps: 1, max_fps: 2}", ["max_fps", "twice"]),
         ("a: &a [1]\nb: *a", ["line 2", "aliases"]),
+        ("port: 80\ncleanup_hour: 010", ["line 2", "010", "octal"]),
+        ("limits: {max_duration_h: 1:30}", ["line 1", "1:30", "colon"]),
+        ("task_timeout_hours: 1:30.5", ["1:30.5", "colon"]),
+        ("max_pending: 1" + ":0" * 3000, ["line 1", "colon"]),
         ("[" * 200_000, ["deeply"]),
         ("crf: [1", ["line"]),
         ("- crf", ["config.yaml"]),
@@ -206,6 +210,11 @@ def test_yaml_that_is_wrong_or_hostile_is_refused(
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_a_number_that_means_the_same_to_everybody_may_begin_with_a_zero(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "cleanup_hour: 02\nsettle_s: 0.50\nmax_pending: 1_000"))
+    assert (config.cleanup_hour, config.settle_s, config.max_pending) == (2, 0.5, 1000)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
