@@ -43,6 +43,8 @@ def _answer(question: bytes) -> bytes:
         raise ValueError(f"no such question: {kind!r}")
     try:
         return TRUNCATED if _is_truncated(path) else WHOLE
+    except FileNotFoundError:
+        return WHOLE  # renamed or removed since it was seen: nothing lies there to be mended
     except OSError as error:
         reason = error.strerror or "unreadable"
         return (UNREADABLE + reason.encode("utf-8", "replace"))[:LONGEST_ANSWER]

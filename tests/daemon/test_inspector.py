@@ -117,12 +117,20 @@ def test_what_cannot_be_read_is_not_called_truncated_and_is_told_once(
     tmp_path: Path, inspector: Inspector, log: Lines
 ) -> None:
     for number in range(3):
-        assert not inspector.is_truncated(tmp_path / f"gone{number}.mp4")
-    assert [line["path"] for line in log.lines] == [str(tmp_path / "gone0.mp4")]
-    assert log.lines[0]["reason"] == "No such file or directory"
+        assert not inspector.is_truncated(tmp_path / f"{'x' * 300}{number}.mp4")
+    assert [line["path"] for line in log.lines] == [str(tmp_path / f"{'x' * 300}0.mp4")]
+    assert log.lines[0]["reason"] == "File name too long"
     assert not inspector.is_truncated(tmp_path)
     assert log.lines[1]["reason"] == "not a file"
     assert inspector.is_truncated(written(tmp_path / "half.mp4", WHOLE_MP4[:-4]))
+
+
+def test_a_file_that_was_moved_on_meanwhile_is_no_trouble(
+    tmp_path: Path, inspector: Inspector, log: Lines
+) -> None:
+    assert not inspector.is_truncated(tmp_path / "gone.mp4")
+    assert not inspector.is_truncated(tmp_path / "gone" / "too.mp4")
+    assert log.lines == []
 
 
 def test_links_and_pipes_are_neither_followed_nor_waited_for(
