@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"--workers is {arguments.workers}; allowed is a whole number from 1 to {MOST_WORKERS}."
         )
+    if arguments.host == "":  # as `--host "$UNSET"` gives it
+        raise UsageError("--host is empty; give an address or name of this machine.")
     if arguments.port is not None and not 0 <= arguments.port <= 65535:
         raise UsageError(f"--port is {arguments.port}; allowed is a number from 0 to 65535.")
 

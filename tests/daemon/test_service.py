@@ -154,6 +154,16 @@ def test_a_killed_worker_costs_its_own_task_one_attempt(house: ServiceHouse, cli
 # --- What operators do ---
 
 
+def test_values_that_cannot_be_are_named_before_anything_is_begun(tmp_path: Path) -> None:
+    house = ServiceHouse(tmp_path)
+    for option, value in [("--host", ""), ("--port", "65536"), ("--workers", "0")]:
+        answer = house.run("serve", option, value)
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert option in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+    assert not house.state.exists()
+
+
 def test_a_second_service_on_the_same_state_refuses(house: ServiceHouse) -> None:
     lines = len(house.log_lines("server.log"))
     second = house.run("serve")
