@@ -105,7 +105,7 @@ def _local_zone() -> tzinfo:
     """Return the machine's time zone; one that is no name, such as `MSK-3`, as its offset."""
     try:
         return get_localzone()
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the last: TZ names a folder
         return datetime.now().astimezone().tzinfo or UTC
 
 

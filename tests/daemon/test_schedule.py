@@ -55,6 +55,22 @@ def started(*jobs: Every | Daily) -> Schedule:
     return schedule
 
 
+@pytest.mark.parametrize("zone", ["MSK-3", "No/Where", "/etc", ""])
+def test_a_zone_that_is_none_keeps_no_job_from_its_time(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        job = Runs()
+        schedule = started(Every("rescan", 0.02, job))
+        job.wait_for(1)
+        schedule.stop()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_job_comes_again_and_again_until_the_stop() -> None:
     job = Runs()
     schedule = started(Every("rescan", 0.02, job))
