@@ -5,6 +5,10 @@ import { say, settings } from "./words.js";
 const KEY = "media-cleaner-key";
 const HEADER = "X-API-Key";
 const PATIENCE_MS = 60_000;
+const session = storage("sessionStorage");
+const device = storage("localStorage");
+// The key where the browser keeps nothing for this page: until the page is left.
+let unkept = null;
 
 /** A request that was refused. `status` is 0 where no answer came. */
 export class Refused extends Error {
@@ -17,18 +21,33 @@ export class Refused extends Error {
 /** Tells by the event "wanted" that a key is needed, or another one. */
 export const door = new EventTarget();
 
+/** Return a storage of the browser's; null where it keeps nothing, as one that blocks all cookies. */
+function storage(name) {
+  try {
+    return window[name];
+  } catch {
+    return null;
+  }
+}
+
+/** Can a key be kept beyond this window? */
+export const mayRemember = device !== null;
+
 export function key() {
-  return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);
+  return session?.getItem(KEY) ?? device?.getItem(KEY) ?? unkept;
 }
 
 export function keepKey(text, isRemembered) {
   forgetKey();
-  (isRemembered ? localStorage : sessionStorage).setItem(KEY, text);
+  const place = isRemembered ? device : session;
+  if (place === null) unkept = text;
+  else place.setItem(KEY, text);
 }
 
 export function forgetKey() {
-  sessionStorage.removeItem(KEY);
-  localStorage.removeItem(KEY);
+  session?.removeItem(KEY);
+  device?.removeItem(KEY);
+  unkept = null;
 }
 
 export function headers() {

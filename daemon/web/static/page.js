@@ -1,6 +1,6 @@
 // The page: who may come in, and its parts.
 
-import { door, forgetKey, get, headers, keepKey, key } from "./api.js";
+import { door, forgetKey, get, headers, keepKey, key, mayRemember } from "./api.js";
 import { startCompare } from "./compare.js";
 import { startDetails } from "./details.js";
 import { showOwner, startParameters } from "./parameters.js";
@@ -97,6 +97,7 @@ startUploads();
 startCompare();
 startDetails();
 startTasks();
+form.elements.remember.closest("label").hidden = !mayRemember;
 form.addEventListener("submit", enter);
 forget.addEventListener("click", signOut);
 door.addEventListener("wanted", () => main.hidden || leave());

@@ -581,6 +581,25 @@ def test_the_page_asks_for_a_key(
     other.close()
 
 
+@pytest.mark.parametrize("answer", ["throw new DOMException('', 'SecurityError')", "return null"])
+def test_a_browser_that_keeps_nothing_has_a_key_until_the_page_is_left(
+    closed_house: tuple[ServiceHouse, str, str], visit: Any, answer: str
+) -> None:
+    """One that blocks all cookies blocks storage too: by an exception, or (Firefox) by none."""
+    house, admin, _alice = closed_house
+    window = visit(house.url)
+    window.context.add_init_script(f"""
+        for (const name of ["sessionStorage", "localStorage"])
+            Object.defineProperty(window, name, {{ get() {{ {answer}; }} }});""")
+    window.page.reload()
+    expect(window.find("#key [name=key]")).to_be_visible()
+    expect(window.find("#key [name=remember]")).to_be_hidden()
+    window.enter(admin)
+    expect(window.find("#filter-user")).to_be_visible()
+    window.find("#key-forget").click()
+    expect(window.find("#key")).to_be_visible()
+
+
 def test_a_key_that_is_revoked_closes_the_page(
     closed_house: tuple[ServiceHouse, str, str], visit: Any, video: Path
 ) -> None:
