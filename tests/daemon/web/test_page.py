@@ -235,6 +235,11 @@ def test_original_and_protected_are_compared(
         window.page.mouse.move(box["x"] + box["width"] * end, box["y"] + 20, steps=9)
         assert float(window.find("#edge").input_value()) == pytest.approx(100 * end, abs=1)
         window.page.mouse.up()
+    # Nor are words marked by that; Chromium never does, Firefox does unless told.
+    tags = window.find("#pair .tag").evaluate_all(
+        "tags => tags.map(t => getComputedStyle(t).userSelect)"
+    )
+    assert tags == ["none", "none"]
 
     window.find("#full").check()
     assert protected.bounding_box()["width"] == 320
