@@ -24,12 +24,14 @@ if __name__ == "__main__" and _WAS_INTERRUPTIBLE:
 import argparse
 import contextlib
 import email.message
+import errno
 import hashlib
 import io
 import json
 import os
 import random
 import re
+import stat
 import sys
 import time
 import uuid
@@ -60,6 +62,7 @@ _LONGEST_PAUSE_SECONDS = 60.0
 _TIMEOUT_SECONDS = (10.0, 120.0)  # to connect; between two bytes
 _CHUNK_BYTES = 1 << 20
 _READ_BYTES = 64 << 10  # what is lost of a download when the connection breaks
+_TAKEN = "something is there already; name another, or replace it by --force"
 _Advance = Callable[[int], object]
 
 
@@ -204,6 +207,7 @@ class MediaCleanerClient:
         task_id: str,
         output_path: str | os.PathLike[str] = ".",
         *,
+        may_replace: bool = False,
         progress: _Advance = lambda count: None,
     ) -> str:
         """
@@ -215,11 +219,15 @@ class MediaCleanerClient:
         Args:
             output_path: a folder, which is made if it is missing and has no ending like a
                 file's; or the file's own name.
+            may_replace: whether a file that is there already under that name is replaced, such
+                as the result of another video of the same name.
 
         Raises:
             MediaCleanerError: there is no result, or it cannot be fetched whole.
+            FileExistsError: something is there already that may not be replaced.
         """
-        return str(_Download(self, f"/download/{_segment(task_id)}", progress).into(output_path))
+        download = _Download(self, f"/download/{_segment(task_id)}", progress)
+        return str(download.into(output_path, may_replace))
 
     def list_tasks(
         self,
@@ -368,10 +376,11 @@ class _Download:
         self._path = path
         self._progress = progress
 
-    def into(self, output_path: str | os.PathLike[str]) -> Path:
+    def into(self, output_path: str | os.PathLike[str], may_replace: bool) -> Path:
         head = self._client.request("HEAD", self._path)
         length, etag = _offered_length(head), head.headers.get("ETag", "")
         target = _target(Path(output_path), _offered_name(head))
+        _check_place(target, may_replace)
         # Named after what it is a part of, so that a part of something else is left alone.
         mark = hashlib.sha256(f"{self._client.base_url}{self._path}{etag}".encode()).hexdigest()[:8]
         part = target.with_name(f".{target.name[:200]}.{mark}.part")
@@ -386,6 +395,7 @@ class _Download:
                         f" {part.stat().st_size} of {length} bytes"
                     ) from error
                 time.sleep(_pause(number))
+        _check_place(target, may_replace)  # it may have come meanwhile
         os.replace(part, target)
         return target
 
@@ -528,11 +538,27 @@ def _offered_name(answer: requests.Response) -> str:
 
 
 def _target(output: Path, name: str) -> Path:
-    if output.is_dir() or not output.suffix:
+    if output.is_dir() or not (output.suffix or os.path.lexists(output)):
         output.mkdir(parents=True, exist_ok=True)
         return output / name
     output.parent.mkdir(parents=True, exist_ok=True)
     return output
+
+
+def _check_place(target: Path, may_replace: bool) -> None:
+    """
+    Raises:
+        FileExistsError: something is at the place of a result that may not go.
+    """
+    if not os.path.lexists(target):
+        return
+    mode = os.lstat(target).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):  # others use it
+        raise FileExistsError(
+            errno.EEXIST, "no file, but a device or the like; name another", str(target)
+        )
+    if not may_replace:
+        raise FileExistsError(errno.EEXIST, _TAKEN, str(target))
 
 
 # --- The command line ---
@@ -552,7 +578,8 @@ def main(line: Sequence[str] | None = None) -> int:
     except MediaCleanerError as error:
         return _failed(error.message)
     except (OSError, TimeoutError) as error:
-        return _failed(f"{error.filename}: {error.strerror}" if _names_file(error) else str(error))
+        message = f"{error.filename}: {error.strerror}" if _names_file(error) else str(error)
+        return _failed(message, 2 if isinstance(error, FileExistsError) else 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -605,6 +632,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # Not `nargs="?"`: Python 3.11 would count it as left out once an option follows ID.
     folder.required = False
+    _add_force(download)
     return parser
 
 
@@ -626,16 +654,24 @@ def _add_shared(
 def _add_waiting(command: argparse.ArgumentParser) -> None:
     command.add_argument("--wait", action="store_true", help="wait until the task has ended")
     command.add_argument("--download", metavar="FOLDER", help="fetch the result there; with --wait")
+    _add_force(command)
     command.add_argument(
         "--interval", type=float, default=5.0, metavar="SECONDS", help="between two looks (5)"
     )
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up waiting then")
 
 
+def _add_force(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--force", action="store_true", help="replace a file that is there already"
+    )
+
+
 def _upload(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
     place = arguments.download
     if place is not None and os.path.exists(place) and os.path.samefile(place, arguments.video):
         return _failed(f"--download {place} is the original itself; name a folder", 2)
+    _check_named_file(arguments)
     given = {name: getattr(arguments, name) for name in PARAMETERS}
     with _bytes_bar(os.path.getsize(arguments.video), "upload", arguments) as advance:
         answer = client.upload_video(arguments.video, progress=advance, **given)
@@ -645,7 +681,14 @@ def _upload(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
 
 
 def _status(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
+    _check_named_file(arguments)
     return _followed(client, arguments, client.get_task_status(arguments.task_id))
+
+
+def _check_named_file(arguments: argparse.Namespace) -> None:
+    """Tell that the file for the result is taken before anybody waits for the result."""
+    if arguments.download is not None and not os.path.isdir(arguments.download):
+        _check_place(Path(arguments.download), arguments.force)
 
 
 def _followed(
@@ -660,7 +703,12 @@ def _followed(
     saved = None
     if arguments.download is not None and task["status"] == "completed":
         with _bytes_bar(None, "download", arguments) as advance:
-            saved = client.download_result(task["task_id"], arguments.download, progress=advance)
+            saved = client.download_result(
+                task["task_id"],
+                arguments.download,
+                may_replace=arguments.force,
+                progress=advance,
+            )
     if arguments.json:
         _print_json({"task": task, **({"downloaded": saved} if saved else {})})
     else:
@@ -707,7 +755,9 @@ def _retry(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
 
 def _fetch(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
     with _bytes_bar(None, "download", arguments) as advance:
-        saved = client.download_result(arguments.task_id, arguments.folder, progress=advance)
+        saved = client.download_result(
+            arguments.task_id, arguments.folder, may_replace=arguments.force, progress=advance
+        )
     if arguments.json:
         _print_json({"downloaded": saved})
     else:

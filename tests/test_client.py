@@ -325,6 +325,47 @@ def test_a_name_from_the_server_leads_into_no_other_folder(
     assert saved == str(tmp_path / "results/evil.mp4")
 
 
+def test_what_is_there_already_is_replaced_only_where_that_is_asked_for(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    """Two videos of one name have results of one name; the first is not lost to the second."""
+    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
+    there = tmp_path / "a.mp4"
+    there.write_bytes(b"the first")
+    trouble.script = [lambda request: request.reply(200, b"data", headers)]
+    for place in (tmp_path, there):
+        with pytest.raises(FileExistsError, match="is there already"):
+            caller(trouble).download_result("x", place)
+    assert there.read_bytes() == b"the first"
+    assert os.listdir(tmp_path) == ["a.mp4"]
+    assert caller(trouble).download_result("x", tmp_path, may_replace=True) == str(there)
+    assert there.read_bytes() == b"data"
+
+
+def test_a_pipe_is_never_replaced(trouble: type[Trouble], tmp_path: Path) -> None:
+    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
+    trouble.script = [lambda request: request.reply(200, b"data", headers)]
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    with pytest.raises(FileExistsError, match="no file"):
+        caller(trouble).download_result("x", pipe, may_replace=True)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["there.mp4", "there"])
+def test_nobody_waits_for_a_result_whose_place_is_taken(
+    trouble: type[Trouble], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    there, video = tmp_path / name, tmp_path / "video.mp4"
+    for path in (there, video):
+        path.write_bytes(b"mine")
+    for words in (["upload", str(video)], ["status", "x"]):
+        line = ["--server", caller(trouble).base_url, *words, "--wait", "--download", str(there)]
+        assert client_module.main(line) == 2
+        assert capsys.readouterr().err.count("is there already; name another") == 1
+    assert trouble.seen == []
+
+
 def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
     trouble.script = [lambda request: request.reply(200, b"<html>")]
     with pytest.raises(MediaCleanerError, match="is it a Media Cleaner"):
