@@ -184,13 +184,15 @@ def _check_place(original: Path, output: Path, may_replace: bool) -> None:
     """
     Raises:
         UsageError: `output` is the original, or something is there that must not be
-            replaced, or there is no folder for it.
+            replaced, such as a device or a pipe that others use, or there is no folder for it.
     """
     if not _is_folder(output.parent):
         raise UsageError(f"{output.parent} is no folder; make it, or name another place.")
     _is_folder(output)  # raises where the name itself is not possible
     if output.exists() and original.exists() and os.path.samefile(original, output):
         raise UsageError(f"{output} is the original itself, which is never altered; name another.")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is no file; name another.")
     if os.path.lexists(output) and not may_replace:
         raise UsageError(f"{output} is there already; name another, or replace it by --force.")
 

@@ -315,6 +315,17 @@ def test_a_preview_that_is_there_is_replaced_only_by_force(folder: Path) -> None
     assert (folder / "clip_preview.png").read_bytes()[1:4] == b"PNG"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--mode", "strip", "clip.mp4", "pipe.mp4"], ["clip.mp4", "pipe.png", "--preview", "0"]],
+)
+def test_a_pipe_is_not_replaced_by_force(folder: Path, words: list[str]) -> None:
+    pipe = folder / next(word for word in words if word.startswith("pipe"))
+    os.mkfifo(pipe)
+    assert_one_line(run(folder, "protect", "--force", *words), 2, f"{pipe.name} is no file")
+    assert pipe.is_fifo()
+
+
 def test_verify_measures_and_draws_the_pair(folder: Path) -> None:
     run(folder, "protect", "--mode", "strip", "clip.mp4", "out.mp4")
     result = run(folder, "--json", "verify", "clip.mp4", "out.mp4", "--picture", "pair.png")
