@@ -78,6 +78,7 @@ _RUSSIAN = {
     "tasks.limit": "целое число от 1 до {most}",
     "tasks.before": "полный номер задачи",
     "tasks.days": "число от 0 до {most}",
+    "tasks.days_alone": "только days, число от 0 до {most}, в адресе или в форме",
     # daemon/web/monitoring.py
     "monitoring.part": "{part}: не в порядке; подробнее — с ключом администратора, командой"
     " media-cleaner stats или в журнале logs/server.log.",
@@ -179,6 +180,7 @@ _ENGLISH = {
     "tasks.limit": "a whole number from 1 to {most}",
     "tasks.before": "a task's whole id",
     "tasks.days": "a number from 0 to {most}",
+    "tasks.days_alone": "days alone, a number from 0 to {most}, in the address or a form",
     # daemon/web/monitoring.py
     "monitoring.part": "{part}: not well; an admin's key, the command media-cleaner stats and"
     " logs/server.log tell more.",

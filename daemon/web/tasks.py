@@ -164,6 +164,11 @@ def _before() -> str | None:
 
 
 def _days() -> float:
+    for name, other in request.values.items():
+        if name != "days":  # a misspelt one would leave the default, and so remove more
+            raise invalid(name, other, text("tasks.days_alone", most=MOST_DAYS))
+    if request.stream.read(1):  # what is left is no form
+        raise invalid("body", request.mimetype, text("tasks.days_alone", most=MOST_DAYS))
     value = request.values.get("days", str(DEFAULT_DAYS))
     if not _NUMBER.fullmatch(value) or not 0 <= float(value) <= MOST_DAYS:
         raise invalid("days", value, text("tasks.days", most=MOST_DAYS))

@@ -239,6 +239,15 @@ def test_wrong_days_remove_nothing(web: WebApp, days: str) -> None:
     assert len(ids(web.get("/tasks"))) == 1
 
 
+def test_days_that_are_not_understood_do_not_become_the_default(web: WebApp) -> None:
+    web.complete()
+    web.clock.forward(days=8)
+    assert refusal(web.post("/cleanup?day=30")) == (422, "invalid_parameter", "day")
+    assert refusal(web.post("/cleanup", data={"Days": "30"})) == (422, "invalid_parameter", "Days")
+    assert refusal(web.post("/cleanup", json={"days": 30})) == (422, "invalid_parameter", "body")
+    assert len(ids(web.get("/tasks"))) == 1
+
+
 @pytest.mark.parametrize("days", ["0", "7", "7.5", "3650", "1e2", "0.001"])
 def test_days_may_be_any_number_from_0_to_3650(web: WebApp, days: str) -> None:
     assert web.post(f"/cleanup?days={days}").status_code == 200
