@@ -700,21 +700,20 @@ def _followed(
             task = client.wait_for_completion(
                 task["task_id"], arguments.interval, arguments.timeout, progress=show
             )
-    saved = None
+    saved, problem = None, None
     if arguments.download is not None and task["status"] == "completed":
-        with _bytes_bar(None, "download", arguments) as advance:
-            saved = client.download_result(
-                task["task_id"],
-                arguments.download,
-                may_replace=arguments.force,
-                progress=advance,
-            )
+        try:
+            saved = _fetched(client, task["task_id"], arguments.download, arguments)
+        except (MediaCleanerError, OSError) as error:
+            problem = error  # told after the task, whose result can be fetched all the same
     if arguments.json:
         _print_json({"task": task, **({"downloaded": saved} if saved else {})})
     else:
         _print_task(task)
         if saved:
             print(f"saved      {saved}")
+    if problem is not None:
+        raise problem
     if task["status"] in ("failed", "cancelled"):
         return 1
     if arguments.download is not None and saved is None:
@@ -754,15 +753,19 @@ def _retry(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
 
 
 def _fetch(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
-    with _bytes_bar(None, "download", arguments) as advance:
-        saved = client.download_result(
-            arguments.task_id, arguments.folder, may_replace=arguments.force, progress=advance
-        )
+    saved = _fetched(client, arguments.task_id, arguments.folder, arguments)
     if arguments.json:
         _print_json({"downloaded": saved})
     else:
         print(saved)
     return 0
+
+
+def _fetched(
+    client: MediaCleanerClient, task_id: str, place: str, arguments: argparse.Namespace
+) -> str:
+    with _bytes_bar(None, "download", arguments) as advance:
+        return client.download_result(task_id, place, may_replace=arguments.force, progress=advance)
 
 
 def _say_task(task: dict[str, Any], arguments: argparse.Namespace) -> int:

@@ -366,6 +366,20 @@ def test_nobody_waits_for_a_result_whose_place_is_taken(
     assert trouble.seen == []
 
 
+def test_a_task_whose_result_cannot_be_fetched_is_told_all_the_same(
+    trouble: type[Trouble], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else whoever uploaded it with `--json` would not even know its id."""
+    (tmp_path / "a.mp4").write_bytes(b"mine")
+    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
+    trouble.script = [task_json, lambda request: request.reply(200, b"", headers)]
+    line = ["--server", caller(trouble).base_url, "--json", "status", "x"]
+    assert client_module.main([*line, "--download", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert json.loads(told.out)["task"]["task_id"] == "x"
+    assert "a.mp4: something is there already" in told.err
+
+
 def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
     trouble.script = [lambda request: request.reply(200, b"<html>")]
     with pytest.raises(MediaCleanerError, match="is it a Media Cleaner"):
