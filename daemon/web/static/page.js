@@ -108,6 +108,10 @@ tasks.addEventListener("caller", ({ detail }) => {
   showOwner(isForAll);
   document.getElementById("filter-user").hidden = !isForAll;
 });
+// "Back" shall bring no page as it was left: it may have been signed out of since, and Firefox gives even
+// its key back to it. Firefox keeps none that listens to "unload"; other browsers keep it, and are told here.
+addEventListener("unload", () => {});
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(showHealth, HEALTH_MS);
 showHealth();
 begin();

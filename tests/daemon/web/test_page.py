@@ -605,6 +605,15 @@ def test_a_browser_that_keeps_nothing_has_a_key_until_the_page_is_left(
     expect(window.find("#key")).to_be_visible()
 
 
+def test_back_brings_no_page_as_it_was_left(open_house: ServiceHouse, visit: Any) -> None:
+    """It may have been signed out of since. (Chromium keeps no pages while it is driven.)"""
+    window = visit(open_house.url)
+    with window.page.expect_navigation(timeout=10_000):
+        window.page.evaluate(
+            "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
+        )
+
+
 def test_a_key_that_is_revoked_closes_the_page(
     closed_house: tuple[ServiceHouse, str, str], visit: Any, video: Path
 ) -> None:
