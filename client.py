@@ -25,8 +25,10 @@ import argparse
 import contextlib
 import email.message
 import errno
+import filecmp
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -219,12 +221,13 @@ class MediaCleanerClient:
         Args:
             output_path: a folder, which is made if it is missing and has no ending like a
                 file's; or the file's own name.
-            may_replace: whether a file that is there already under that name is replaced, such
-                as the result of another video of the same name.
+            may_replace: whether a file that is there already under that name is replaced.
+                Otherwise a result in a folder gets a number behind its name where that is
+                another file's, such as the result of another video of the same name.
 
         Raises:
             MediaCleanerError: there is no result, or it cannot be fetched whole.
-            FileExistsError: something is there already that may not be replaced.
+            FileExistsError: at the file's own name something is that may not be replaced.
         """
         download = _Download(self, f"/download/{_segment(task_id)}", progress)
         return str(download.into(output_path, may_replace))
@@ -379,8 +382,13 @@ class _Download:
     def into(self, output_path: str | os.PathLike[str], may_replace: bool) -> Path:
         head = self._client.request("HEAD", self._path)
         length, etag = _offered_length(head), head.headers.get("ETag", "")
-        target = _target(Path(output_path), _offered_name(head))
-        _check_place(target, may_replace)
+        output = Path(output_path)
+        is_folder = output.is_dir() or not (output.suffix or os.path.lexists(output))
+        folder = output if is_folder else output.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        target = output / _offered_name(head) if is_folder else output
+        if may_replace or not is_folder:
+            _check_place(target, may_replace)
         # Named after what it is a part of, so that a part of something else is left alone.
         mark = hashlib.sha256(f"{self._client.base_url}{self._path}{etag}".encode()).hexdigest()[:8]
         part = target.with_name(f".{target.name[:200]}.{mark}.part")
@@ -395,7 +403,10 @@ class _Download:
                         f" {part.stat().st_size} of {length} bytes"
                     ) from error
                 time.sleep(_pause(number))
-        _check_place(target, may_replace)  # it may have come meanwhile
+        if is_folder and not may_replace:
+            target = _free_place(target, part)
+        else:
+            _check_place(target, may_replace)  # it may have come meanwhile
         os.replace(part, target)
         return target
 
@@ -537,12 +548,16 @@ def _offered_name(answer: requests.Response) -> str:
     return name if name.strip(". ") else "result.mp4"
 
 
-def _target(output: Path, name: str) -> Path:
-    if output.is_dir() or not (output.suffix or os.path.lexists(output)):
-        output.mkdir(parents=True, exist_ok=True)
-        return output / name
-    output.parent.mkdir(parents=True, exist_ok=True)
-    return output
+def _free_place(target: Path, result: Path) -> Path:
+    """Return `target`, or with a number the first like it where no other file is."""
+    place = target
+    for number in itertools.count(2):
+        if not os.path.lexists(place):
+            break
+        if place.is_file() and filecmp.cmp(place, result, shallow=False):
+            break  # the same result, fetched before
+        place = target.with_name(f"{target.stem}-{number}{target.suffix}")
+    return place
 
 
 def _check_place(target: Path, may_replace: bool) -> None:

@@ -328,18 +328,29 @@ def test_a_name_from_the_server_leads_into_no_other_folder(
 def test_what_is_there_already_is_replaced_only_where_that_is_asked_for(
     trouble: type[Trouble], tmp_path: Path
 ) -> None:
-    """Two videos of one name have results of one name; the first is not lost to the second."""
     headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
     there = tmp_path / "a.mp4"
     there.write_bytes(b"the first")
     trouble.script = [lambda request: request.reply(200, b"data", headers)]
-    for place in (tmp_path, there):
-        with pytest.raises(FileExistsError, match="is there already"):
-            caller(trouble).download_result("x", place)
+    with pytest.raises(FileExistsError, match="is there already"):
+        caller(trouble).download_result("x", there)
     assert there.read_bytes() == b"the first"
     assert os.listdir(tmp_path) == ["a.mp4"]
     assert caller(trouble).download_result("x", tmp_path, may_replace=True) == str(there)
     assert there.read_bytes() == b"data"
+
+
+def test_results_of_one_name_lie_side_by_side(trouble: type[Trouble], tmp_path: Path) -> None:
+    """Two videos of one name have results of one name; the first is not lost to the second."""
+    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
+    (tmp_path / "a-2.mp4").mkdir()
+    saved = []
+    for data in (b"once", b"anew", b"anew", b"once", b"last"):
+        trouble.script = [lambda request, data=data: request.reply(200, data, headers)]
+        saved.append(Path(caller(trouble).download_result("x", tmp_path)).name)
+    assert saved == ["a.mp4", "a-3.mp4", "a-3.mp4", "a.mp4", "a-4.mp4"]
+    assert sorted(os.listdir(tmp_path)) == ["a-2.mp4", "a-3.mp4", "a-4.mp4", "a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == b"once"
 
 
 def test_a_pipe_is_never_replaced(trouble: type[Trouble], tmp_path: Path) -> None:
@@ -370,14 +381,12 @@ def test_a_task_whose_result_cannot_be_fetched_is_told_all_the_same(
     trouble: type[Trouble], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Else whoever uploaded it with `--json` would not even know its id."""
-    (tmp_path / "a.mp4").write_bytes(b"mine")
-    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
-    trouble.script = [task_json, lambda request: request.reply(200, b"", headers)]
+    trouble.script = [task_json, lambda request: request.reply(410)]
     line = ["--server", caller(trouble).base_url, "--json", "status", "x"]
-    assert client_module.main([*line, "--download", str(tmp_path)]) == 2
+    assert client_module.main([*line, "--download", str(tmp_path)]) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["task"]["task_id"] == "x"
-    assert "a.mp4: something is there already" in told.err
+    assert "410" in told.err
 
 
 def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
