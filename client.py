@@ -403,10 +403,12 @@ class _Download:
                         f" {part.stat().st_size} of {length} bytes"
                     ) from error
                 time.sleep(_pause(number))
-        if is_folder and not may_replace:
+        if may_replace:
+            _check_place(target, may_replace)  # it may have come meanwhile
+        elif is_folder:
             target = _free_place(target, part)
         else:
-            _check_place(target, may_replace)  # it may have come meanwhile
+            _take_place(target)
         os.replace(part, target)
         return target
 
@@ -549,15 +551,32 @@ def _offered_name(answer: requests.Response) -> str:
 
 
 def _free_place(target: Path, result: Path) -> Path:
-    """Return `target`, or with a number the first like it where no other file is."""
+    """Take `target`, or with a number the first like it that no other file has."""
     place = target
     for number in itertools.count(2):
-        if not os.path.lexists(place):
+        # One that cannot be read is another file's.
+        with contextlib.suppress(OSError):
+            if filecmp.cmp(place, result, shallow=False):
+                break  # the same result, fetched before
+        try:
+            _take_place(place)
             break
-        if place.is_file() and filecmp.cmp(place, result, shallow=False):
-            break  # the same result, fetched before
-        place = target.with_name(f"{target.stem}-{number}{target.suffix}")
+        except FileExistsError:
+            place = target.with_name(f"{target.stem}-{number}{target.suffix}")
     return place
+
+
+def _take_place(target: Path) -> None:
+    """
+    Make an empty file there, so that nobody else takes the place meanwhile.
+
+    Raises:
+        FileExistsError: something is there.
+    """
+    try:
+        target.open("xb").close()
+    except FileExistsError as error:
+        raise FileExistsError(errno.EEXIST, _TAKEN, str(target)) from error
 
 
 def _check_place(target: Path, may_replace: bool) -> None:
@@ -569,9 +588,7 @@ def _check_place(target: Path, may_replace: bool) -> None:
         return
     mode = os.lstat(target).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):  # others use it
-        raise FileExistsError(
-            errno.EEXIST, "no file, but a device or the like; name another", str(target)
-        )
+        raise FileExistsError(errno.EEXIST, "what is there is no file; name another", str(target))
     if not may_replace:
         raise FileExistsError(errno.EEXIST, _TAKEN, str(target))
 
@@ -710,17 +727,17 @@ def _followed(
     client: MediaCleanerClient, arguments: argparse.Namespace, task: dict[str, Any]
 ) -> int:
     """Wait for a task and fetch its result, as far as that is asked for, and say how it is."""
-    if arguments.wait and task["status"] not in ENDED:
-        with _percent_bar(arguments) as show:
-            task = client.wait_for_completion(
-                task["task_id"], arguments.interval, arguments.timeout, progress=show
-            )
     saved, problem = None, None
-    if arguments.download is not None and task["status"] == "completed":
-        try:
+    try:
+        if arguments.wait and task["status"] not in ENDED:
+            with _percent_bar(arguments) as show:
+                task = client.wait_for_completion(
+                    task["task_id"], arguments.interval, arguments.timeout, progress=show
+                )
+        if arguments.download is not None and task["status"] == "completed":
             saved = _fetched(client, task["task_id"], arguments.download, arguments)
-        except (MediaCleanerError, OSError) as error:
-            problem = error  # told after the task, whose result can be fetched all the same
+    except (MediaCleanerError, OSError) as error:
+        problem = error  # told after the task, which goes on, and whose result can be fetched
     if arguments.json:
         _print_json({"task": task, **({"downloaded": saved} if saved else {})})
     else:

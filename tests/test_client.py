@@ -7,6 +7,7 @@ import configparser
 import functools
 import hashlib
 import http.server
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -353,6 +355,43 @@ def test_results_of_one_name_lie_side_by_side(trouble: type[Trouble], tmp_path: 
     assert (tmp_path / "a.mp4").read_bytes() == b"once"
 
 
+def test_results_that_come_at_once_are_all_kept(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def late(*places: Any) -> None:
+        time.sleep(0.02)  # so that others look for a free name meanwhile
+        replace(*places)
+
+    monkeypatch.setattr(client_module.os, "replace", late)
+    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
+    numbers = itertools.count(1000)
+    trouble.script = [lambda request: request.reply(200, b"%d" % next(numbers), headers)]
+
+    def fetched(number: int) -> str:
+        return caller(trouble).download_result(f"task{number}", tmp_path)
+
+    with ThreadPoolExecutor(8) as pool:
+        saved = list(pool.map(fetched, range(24)))
+    assert len(set(saved)) == 24
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 24
+
+
+def test_a_file_that_comes_meanwhile_stays(trouble: type[Trouble], tmp_path: Path) -> None:
+    there = tmp_path / "there.mp4"
+
+    def come(request: Trouble) -> None:
+        if request.command == "GET":
+            there.write_bytes(b"mine")
+        request.reply(200, b"data", {"Content-Disposition": "attachment", "Content-Length": "4"})
+
+    trouble.script = [come]
+    with pytest.raises(FileExistsError, match="is there already"):
+        caller(trouble).download_result("x", there)
+    assert there.read_bytes() == b"mine"
+
+
 def test_a_pipe_is_never_replaced(trouble: type[Trouble], tmp_path: Path) -> None:
     headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
     trouble.script = [lambda request: request.reply(200, b"data", headers)]
@@ -384,6 +423,20 @@ def test_a_task_whose_result_cannot_be_fetched_is_told_all_the_same(
     trouble.script = [task_json, lambda request: request.reply(410)]
     line = ["--server", caller(trouble).base_url, "--json", "status", "x"]
     assert client_module.main([*line, "--download", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["task"]["task_id"] == "x"
+    assert "410" in told.err
+
+
+def test_a_task_that_cannot_be_waited_for_is_told_all_the_same(
+    trouble: type[Trouble], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pending(request: Trouble) -> None:
+        request.reply(200, json.dumps({"task": {**TASK, "status": "pending"}}).encode())
+
+    trouble.script = [pending, lambda request: request.reply(410)]
+    line = ["--server", caller(trouble).base_url, "--json", "status", "x", "--wait"]
+    assert client_module.main([*line, "--interval", "0.01"]) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["task"]["task_id"] == "x"
     assert "410" in told.err
