@@ -29,6 +29,7 @@ blueprint = Blueprint("tasks", __name__)
 DEFAULT_LIMIT, MOST_TASKS = 50, 500
 DEFAULT_DAYS, MOST_DAYS = 7, 3650
 _WHOLE = re.compile(r"[0-9]{1,9}")
+_SHOWN_NAME = 60  # characters of a field that is not known
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?")
 
 
@@ -164,12 +165,17 @@ def _before() -> str | None:
 
 
 def _days() -> float:
-    for name, other in request.values.items():
-        if name != "days":  # a misspelt one would leave the default, and so remove more
-            raise invalid(name, other, text("tasks.days_alone", most=MOST_DAYS))
-    if request.stream.read(1):  # what is left is no form
-        raise invalid("body", request.mimetype, text("tasks.days_alone", most=MOST_DAYS))
-    value = request.values.get("days", str(DEFAULT_DAYS))
+    # What is not understood would leave the default, and so might remove more than was asked for.
+    given = [*request.args.items(multi=True), *request.form.items(multi=True)]
+    alone = text("tasks.days_alone", most=MOST_DAYS)
+    for name, other in given:
+        if name != "days":
+            raise invalid(name[:_SHOWN_NAME], other, alone)
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if len(given) > 1 or (has_body and (request.files or not request.form)):
+        values = [value for _, value in given]
+        raise invalid("body" if has_body else "days", values or request.mimetype, alone)
+    value = given[0][1] if given else str(DEFAULT_DAYS)
     if not _NUMBER.fullmatch(value) or not 0 <= float(value) <= MOST_DAYS:
         raise invalid("days", value, text("tasks.days", most=MOST_DAYS))
     return float(value)

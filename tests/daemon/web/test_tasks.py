@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import statistics
@@ -244,7 +245,16 @@ def test_days_that_are_not_understood_do_not_become_the_default(web: WebApp) -> 
     web.clock.forward(days=8)
     assert refusal(web.post("/cleanup?day=30")) == (422, "invalid_parameter", "day")
     assert refusal(web.post("/cleanup", data={"Days": "30"})) == (422, "invalid_parameter", "Days")
-    assert refusal(web.post("/cleanup", json={"days": 30})) == (422, "invalid_parameter", "body")
+    for body in (
+        {"json": {"days": 30}},
+        {"data": {"days": (io.BytesIO(b"30"), "days.txt")}},
+        {"data": b"--x\r\n", "content_type": "multipart/form-data; boundary=y"},
+        {"data": {"days": ["30", "0"]}},
+    ):
+        assert refusal(web.post("/cleanup", **body)) == (422, "invalid_parameter", "body"), body
+    assert refusal(web.post("/cleanup?days=30&days=0")) == (422, "invalid_parameter", "days")
+    long = refusal(web.post("/cleanup", data={"D" * 5000: "30"}))
+    assert long == (422, "invalid_parameter", "D" * 60)
     assert len(ids(web.get("/tasks"))) == 1
 
 
