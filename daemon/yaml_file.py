@@ -113,7 +113,8 @@ def _check_is_decimal(node: yaml.ScalarNode) -> None:
         problem = f"{shown} is no number here; write it without a colon, or text in quotes"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
     if _OCTAL.fullmatch(node.value):
-        problem = f"{node.value[:40]} begins with 0 and would be read as octal; leave the 0 out"
+        shown = node.value[:40]
+        problem = f"{shown} would be read as octal; leave its first 0 out, or put text in quotes"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 

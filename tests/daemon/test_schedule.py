@@ -60,6 +60,7 @@ def test_a_zone_that_is_none_keeps_no_job_from_its_time(
     zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", zone)
+    monkeypatch.setattr("tzlocal.unix._cache_tz", None)
     time.tzset()
     try:
         job = Runs()
