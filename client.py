@@ -384,25 +384,14 @@ class _Download:
         length, etag = _offered_length(head), head.headers.get("ETag", "")
         output = Path(output_path)
         is_folder = output.is_dir() or not (output.suffix or os.path.lexists(output))
-        folder = output if is_folder else output.parent
-        folder.mkdir(parents=True, exist_ok=True)
         target = output / _offered_name(head) if is_folder else output
+        target.parent.mkdir(parents=True, exist_ok=True)
         if may_replace or not is_folder:
             _check_place(target, may_replace)
         # Named after what it is a part of, so that a part of something else is left alone.
         mark = hashlib.sha256(f"{self._client.base_url}{self._path}{etag}".encode()).hexdigest()[:8]
         part = target.with_name(f".{target.name[:200]}.{mark}.part")
-        for number in range(1, _TRIES + 1):
-            try:
-                self._fetch(part, length, etag)
-                break
-            except _BROKEN as error:
-                if number == _TRIES:
-                    raise MediaCleanerError(
-                        f"the connection broke off; call it again to go on from"
-                        f" {part.stat().st_size} of {length} bytes"
-                    ) from error
-                time.sleep(_pause(number))
+        self._fetch_whole(part, length, etag)
         if may_replace:
             _check_place(target, may_replace)  # it may have come meanwhile
         elif is_folder:
@@ -411,6 +400,18 @@ class _Download:
             _take_place(target)
         os.replace(part, target)
         return target
+
+    def _fetch_whole(self, part: Path, length: int, etag: str) -> None:
+        for number in range(1, _TRIES + 1):
+            try:
+                return self._fetch(part, length, etag)
+            except _BROKEN as error:
+                if number == _TRIES:
+                    raise MediaCleanerError(
+                        f"the connection broke off; call it again to go on from"
+                        f" {part.stat().st_size} of {length} bytes"
+                    ) from error
+                time.sleep(_pause(number))
 
     def _fetch(self, part: Path, length: int, etag: str) -> None:
         with part.open("ab") as file:
@@ -554,8 +555,8 @@ def _free_place(target: Path, result: Path) -> Path:
     """Take `target`, or with a number the first like it that no other file has."""
     place = target
     for number in itertools.count(2):
-        # One that cannot be read is another file's.
-        with contextlib.suppress(OSError):
+        filecmp.clear_cache()  # which knows files by size and time alone
+        with contextlib.suppress(OSError):  # one that cannot be read is another file's
             if filecmp.cmp(place, result, shallow=False):
                 break  # the same result, fetched before
         try:
