@@ -1,9 +1,8 @@
 """
 Compare the speed of protecting with that of what people do instead, pair by pair.
 
-    python benchmarks/speed/run.py [embedded] [surplus] [strip] [networks]
-        [reference] [stages]
-        [--seconds 60] [--rounds 3] [--lines 360 720 1080]
+    python benchmarks/speed/run.py [embedded] [surplus] [strip] [networks] [reference]
+        [stages] [--seconds 60] [--rounds 3] [--lines 360 720 1080]
 
 Every figure of ours stands beside the same `ffmpeg` command's, run just before it on the same
 video: CPU seconds by that command's are what counts, since they hold on a busy machine. Ours
