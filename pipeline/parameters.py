@@ -48,8 +48,6 @@ _LEVEL_ALIASES = {
 
 
 def _audio_level(value: object) -> object:
-    if value is None:
-        return AudioLevel.NONE
     if isinstance(value, str):
         word = value.strip().lower()
         return _LEVEL_ALIASES.get(word, word)
@@ -136,7 +134,7 @@ class Parameters(BaseModel):
         Return the parameters that `values` asks for, the rest taken from `defaults`.
 
         Values may be strings, as forms and command lines send them. A name with the value
-        None counts as not given, but for `audio_level`, where it means `none`.
+        None counts as not given.
 
         Raises:
             InvalidParameters: naming the first wrong field, its value and what is allowed.
@@ -146,8 +144,7 @@ class Parameters(BaseModel):
                 known = ", ".join(_ALLOWED)
                 raise InvalidParameters(f"Unknown parameter {name!r}; known are {known}.", name)
         base = (defaults or cls()).model_dump()
-        optional = cls.model_fields.keys() - {"audio_level"}
-        given = {k: v for k, v in values.items() if v is not None or k not in optional}
+        given = {k: v for k, v in values.items() if v is not None}
         try:
             return cls.model_validate({**base, **given})
         except ValidationError as error:

@@ -35,7 +35,7 @@ def test_the_budget_is_six_point_nine_levels_at_the_defaults() -> None:
         ("STRONG", AudioLevel.STRONG),
         ("none", AudioLevel.NONE),
         ("None", AudioLevel.NONE),
-        (None, AudioLevel.NONE),
+        (None, AudioLevel.WEAK),  # nothing was asked for
     ],
 )
 def test_levels_have_russian_and_english_names(word: str | None, level: AudioLevel) -> None:
