@@ -24,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    StrictBool,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -141,13 +142,13 @@ _Network = Annotated[str, BeforeValidator(_network)]
 class Auth(_Section):
     """Who may call the interface."""
 
-    required: bool = True
+    required: StrictBool = True  # `"no"` is text, which pydantic would take for false
 
 
 class Webhook(_Section):
     """How the ends of tasks are told to others."""
 
-    allow_private: bool = False
+    allow_private: StrictBool = False
     secret: Annotated[str, StringConstraints(min_length=16, max_length=200)] | None = None
 
 
