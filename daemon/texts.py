@@ -33,6 +33,8 @@ _RUSSIAN = {
     "errors.storage": "Файлы сервера сейчас недоступны; повторите позже.",
     "errors.invalid_parameter": "{field}: {value}; допустимо: {allowed}.",
     "errors.unknown_parameter": "Неизвестный параметр {field}; известны: {known}.",
+    "errors.no_parameters": "Неизвестный параметр {field}; здесь их нет.",
+    "errors.given_twice": "{field}: указано дважды.",
     "errors.rejected_parameter": "{field}: {reason}",
     "errors.rejected_url": "{field}: {value}; {reason}.",
     # daemon/web/auth.py
@@ -94,7 +96,6 @@ _RUSSIAN = {
     "uploads.too_large": "Видео больше {most_gb} ГБ (max_video_size_gb).",
     "uploads.form_too_large": "Запрос больше, чем может занять видео с параметрами.",
     "uploads.too_many": "Сейчас загружается слишком много видео; повторите чуть позже.",
-    "uploads.given_twice": "{field}: указано дважды.",
     "uploads.field_too_long": "{field}: длиннее 64 КБ.",
     "uploads.not_utf8": "{field}: это не текст в UTF-8.",
     "uploads.own_user": "только {user_id}, чей это ключ",
@@ -137,6 +138,8 @@ _ENGLISH = {
     "errors.storage": "The server's files cannot be used just now; try again later.",
     "errors.invalid_parameter": "{field} is {value}; allowed is {allowed}.",
     "errors.unknown_parameter": "Unknown parameter {field}; known are {known}.",
+    "errors.no_parameters": "Unknown parameter {field}; there are none here.",
+    "errors.given_twice": "{field}: given twice.",
     "errors.rejected_parameter": "{field}: {reason}",
     "errors.rejected_url": "{field} is {value}; {reason}.",
     # daemon/web/auth.py
@@ -196,7 +199,6 @@ _ENGLISH = {
     "uploads.too_large": "The video is larger than {most_gb} GB (max_video_size_gb).",
     "uploads.form_too_large": "The request is larger than a video and its parameters can be.",
     "uploads.too_many": "Too many videos are being uploaded just now; try again a little later.",
-    "uploads.given_twice": "{field}: given twice.",
     "uploads.field_too_long": "{field}: longer than 64 KB.",
     "uploads.not_utf8": "{field}: not text in UTF-8.",
     "uploads.own_user": "only {user_id}, whose key this is",

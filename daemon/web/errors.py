@@ -96,21 +96,24 @@ def error_answer(
 
 def invalid(field: str, value: object, allowed: str) -> ApiError:
     """Return the refusal of a value; `allowed` says what may be, in the caller's language."""
-    shown = _shown(repr(value))
     return ApiError(
         422,
         InvalidParameters.code,
         "errors.invalid_parameter",
         field=field,
-        value=shown,
+        value=shown(repr(value)),
         allowed=allowed,
     )
 
 
 def unknown_task(task_id: str) -> ApiError:
     """Return the refusal that says nothing but that the caller has no such task."""
-    shown = _shown(task_id)
-    return ApiError(404, UnknownTask.code, "spool.unknown_task", task_id=shown)
+    return ApiError(404, UnknownTask.code, "spool.unknown_task", task_id=shown(task_id))
+
+
+def shown(value: str) -> str:
+    """Return what a caller has sent, short enough to be said back."""
+    return value if len(value) <= 100 else value[:97] + "..."
 
 
 def _refused(error: ApiError) -> Response:
@@ -158,12 +161,10 @@ def _parameter_text(error: InvalidParameters) -> str:
     field = error.field or ""
     if field not in Parameters.model_fields:
         known = ", ".join(Parameters.model_fields)
-        return text("errors.unknown_parameter", field=_shown(repr(field)), known=known)
+        return text("errors.unknown_parameter", field=shown(repr(field)), known=known)
     if isinstance(error, UrlRefused):
         reason = text(f"webhook_url.{error.refusal.value}")
-        return text(
-            "errors.rejected_url", field=field, value=_shown(repr(error.url)), reason=reason
-        )
+        return text("errors.rejected_url", field=field, value=shown(repr(error.url)), reason=reason)
     said, allowed = f"{field} is ", f"; allowed is {allowed_values(field)}."
     if error.message.startswith(said) and error.message.endswith(allowed):
         value = error.message[len(said) : -len(allowed)]
@@ -175,7 +176,7 @@ def _parameter_text(error: InvalidParameters) -> str:
 def _http_refused(error: HTTPException) -> Response:
     status = error.code or 500
     key = f"http.{status}"
-    facts: dict[str, object] = {"status": status, "path": _shown(request.path)}
+    facts: dict[str, object] = {"status": status, "path": shown(request.path)}
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         facts |= {"method": request.method, "allowed": allowed}
@@ -203,7 +204,3 @@ def _not_foreseen(error: Exception) -> Response:
 
 def _code(error: HTTPException) -> str:
     return re.sub("[^a-z0-9]+", "_", error.name.lower()).strip("_")
-
-
-def _shown(value: str) -> str:
-    return value if len(value) <= 100 else value[:97] + "..."

@@ -270,6 +270,7 @@ def _changing(name: str, summary: str, example: Mapping[str, Any]) -> _Json:
         *examples.CHANGING,
         "unknown_task",
         "wrong_status",
+        "invalid_parameter",
         parameters=[_TASK_ID],
     )
 
@@ -309,6 +310,7 @@ def _of_service() -> _Json:
         "service",
         "How many tasks there are, by status",
         _answer(schemas.StatsAnswer, examples.STATS),
+        "invalid_parameter",
     )
     answers = {
         "200": _content(schemas.HealthAnswer, "All is well.", examples.HEALTHY),

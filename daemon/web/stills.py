@@ -13,13 +13,13 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 from flask.blueprints import BlueprintSetupState
 
 from daemon.asked_process import NoProcess
@@ -32,6 +32,7 @@ from daemon.web.downloads import opened_result
 from daemon.web.errors import BUSY_SECONDS, ApiError, invalid
 from daemon.web.languages import text
 from daemon.web.own_tasks import own_task
+from daemon.web.queries import query_of
 
 blueprint = Blueprint("stills", __name__)
 
@@ -62,7 +63,8 @@ def _prepare(state: BlueprintSetupState) -> None:
 @blueprint.get("/still/<task_id>")
 def show(task_id: str) -> Response:
     """Send one frame as PNG."""
-    which, moment = _which(), _moment()
+    asked = query_of("of", "at")
+    which, moment = _which(asked), _moment(asked)
     task = own_task(task_id)
     parts: _Parts = current_app.extensions[_NAME]
     if not parts.free.acquire(blocking=False):
@@ -127,15 +129,15 @@ def _gone(task: Task) -> ApiError:
     return ApiError(410, "original_removed", "stills.original_removed", task_id=task.task_id)
 
 
-def _which() -> str:
-    value = request.args.get("of", PROTECTED)
+def _which(asked: Mapping[str, str]) -> str:
+    value = asked.get("of", PROTECTED)
     if value not in (ORIGINAL, PROTECTED):
         raise invalid("of", value, text("stills.of"))
     return value
 
 
-def _moment() -> Fraction:
-    value = request.args.get("at", "0")
+def _moment(asked: Mapping[str, str]) -> Fraction:
+    value = asked.get("at", "0")
     if not _SECONDS.fullmatch(value):
         raise invalid("at", value, text("stills.at"))
     return Fraction(value)

@@ -21,6 +21,7 @@ from daemon.web.context import context
 from daemon.web.errors import invalid
 from daemon.web.languages import language, text
 from daemon.web.own_tasks import own_task
+from daemon.web.queries import query_of
 from daemon.web.sentences import translated
 from pipeline.parameters import Parameters
 
@@ -42,7 +43,9 @@ def show(task_id: str) -> dict[str, Any]:
 @blueprint.get("/tasks")
 def show_newest() -> dict[str, Any]:
     """Answer with the newest tasks, a page of them."""
-    user_id, status, limit, before = _user_id(), _status(), _limit(), _before()
+    asked = query_of("user_id", "status", "limit", "before")
+    user_id, status = _user_id(asked), _status(asked)
+    limit, before = _limit(asked), _before(asked)
     if not caller().is_admin:
         if user_id not in (None, caller().user_id):
             return _listed(())  # as if that user had none
@@ -57,6 +60,7 @@ def show_newest() -> dict[str, Any]:
 @blueprint.post("/cancel/<task_id>")
 def cancel(task_id: str) -> dict[str, Any]:
     """Call a task off."""
+    query_of()
     own_task(task_id)
     task = context().spool.cancel(task_id)
     return _changed(task, "cancelled")
@@ -65,6 +69,7 @@ def cancel(task_id: str) -> dict[str, Any]:
 @blueprint.post("/retry/<task_id>")
 def retry(task_id: str) -> dict[str, Any]:
     """Put a failed or cancelled task back into the queue."""
+    query_of()
     own_task(task_id)
     task = context().spool.retry(task_id)
     return _changed(task, "retried")
@@ -73,6 +78,7 @@ def retry(task_id: str) -> dict[str, Any]:
 @blueprint.get("/stats")
 def count() -> dict[str, Any]:
     """Answer how many tasks the caller has, altogether and by status."""
+    query_of()
     index, user_id = context().index, caller().user_id
     if caller().is_admin:
         found = index.counts()
@@ -136,13 +142,13 @@ def _tell_damaged(page: Page) -> None:
 # --- What the query says; empty is not the same as not given ---
 
 
-def _user_id() -> str | None:
-    value = request.args.get("user_id")
+def _user_id(asked: Mapping[str, str]) -> str | None:
+    value = asked.get("user_id")
     return None if value is None else Parameters.parse({"user_id": value}).user_id
 
 
-def _status() -> Status | None:
-    value = request.args.get("status")
+def _status(asked: Mapping[str, str]) -> Status | None:
+    value = asked.get("status")
     if value is None:
         return None
     if value not in list(Status):
@@ -150,15 +156,15 @@ def _status() -> Status | None:
     return Status(value)
 
 
-def _limit() -> int:
-    value = request.args.get("limit", str(DEFAULT_LIMIT))
+def _limit(asked: Mapping[str, str]) -> int:
+    value = asked.get("limit", str(DEFAULT_LIMIT))
     if not _WHOLE.fullmatch(value) or not 1 <= int(value) <= MOST_TASKS:
         raise invalid("limit", value, text("tasks.limit", most=MOST_TASKS))
     return int(value)
 
 
-def _before() -> str | None:
-    value = request.args.get("before")
+def _before(asked: Mapping[str, str]) -> str | None:
+    value = asked.get("before")
     if value is not None and not is_task_id(value):
         raise invalid("before", value, text("tasks.before"))
     return value

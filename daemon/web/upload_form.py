@@ -14,7 +14,7 @@ from typing import Protocol
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from werkzeug.http import parse_options_header
 
-from daemon.web.errors import ApiError
+from daemon.web.errors import ApiError, shown
 from pipeline.errors import InvalidParameters
 
 FILE_FIELD = "file"
@@ -134,9 +134,9 @@ class _Reading:
         if self.name == FILE_FIELD:
             self._begin_file(file_name)
         elif file_name is not None:
-            raise ApiError(400, "no_file", "uploads.other_field", name=_shown(self.name))
+            raise ApiError(400, "no_file", "uploads.other_field", name=shown(self.name))
         elif self.name in self.fields:
-            raise refused(self.name, "uploads.given_twice")
+            raise refused(self.name, "errors.given_twice")
 
     def _begin_file(self, file_name: str | None) -> None:
         if not file_name:
@@ -169,12 +169,8 @@ def _file_name(part: MultipartSegment) -> str | None:
 
 def refused(name: str, key: str) -> ApiError:
     """Return the refusal of a field; `key` names the text that says why."""
-    return ApiError(422, InvalidParameters.code, key, field=_shown(name))
+    return ApiError(422, InvalidParameters.code, key, field=shown(name))
 
 
 def _bad(reason: str) -> ApiError:
     return ApiError(400, "bad_form", "uploads.bad_form", reason=reason)
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= 100 else name[:97] + "..."

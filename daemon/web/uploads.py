@@ -16,7 +16,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,9 @@ from daemon.web.context import Context, context
 from daemon.web.errors import BUSY_SECONDS, ApiError, invalid
 from daemon.web.languages import text
 from daemon.web.patience import Patience, Visit
+from daemon.web.queries import whole_query
 from daemon.web.tasks import task_answer
-from daemon.web.upload_form import MOST_FORM_BYTES, Form, boundary_of, read_form, refused
+from daemon.web.upload_form import MOST_FORM_BYTES, Form, boundary_of, read_form
 from daemon.webhook_url import check_url
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
@@ -98,7 +99,7 @@ class _Upload:
         self._caller = caller()
         self._key = _idempotency_key()
         self._digest = hashlib.sha256()
-        self._query = _once_each(request.args.items(multi=True))
+        self._query = whole_query()
         self._checked: tuple[dict[str, str], Parameters] | None = None
 
     def run(self) -> Task:
@@ -297,15 +298,6 @@ def _check_extension(name: str) -> None:
             name=name,
             allowed=", ".join(allowed),
         )
-
-
-def _once_each(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in items:
-        if name in found:
-            raise refused(name, "uploads.given_twice")
-        found[name] = value
-    return found
 
 
 def _owned(given: Mapping[str, str], who: Caller) -> dict[str, str]:

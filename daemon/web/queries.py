@@ -1,0 +1,46 @@
+"""
+What the query of a request says, read strictly: whoever wrote a name in it meant something by it.
+
+Passed over, a misspelt filter would answer with everybody's tasks.
+"""
+
+from __future__ import annotations
+
+from flask import request
+
+from daemon.web.errors import ApiError, shown
+from pipeline.errors import InvalidParameters
+
+
+def query_of(*known: str) -> dict[str, str]:
+    """
+    Return the values of a query by their names, of which only these may be there.
+
+    Raises:
+        ApiError: another is, or one stands twice.
+    """
+    given = whole_query()
+    for name in given:
+        if name not in known:
+            key = "errors.unknown_parameter" if known else "errors.no_parameters"
+            raise _refused(key, name, known=", ".join(known))
+    return given
+
+
+def whole_query() -> dict[str, str]:
+    """
+    Return the values of a query by their names, whatever these are.
+
+    Raises:
+        ApiError: one stands twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in request.args.items(multi=True):
+        if name in found:
+            raise _refused("errors.given_twice", name)
+        found[name] = value
+    return found
+
+
+def _refused(key: str, name: str, known: str = "") -> ApiError:
+    return ApiError(422, InvalidParameters.code, key, field=shown(name), known=known)
