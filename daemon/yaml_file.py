@@ -18,6 +18,7 @@ from daemon.errors import ConfigError
 
 _DEEPEST = 20
 _NULL = "tag:yaml.org,2002:null"
+_STR = "tag:yaml.org,2002:str"
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 # 010 is 8 to YAML 1.1, and 1:30 is 90 whatever its unit.
@@ -152,6 +153,12 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def _text_value(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    # JSON writes a character beyond the first 65536 as two escapes, which YAML leaves two.
+    value = loader.construct_yaml_str(node)
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
 class _TextLoader(_StrictLoader):
     """The same without YAML's types: its readings of text are not a stranger's to choose."""
 
@@ -161,5 +168,5 @@ class _TextLoader(_StrictLoader):
     }
     yaml_constructors = {
         tag: yaml.SafeLoader.yaml_constructors[tag]
-        for tag in (_NULL, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")), None)
-    }
+        for tag in (_NULL, *(f"tag:yaml.org,2002:{kind}" for kind in ("seq", "map")), None)
+    } | {_STR: _text_value}

@@ -84,6 +84,7 @@ def test_every_way_to_write_it_is_understood(tmp_path: Path, content: bytes) -> 
         ("notes: 1:30", "notes", "1:30"),
         ("notes: no", "notes", "no"),
         ("notes: '~'", "notes", "~"),
+        (r'{"notes": "\ud83d\ude00!"}', "notes", "😀!"),  # as `json.dumps` writes it
         ("every_n_frames: 010", "every_n_frames", 10),
         ("audio_level: слабый", "audio_level", AudioLevel.WEAK),
         ("audio_level: Weak", "audio_level", AudioLevel.WEAK),
