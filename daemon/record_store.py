@@ -89,7 +89,12 @@ class RecordStore:
         self.shelves.make()
         make_folder(self._locks)
 
-    def act(self, task_id: str, step: Callable[[Hold], _T]) -> _T:
+    def act(
+        self,
+        task_id: str,
+        step: Callable[[Hold], _T],
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> _T:
         """
         Take one step with a task that nobody else changes meanwhile.
 
@@ -97,7 +102,7 @@ class RecordStore:
             UnknownTask, RecordDamaged, TaskBusy: and what `step` raises, but for `Moved`,
                 which has it taken anew.
         """
-        with self.lock(task_id):
+        with self.lock(task_id, patience_seconds):
             for _ in range(_TRIES):
                 with contextlib.suppress(Moved):
                     return step(self._held(task_id))

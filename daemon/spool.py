@@ -42,6 +42,8 @@ from daemon.webhook_markers import WebhookMarkers
 from daemon.webhook_state import WebhookState
 from pipeline.parameters import Parameters
 
+_LITTLE_PATIENCE_SECONDS = 0.2  # an act takes milliseconds
+
 
 @dataclass(frozen=True)
 class Page:
@@ -401,10 +403,14 @@ class Spool:
         """
         Return a task of which only the record that counts is left; copies go to `damaged/`.
 
+        Where somebody holds it, it can wait, and others need not.
+
         Raises:
             UnknownTask, RecordDamaged, TaskBusy
         """
-        return self._seen(self._store.act(task_id, lambda hold: hold.task))
+        return self._seen(
+            self._store.act(task_id, lambda hold: hold.task, _LITTLE_PATIENCE_SECONDS)
+        )
 
     def list(
         self,

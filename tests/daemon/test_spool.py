@@ -325,6 +325,16 @@ def test_a_record_stays_when_the_files_of_its_task_cannot_be_removed(spool: Spoo
     assert spool.get(task_id).status is Status.COMPLETED
 
 
+def test_settling_leaves_a_held_task_to_a_later_turn(spool: Spool, state: Path) -> None:
+    """Others of its turn would wait as long."""
+    task_id = failed(spool)
+    with task_lock(state / "locks", task_id):
+        began = time.monotonic()
+        with pytest.raises(TaskBusy):
+            spool.settle(task_id)
+    assert time.monotonic() - began < 2
+
+
 def test_an_ended_task_is_tended_while_nobody_can_retry_it(spool: Spool, state: Path) -> None:
     task_id = failed(spool)
     seen: list[str] = []
