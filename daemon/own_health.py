@@ -20,6 +20,7 @@ from daemon.pool import Pool
 from daemon.retention_hold import RetentionHold
 from daemon.spool import Spool
 from daemon.status_writer import StatusWriter
+from daemon.task_id import is_task_id
 from daemon.web_process import WebProcess
 from daemon.webhooks import Webhooks
 
@@ -84,7 +85,9 @@ class OwnHealth:
             if path.name not in self._told_damaged:
                 self._told_damaged.add(path.name)
                 reason = self._spool.why_damaged(path)
-                server_log().error("record damaged", path=str(path), reason=reason)
+                task_id = path.name.partition(".")[0]
+                of = {"task_id": task_id} if is_task_id(task_id) else {}
+                server_log().error("record damaged", **of, path=str(path), reason=reason)
 
     def _gathered(
         self,

@@ -872,6 +872,8 @@ def test_a_damaged_record_is_named_in_the_log(house: House) -> None:
     with house.running():
         log = house.folder / "logs/server.log"
         wait_until(lambda: "record damaged" in log.read_text(), "told", 5)
+    (line,) = (line for line in house.log_lines() if line["event"] == "record damaged")
+    assert line["task_id"] == task.task_id
 
 
 def test_what_is_done_by_the_clock(house: House) -> None:
