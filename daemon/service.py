@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -340,7 +340,7 @@ class Service:
         """Return a new configuration with what the old one has in use for good."""
         old = self._config
         kept: dict[str, object] = {}
-        for key in ("host", "port"):
+        for key in self._address_keys:
             if getattr(config, key) != getattr(old, key):
                 kept[key] = getattr(old, key)
         if bool(config.web_workers) != bool(old.web_workers):
@@ -352,6 +352,13 @@ class Service:
         for key in kept:
             server_log().warning("needs a restart to take effect", key=key)
         return config.model_copy(update=kept)  # so that the next reload compares with them too
+
+    @property
+    def _address_keys(self) -> Sequence[str]:
+        """Which keys made the address that this service listens on."""
+        if self._web is None:
+            return ()
+        return [key for key in ("host", "port") if getattr(self._overrides, key) is None]
 
     @property
     def _worker_count(self) -> int:

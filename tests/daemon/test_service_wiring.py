@@ -182,9 +182,11 @@ class House:
         self.config.write_text(yaml.safe_dump({**QUICK, **settings}))
 
     @contextmanager
-    def running(self) -> Iterator[ScriptedPool]:
+    def running(self, overrides: Overrides | None = None) -> Iterator[ScriptedPool]:
         """Have the service run while the context lasts."""
-        self.service = Service(lambda: load_config(self.config), Overrides(), self.config)
+        self.service = Service(
+            lambda: load_config(self.config), overrides or Overrides(), self.config
+        )
         self.thread = threading.Thread(target=self.service.run, args=[self.signals], daemon=True)
         self.thread.start()
         wait_until(lambda: self.health().status is ServiceStatus.RUNNING, "ready", 10)
@@ -761,6 +763,24 @@ def test_what_needs_a_restart_is_told_at_each_reload_until_it_is_as_it_was(house
         assert told(**changed) == list(changed)
         assert told(**changed, workers=3) == list(changed)
         assert told(web_workers=5) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "web_workers", "told"),
+    [
+        (Overrides(port=0), 1, ["host"]),
+        (Overrides(host="127.0.0.1"), 1, ["port"]),
+        (Overrides(), 0, []),
+    ],
+)
+def test_no_restart_is_advised_for_an_address_that_is_not_taken_from_the_configuration(
+    house: House, overrides: Overrides, web_workers: int, told: list[str]
+) -> None:
+    house.configure(web_workers=web_workers)
+    with house.running(overrides):
+        house.reload(web_workers=web_workers, host="::1", port=7999)
+        lines = house.log_lines()
+    assert [x["key"] for x in lines if x["event"] == "needs a restart to take effect"] == told
 
 
 def test_a_wrong_configuration_is_not_taken_over(house: House) -> None:
