@@ -59,7 +59,7 @@ class OwnHealth:
         mounts: Mapping[str, str],
         disks: Disks,
         web: WebProcess | None,
-        has_lost_state: bool,
+        lost: Sequence[str],
     ) -> None:
         """
         Write it; a disk that refuses is told in the log.
@@ -67,11 +67,11 @@ class OwnHealth:
         Args:
             mounts: where inboxes lay when they were last seen, by name.
             web: None where a unit of its own answers requests.
-            has_lost_state: does another folder lie in the state's place?
+            lost: what is wrong with the folders that are to be this service's alone.
         """
         try:
             self._tell_damaged()
-            problems = [*self._problems(inboxes, disks, web), *self._lost(has_lost_state)]
+            problems = [*self._problems(inboxes, disks, web), *lost]
             now = self._gathered(is_stopping, inboxes, mounts, disks, web, problems)
             health.write(self._state, now)
         except OSError as error:
@@ -115,13 +115,6 @@ class OwnHealth:
             statuses_until=self._statuses_until,
             retention_held_until=self._retention_hold.until(now),
         )
-
-    def _lost(self, has_lost_state: bool) -> Iterator[str]:
-        if has_lost_state:
-            yield (
-                f"state: {self._state} is another folder than the one that this service works on;"
-                " bring that back, or restart the service."
-            )
 
     def _status(self) -> ServiceStatus:
         if self._spool.control.is_draining:

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -407,7 +407,7 @@ class Service:
         # A signal counts at once: a worker may get free before the main thread comes to heed it.
         is_ending = self._is_stopping or (self._signals is not None and self._signals.ends > 0)
         is_held = is_ending or self._spool.control.is_paused or self._has_lost_state()
-        return not is_held and self._disks.own.has_room
+        return not is_held and self._disks.own.has_room and self._temp_trouble() is None
 
     def _may_claim(self, inbox: str) -> bool:
         is_held = self._is_stopping or self._spool.control.is_draining or self._has_lost_state()
@@ -418,6 +418,14 @@ class Service:
             return self._is_state_replaced()
         except OSError:  # it is closed, or does not answer; the disks are asked about that
             return False
+
+    def _temp_trouble(self) -> str | None:
+        """Hold `temp`, which may have been made anew; return why it cannot be, in words."""
+        try:
+            self._temp_locks.hold(self._config.place(self._config.temp))
+        except ConfigError as error:
+            return error.message
+        return None
 
     def _lacks_room(self, task: Task) -> bool:
         disks = (self._disks.own, self._disks.of_task(task.inbox))
@@ -549,7 +557,8 @@ class Service:
 
     def _sweep(self) -> None:
         config, is_wanted = self._config, self._spool.may_publish
-        sweep_temp(config.place(config.temp), is_wanted)
+        if self._temp_trouble() is None:  # else what lies there may be another service's
+            sweep_temp(config.place(config.temp), is_wanted)
         outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
         for folder in outboxes | {config.place(config.outbox)}:
             outbox.sweep(folder, is_wanted, time.time())
@@ -584,8 +593,18 @@ class Service:
 
     def _tell_health(self) -> None:
         inboxes = [watcher.health() for watcher in self._watchers]
-        lost = self._has_lost_state() and not self._disks.own.is_away
+        lost = [] if self._disks.own.is_away else list(self._lost())
         self._health.tell(self._is_stopping, inboxes, self._mounts, self._disks, self._web, lost)
+
+    def _lost(self) -> Iterator[str]:
+        """Say which folders are this service's no longer."""
+        if self._has_lost_state():
+            yield (
+                f"state: {self._state} is another folder than the one that this service works on;"
+                " bring that back, or restart the service."
+            )
+        if (trouble := self._temp_trouble()) is not None:
+            yield trouble
 
 
 class _Drain:

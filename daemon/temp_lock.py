@@ -9,6 +9,7 @@ with its holder. Services on two machines that share a folder do not see each ot
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from daemon.errors import ConfigError
@@ -19,13 +20,15 @@ _LOCKS = Path("/proc/locks")
 
 class TempLocks:
     """
-    The folders that this service holds.
+    The folders that this service holds; for any number of threads.
 
     Also those that the configuration has named before: attempts may still run there.
     """
 
     def __init__(self) -> None:
-        self._held: dict[Path, int] = {}
+        # By device and inode, since a folder that is moved away and made anew is another one.
+        self._held: dict[tuple[int, int], int] = {}
+        self._lock = threading.Lock()
 
     def hold(self, folder: Path) -> None:
         """
@@ -34,26 +37,32 @@ class TempLocks:
         Raises:
             ConfigError: another service works there, or it cannot be held.
         """
-        real = folder.resolve()
-        if real in self._held:
-            return
+        with self._lock:
+            self._hold(folder)
+
+    def _hold(self, folder: Path) -> None:
         try:
-            descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise ConfigError(f"temp: {folder} cannot be used ({error.strerror}).") from error
+        is_kept = False
         try:
+            status = os.fstat(descriptor)
+            inode = status.st_dev, status.st_ino
+            if inode in self._held:
+                return
             if not try_lock(descriptor):
                 raise ConfigError(
                     f"temp: another service{_holder(descriptor)} works in {folder}; name a folder"
                     " of its own for each."
                 )
+            self._held[inode] = descriptor
+            is_kept = True
         except OSError as error:
-            os.close(descriptor)
             raise ConfigError(f"temp: {folder} cannot be locked ({error.strerror}).") from error
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._held[real] = descriptor
+        finally:
+            if not is_kept:
+                os.close(descriptor)
 
     def close(self) -> None:
         """Hold nothing any more."""

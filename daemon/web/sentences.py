@@ -50,10 +50,17 @@ SENTENCES: Mapping[str, str] = {
     " status' folder, or move it away.": "В {folder} лежат записи ({count}), например {name}; если"
     " это задачи, исправьте их и верните в папки их статусов, иначе уберите.",
     "{path} is full; make room.": "{path} заполнена; освободите место.",
-    # daemon/own_health.py
+    # daemon/service.py
     "{path} is another folder than the one that this service works on; bring that back, or restart"
     " the service.": "{path} — другая папка, не та, с которой работает эта служба; верните прежнюю"
     " или перезапустите службу.",
+    # daemon/temp_lock.py
+    "another service works in {path}; name a folder of its own for each.": "в {path} работает"
+    " другая служба; укажите каждой отдельную папку.",
+    "another service (process {pid}) works in {path}; name a folder of its own for each.": "в"
+    " {path} работает другая служба (процесс {pid}); укажите каждой отдельную папку.",
+    "{path} cannot be used ({reason}).": "{path} недоступна ({reason}).",
+    "{path} cannot be locked ({reason}).": "{path} нельзя заблокировать ({reason}).",
     # daemon/logs.py
     "{path} cannot be written: {reason}; log lines are lost until it can be.": "в {path} не"
     " записать: {reason}; до тех пор строки журнала теряются.",

@@ -7,6 +7,7 @@ so no process is started. `test_service.py` has the real ones.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -359,6 +360,33 @@ def test_another_folder_in_the_states_place_is_told_and_nothing_is_taken(house: 
         house.state.rename(house.folder / "new")
         (house.folder / "old").rename(house.state)
         house.wait_for("clip.mp4", Status.PROCESSING)
+
+
+def test_a_temp_that_is_made_anew_is_held_too(house: House) -> None:
+    """A second service would sweep away what runs there."""
+    with house.running() as pool:
+        (house.folder / "temp").rename(house.folder / "old")
+        (house.folder / "temp").mkdir()
+        house.drop("clip.mp4")
+        job_of(pool, "clip.mp4")
+        with contextlib.closing(TempLocks()) as second, pytest.raises(ConfigError, match="another"):
+            second.hold(house.folder / "temp")
+
+
+def test_in_a_temp_of_another_service_nothing_is_begun(house: House) -> None:
+    temp, other = house.folder / "temp", house.folder / "other"
+    with house.running() as pool, contextlib.closing(TempLocks()) as second:
+        other.mkdir()
+        second.hold(other)
+        temp.rename(house.folder / "old")
+        other.rename(temp)
+        problem = house.problem("another service")
+        assert is_known(problem)  # in Russian too
+        house.drop("clip.mp4")
+        house.wait_for("clip.mp4", Status.PENDING)
+        stays(lambda: not pool.jobs)
+        second.close()
+        job_of(pool, "clip.mp4")
 
 
 def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> None:
