@@ -10,11 +10,15 @@ import av
 import av.error
 from av.container import InputContainer
 from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 
 from pipeline.chroma import UNSPECIFIED, chroma_location
 from pipeline.crop import Crop, aligned_to_fields, stated_crops
 from pipeline.media import Colour, FieldOrder, VideoTrack
+
+# FFmpeg 8.1 has three kinds of side data that PyAV 18.1 has no name for; room for some more.
+_MOST_UNNAMED_KINDS = 16
 
 
 def video_track(
@@ -80,11 +84,26 @@ def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     try:
         # Typed by PyAV as a mapping's keys; what it yields are the data.
         found: Any = list(frame.side_data)
-        return {data.type.name: bytes(data) for data in found}
     except ValueError:
         # PyAV's list of kinds ends before FFmpeg's: one it has no name for (Exif of a
-        # motion-JPEG frame, for one) hides them all.
-        return {}
+        # motion-JPEG frame, for one) hides them all, the rotation too.
+        found = list(_without_unnamed_side_data(frame).side_data)
+    return {data.type.name: bytes(data) for data in found}
+
+
+def _without_unnamed_side_data(frame: av.VideoFrame) -> Any:
+    kinds_of_pyav: Any = SideDataType  # typed as if it were not an enumeration
+    first = max(kind.value for kind in kinds_of_pyav) + 1
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
+    )
+    kinds = range(first, first + _MOST_UNNAMED_KINDS)
+    deleting = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in kinds]
+    graph.link_nodes(source, *deleting, graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _display_matrix(side: dict[str, bytes]) -> tuple[int, ...] | None:
