@@ -54,6 +54,7 @@ from daemon.webhooks import SECRET_NAME, WebhookRules, Webhooks
 
 _TURN_SECONDS = 0.25
 _DISK_SECONDS = 10.0
+_TEMP_SECONDS = 1.0
 _SWEEP_SECONDS = 3600.0
 _WEBHOOK_SECONDS = 60.0
 _BY_HAND_SECONDS = 30.0
@@ -133,6 +134,7 @@ class Service:
             self._retention_hold,
         )
         self._temp_locks = TempLocks()
+        self._temp_trouble: str | None = None
         notifier = Notifier.taken_from(os.environ, os.getpid())
         self._supervision = Supervision(notifier, self._pool)
         self._signals: ServiceSignals | None = None
@@ -407,7 +409,7 @@ class Service:
         # A signal counts at once: a worker may get free before the main thread comes to heed it.
         is_ending = self._is_stopping or (self._signals is not None and self._signals.ends > 0)
         is_held = is_ending or self._spool.control.is_paused or self._has_lost_state()
-        return not is_held and self._disks.own.has_room and self._temp_trouble() is None
+        return not is_held and self._disks.own.has_room and self._temp_trouble is None
 
     def _may_claim(self, inbox: str) -> bool:
         is_held = self._is_stopping or self._spool.control.is_draining or self._has_lost_state()
@@ -419,13 +421,14 @@ class Service:
         except OSError:  # it is closed, or does not answer; the disks are asked about that
             return False
 
-    def _temp_trouble(self) -> str | None:
-        """Hold `temp`, which may have been made anew; return why it cannot be, in words."""
+    def _hold_temp(self) -> None:
+        """Hold `temp`, which may have been made anew; on a thread that may hang with its share."""
         try:
             self._temp_locks.hold(self._config.place(self._config.temp))
         except ConfigError as error:
-            return error.message
-        return None
+            self._temp_trouble = error.message
+        else:
+            self._temp_trouble = None
 
     def _lacks_room(self, task: Task) -> bool:
         disks = (self._disks.own, self._disks.of_task(task.inbox))
@@ -530,6 +533,7 @@ class Service:
                     Every(f"disk watch {number}", _DISK_SECONDS, disk.check)
                     for number, disk in enumerate(self._disks.all)
                 ),
+                Every("temp watch", _TEMP_SECONDS, self._hold_temp),
                 Every("sweep", _SWEEP_SECONDS, self._sweep),
                 Every("moved by hand", _BY_HAND_SECONDS, self._mark_given_up),
                 Every("webhooks", _WEBHOOK_SECONDS, self._webhooks.rescan),
@@ -557,7 +561,8 @@ class Service:
 
     def _sweep(self) -> None:
         config, is_wanted = self._config, self._spool.may_publish
-        if self._temp_trouble() is None:  # else what lies there may be another service's
+        self._hold_temp()
+        if self._temp_trouble is None:  # else what lies there may be another service's
             sweep_temp(config.place(config.temp), is_wanted)
         outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
         for folder in outboxes | {config.place(config.outbox)}:
@@ -603,8 +608,8 @@ class Service:
                 f"state: {self._state} is another folder than the one that this service works on;"
                 " bring that back, or restart the service."
             )
-        if (trouble := self._temp_trouble()) is not None:
-            yield trouble
+        if self._temp_trouble is not None:
+            yield self._temp_trouble
 
 
 class _Drain:
