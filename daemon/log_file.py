@@ -1,7 +1,7 @@
 """
 One file of log lines that several processes may append to. It never raises.
 
-Every line is its own open, one write and close (20 µs): so a rotation by another process, or a
+Every line is its own open, one write and close (30 µs): so a rotation by another process, or a
 folder that was removed and came back, needs no care, and lines of two processes never mix. A
 line that cannot be written (a full disk, a folder that is gone) is lost; that is said once on
 standard error when it begins (a disk that is full now and then: once in a while), and in the
@@ -33,7 +33,6 @@ class LineFile(logging.Handler):
         self._path = path
         self._lost = 0
         self._told = -_PAUSE_SECONDS
-        self._ends_line = False
         self._refusal: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -72,12 +71,8 @@ class LineFile(logging.Handler):
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(self._path, flags, 0o640)
         try:
-            # A disk that was full, now or before this process, left a line cut short. Not looked
-            # at each time: another process's line may be just half there.
-            is_whole = self._ends_line or _ends_line(descriptor)
-            self._ends_line = False
-            _write_all(descriptor, data if is_whole else b"\n" + data)
-            self._ends_line = True
+            # A disk that was full left a line cut short, this process's or another's.
+            _write_all(descriptor, data if _ends_line(descriptor) else b"\n" + data)
         finally:
             os.close(descriptor)
 

@@ -282,6 +282,15 @@ def test_a_full_disk_leaves_no_torn_line_but_the_last(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_line_that_another_process_left_torn_spoils_no_other(tmp_path: Path) -> None:
+    handler = LineFile(tmp_path / "a.log")
+    handler.handle(record("before"))
+    with (tmp_path / "a.log").open("a") as file:
+        file.write("torn")
+    handler.handle(record("after"))
+    assert (tmp_path / "a.log").read_text() == "before\ntorn\nafter\n"
+
+
 def test_a_really_full_disk_does_not_raise(capsys: pytest.CaptureFixture[str]) -> None:
     handler = LineFile(Path("/dev/full"))
     for _ in range(3):
