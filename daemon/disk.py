@@ -38,10 +38,11 @@ def free_gb(path: Path) -> float | None:
 
 def why_closed(path: Path) -> str | None:
     """Return why nothing can be written to a folder, however much room there is; None if it can."""
+    folder = os.path.join(path, "")  # with its slash, a file in the folder's place is no folder
     try:
-        if os.access(path, os.W_OK | os.X_OK):
+        if os.access(folder, os.W_OK | os.X_OK):
             return None
-        is_read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError as error:
         return _unusable(path, error)
     reason = "is read-only" if is_read_only else "may not be written by this user"

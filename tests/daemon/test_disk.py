@@ -92,6 +92,18 @@ def test_a_folder_that_vanished_is_a_problem(tmp_path: Path) -> None:
     assert watch.has_room
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o755])
+def test_a_file_in_the_place_of_a_folder_is_told_as_that(tmp_path: Path, mode: int) -> None:
+    place = tmp_path / "outbox"
+    place.touch(mode)
+    watch = DiskWatch({"outbox": place}, min_free_gb=0)
+    assert watch.check() == (f"outbox: {place} cannot be used (Not a directory); bring it back.",)
+    assert not watch.has_room
+    place.unlink()
+    place.mkdir()
+    assert watch.check() == ()
+
+
 def test_a_disk_that_is_out_of_files_has_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

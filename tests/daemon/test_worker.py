@@ -272,7 +272,7 @@ class TestAJob:
         failing(monkeypatch, error)
         job, real = make_job(), os.access
         monkeypatch.setattr(
-            os, "access", lambda path, mode: path != job.folder and real(path, mode)
+            os, "access", lambda path, mode: Path(path) != job.folder and real(path, mode)
         )
         end = do(job)
         assert isinstance(end, Failed)
