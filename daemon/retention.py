@@ -33,6 +33,7 @@ _WEEK = timedelta(days=7)
 # A missing share is one trouble for thousands of tasks.
 _MOST_PROBLEMS = 20
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,13 @@ class Retention:
 
 
 def cleanup(spool: Spool, days: float, now: datetime) -> Cleaned:
-    """Remove the tasks that ended at least `days` ago, with their files."""
+    """
+    Remove the tasks that ended at least `days` ago, with their files; 0 is all that have ended.
+
+    All: also those of a clock that was ahead and has been set back since.
+    """
     tally = _Tally()
-    _remove_tasks(spool, now - timedelta(days=days), tally)
+    _remove_tasks(spool, now - timedelta(days=days) if days else _FAR_AHEAD, tally)
     return tally.total()
 
 

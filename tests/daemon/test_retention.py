@@ -321,6 +321,17 @@ def test_cleanup_removes_what_ended_so_long_ago(house: House) -> None:
     assert records(house.state).keys() == {waiting.task_id}
 
 
+def test_cleanup_of_all_ended_takes_those_of_a_clock_that_was_ahead_too(house: House) -> None:
+    house.clock.forward(days=365)
+    ahead = house.completed()
+    house.clock.forward(days=-365)
+    house.failed()
+    waiting = house.pending()
+    assert cleanup(house.spool, 0, house.clock.now).deleted_tasks == 2
+    assert not house.has_result(ahead)
+    assert records(house.state).keys() == {waiting.task_id}
+
+
 def test_a_task_whose_outbox_is_away_is_left_for_the_next_time(house: House) -> None:
     tasks = [house.completed() for _ in range(3)]
     away = house.outbox.with_name("unmounted")
