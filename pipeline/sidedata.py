@@ -1,5 +1,5 @@
 """
-Read what FFmpeg says of a picture beside its samples: HDR, spherical and stereo.
+Read what FFmpeg says beside a picture's samples (HDR, spherical and stereo), and a packet's.
 
 The bytes are FFmpeg's own C structures, as PyAV hands them out; layouts of libavutil 60
 (mastering_display_metadata.h, spherical.h, stereo3d.h), in this machine's byte order.
@@ -11,6 +11,9 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
+from typing import Any
+
+import av
 
 _RATIONAL = struct.Struct("=ii")
 _MASTERING = struct.Struct("=20iii")
@@ -20,6 +23,7 @@ _STEREO = struct.Struct("=iiii")
 # Units of H.265 annex D and of ISO 14496-12: steps of 0.00002, and of 0.0001 cd/m².
 _CHROMATICITY_STEPS = 50_000
 _LUMINANCE_STEPS = 10_000
+_SKIP = struct.Struct("<II")  # samples to discard at a packet's start and at its end
 
 
 @dataclass(frozen=True)
@@ -148,3 +152,11 @@ def _fraction(numerator: int, denominator: int) -> Fraction:
 
 def _steps(value: Fraction, steps: int) -> int:
     return max(0, round(value * steps))
+
+
+def discarded_samples(packet: av.Packet[Any]) -> int:
+    """Return how many samples of each channel a decoder is to discard at a packet's end."""
+    for data in packet.iter_sidedata():
+        if data.data_type == "skip_samples" and len(bytes(data)) >= _SKIP.size:
+            return int(_SKIP.unpack_from(bytes(data))[1])
+    return 0

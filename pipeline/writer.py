@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from pipeline.media import AudioTrack, Chapter, FieldOrder, MediaInfo, SubtitleT
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
 from pipeline.probe import open_media
 from pipeline.sei import without_settings_sei
+from pipeline.sidedata import discarded_samples
 from pipeline.subtitles import plain_text
 from pipeline.timeline import PacketClock, Placed, decoding_times
 
@@ -77,6 +79,7 @@ class Writer:
         """Of each track copied so far, by stream index, on the output's clock."""
         is_top_first = info.video.field_order is FieldOrder.TOP_FIRST
         self._clocks: dict[int, PacketClock] = {}
+        self._longest_sound: dict[int, int] = {}  # of each copied track's packets, in ticks
         self._marker = _TopFieldMarker(plan.video) if is_top_first else None
         self._retexted: set[int] = set()
         self._boxes = _extra_boxes(plan, info)
@@ -145,6 +148,8 @@ class Writer:
             packet.dts -= shift
         clock = self._clock_of(track)
         packet.pts, packet.dts = clock.place(packet.pts, packet.dts, packet.duration)
+        if isinstance(track, AudioTrack) and self._plan.container != "matroska":
+            packet.duration = self._heard(track, packet)
         self._extend_span(track, packet)
         stream = self._copies[track.index]
         if track.index in self._retexted:
@@ -162,6 +167,20 @@ class Writer:
             kind = "audio" if isinstance(track, AudioTrack) else "subtitle"
             self._clocks[track.index] = PacketClock(track.time_base, kind, self._plan.container)
         return self._clocks[track.index]
+
+    def _heard(self, track: AudioTrack, packet: av.Packet[Any]) -> int:
+        """
+        Return for how many ticks a packet is heard, which is all that MP4 can say of its filling.
+
+        Matroska and Ogg tell how many of the last packet's samples are to be discarded; Ogg's
+        duration is without them already, so they are taken off a whole packet's.
+        """
+        duration = packet.duration or 0
+        whole = max(duration, self._longest_sound.get(track.index, 0))
+        self._longest_sound[track.index] = whole
+        discarded = discarded_samples(packet) * Fraction(1, track.sample_rate)
+        heard = math.ceil(whole - discarded / track.time_base)
+        return min(duration, heard) if heard > 0 else duration
 
     def _extend_span(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
         if packet.pts is None:

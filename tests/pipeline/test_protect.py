@@ -503,6 +503,21 @@ class TestSound:
         assert any("Lavc" in note for note in report.notes)  # what FFmpeg's encoder wrote inside
         assert abs(offset(output) - offset(original)) < Fraction(1, 100)
 
+    @pytest.mark.parametrize("name", ["s.mkv", "s.webm", "s.ogg"])
+    def test_copied_opus_ends_with_its_last_sample(self, tmp_path: Path, name: str) -> None:
+        """MP4 can only say by the last packet's duration what of it is filling."""
+        original, output = tmp_path / name, tmp_path / "out.mp4"
+        picture = ["-f", "lavfi", "-i", "testsrc2=s=128x96:d=2"]
+        codec = {"s.mkv": "libx264", "s.webm": "libvpx", "s.ogg": "libtheora"}[name]
+        sound = ["-f", "lavfi", "-i", "sine=r=48000:d=2"]
+        ffmpeg(*picture, *sound, "-c:v", codec, "-c:a", "libopus", original)
+        protect(original, output, NO_SOUND, FAST)
+        assert packets(output, "audio") == packets(original, "audio")
+        with av.open(str(output)) as container:
+            last = [p for p in container.demux(audio=0) if p.size][-1]
+            # From the first sample that is heard: the priming lies before zero.
+            assert abs((last.pts + last.duration) * last.time_base - 2) <= Fraction(1, 1000)
+
     @pytest.mark.parametrize(("codec", "words"), [("libmp3lame", "LAME3"), ("aac", "Lavc")])
     @pytest.mark.parametrize("mode", ["protect", "strip"])
     def test_the_encoders_name_in_copied_sound_is_told(
