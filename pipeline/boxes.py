@@ -256,3 +256,17 @@ def _stated_mp4_length(file: BinaryIO, actual: int) -> _Mp4Length:
         last, offset = box.kind, box.end
         seen.add(last)
     return _Mp4Length(None, False)
+
+
+def is_encrypted(path: Path) -> bool:
+    """
+    Tell whether an MP4 or QuickTime file says that a track of it is encrypted.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        for box in walk_boxes(file):
+            if box.kind == "sinf" and "stsd" in box.path:  # protection scheme information
+                return True
+    return False

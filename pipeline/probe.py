@@ -17,7 +17,7 @@ import av.error
 from av.container import InputContainer
 from av.stream import Disposition
 
-from pipeline.boxes import completeness
+from pipeline.boxes import completeness, is_encrypted
 from pipeline.channels import Channels, settle
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack, VideoTrack
@@ -92,6 +92,7 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
     container, channels = _opened(path)
     with container:
         refuse_still_picture(container, path)
+        refuse_encrypted(container, path)
         check_streams(container, path, limits)
         stream = main_video(container, path)
         check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
@@ -117,6 +118,16 @@ def refuse_still_picture(container: InputContainer, path: Path) -> None:
     brand = container.metadata.get("major_brand", "").strip().lower()
     if brand in _STILL_PICTURE_BRANDS:
         raise UnreadableMedia(f"{path.name} is a still picture, not a video.")
+
+
+def refuse_encrypted(container: InputContainer, path: Path) -> None:
+    """
+    Raises:
+        UnsupportedMedia: a track is encrypted. It cannot be decoded, and what a player needs
+            to decrypt it lies in boxes that no copy keeps.
+    """
+    if "mov" in container.format.name.split(",") and is_encrypted(path):
+        raise UnsupportedMedia(f"{path.name} is encrypted; decrypt it first.")
 
 
 def check_streams(container: InputContainer, path: Path, limits: Limits) -> None:

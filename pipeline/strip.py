@@ -35,6 +35,7 @@ from pipeline.probe import (
     check_time,
     main_video,
     open_media,
+    refuse_encrypted,
     refuse_still_picture,
 )
 from pipeline.settings import Limits
@@ -94,8 +95,8 @@ def strip(
     Raises:
         UnreadableMedia: not a video.
         LimitExceeded: beyond one of `limits`.
-        UnsupportedMedia: of a container that cannot be written, or with tracks or times that
-            it does not take.
+        UnsupportedMedia: encrypted, of a container that cannot be written, or with tracks or
+            times that it does not take.
         Cancelled: `cancelled` said so.
         OutputFailed: `output` cannot be written.
     """
@@ -134,6 +135,7 @@ def muxer_for(source: InputContainer, path: Path) -> str:
 
 def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[Any]:
     refuse_still_picture(source, path)
+    refuse_encrypted(source, path)
     check_streams(source, path, limits)
     kept = [
         s

@@ -37,6 +37,7 @@ from pipeline.errors import (
     OutputFailed,
     SurrogateUnavailable,
     UnreadableMedia,
+    UnsupportedMedia,
 )
 from pipeline.media import FieldOrder
 from pipeline.parameters import PEAK_PER_BUDGET, Mode, Parameters
@@ -708,6 +709,16 @@ class TestStrip:
         video = Video(frames=1, muxer={"brand": "mif1"})
         with pytest.raises(UnreadableMedia, match="still picture"):
             run(tmp_path, video, parameters=Parameters.parse({"mode": mode}))
+
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_an_encrypted_video_is_refused(self, tmp_path: Path, mode: str) -> None:
+        """A stripped one would have lost what is needed to decrypt it."""
+        whole = make_video(tmp_path / "whole.mp4", Video(frames=5))
+        original, key = tmp_path / "encrypted.mp4", "76a6c65c5ea762046bd749a2e632ccbb"
+        scheme = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_kid", key]
+        ffmpeg("-i", whole, "-c", "copy", *scheme, "-encryption_key", key, original)
+        with pytest.raises(UnsupportedMedia, match="encrypted; decrypt it first"):
+            protect(original, tmp_path / "out.mp4", Parameters.parse({"mode": mode}), FAST)
 
     def test_a_file_cut_between_key_frames_is_stripped_too(self, tmp_path: Path) -> None:
         video = Video(frames=50, options={"g": "10", "bf": "2", "x264-params": "open-gop=1"})
