@@ -56,9 +56,11 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 def download(task_id: str) -> Response:
     """Send the result of a task."""
     task = own_task(task_id)
-    with opened_result(task) as result:
-        response = _sent(task, result)
     prefix = _redirect_prefix(task)
+    with opened_result(task) as result:
+        if prefix is None:
+            _check_unmodified(result)
+        response = _sent(task, result)
     if prefix is not None:
         return _redirected(response, prefix, result)
     if response.status_code == PreconditionFailed.code:
@@ -143,6 +145,15 @@ def _gone(task: Task, outbox: Path) -> ApiError:
     return ApiError(503, "outbox_unavailable", "downloads.away", headers=again)
 
 
+def _check_unmodified(result: Result) -> None:
+    """Heed If-Unmodified-Since, which the library passes over; If-Match is the better mark."""
+    since = request.if_unmodified_since
+    if since is None or "If-Match" in request.headers:
+        return
+    if int(result.status.st_mtime) > since.timestamp():
+        raise PreconditionFailed
+
+
 def _sent(task: Task, result: Result) -> Response:
     found = result.status
     mark = f"{task.task_id}-{found.st_size:x}-{found.st_mtime_ns:x}"
@@ -193,13 +204,17 @@ def _with_fitting_range(
 
     Several ranges or odd units, which may be passed over (RFC 9110, 14.2), it would refuse, and a
     longer last part than there is as well, which means the whole. And it would send a part to who
-    has the file already, or wants it only if it were still another (13.2.2).
+    has the file already, or wants it only if it were still another (13.2.2), to HEAD (14.2), and
+    to who has a part of a file that need not be this one to the byte: `If-Range` with a weak mark
+    or any later date (13.1.5).
     """
     asked = parse_range_header(environ.get("HTTP_RANGE"))
     is_plain = asked is not None and asked.units == "bytes" and len(asked.ranges) == 1
     changed_at = http_date(found.st_mtime)
     is_wanted = is_resource_modified(dict(environ), quote_etag(mark), last_modified=changed_at)
-    if asked is None or not is_plain or not is_wanted:
+    is_same = environ.get("HTTP_IF_RANGE", changed_at).strip() in (quote_etag(mark), changed_at)
+    is_get = environ["REQUEST_METHOD"] == "GET"
+    if asked is None or not (is_plain and is_wanted and is_same and is_get):
         return {k: v for k, v in environ.items() if k != "HTTP_RANGE"}
     if asked.ranges[0][0] < -found.st_size:
         return {**environ, "HTTP_RANGE": "bytes=0-"}

@@ -12,6 +12,7 @@ import pytest
 import requests
 from web_apps import WebApp
 from web_servers import gunicorn
+from werkzeug.http import http_date
 from werkzeug.test import TestResponse
 
 from daemon.outbox import result_name
@@ -121,10 +122,12 @@ def test_the_name_is_the_senders_whatever_it_holds(house: WebApp, name: str, sho
 def test_head_tells_all_but_sends_nothing(house: WebApp) -> None:
     task_id, _ = finished(house.spool, house.outbox)
     whole = house.get(f"/download/{task_id}")
-    answer = house.client.head(f"/download/{task_id}")
-    assert (answer.status_code, answer.data) == (200, b"")
-    assert answer.headers["ETag"] == whole.headers["ETag"]
-    assert answer.headers["Content-Length"] == str(len(RESULT))
+    for asked in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=99999-"}):
+        answer = house.client.head(f"/download/{task_id}", headers=asked)
+        assert (answer.status_code, answer.data) == (200, b"")
+        assert answer.headers["ETag"] == whole.headers["ETag"]
+        assert answer.headers["Content-Length"] == str(len(RESULT))
+        assert "Content-Range" not in answer.headers
 
 
 # --- Parts of it ---
@@ -172,14 +175,17 @@ def test_a_download_goes_on_only_with_the_same_file(house: WebApp) -> None:
         asked = {"Range": "bytes=10-", "If-Range": mark}
         assert house.get(f"/download/{task_id}", headers=asked).status_code == 206
     os.utime(path, (1 << 32, 1 << 32))
-    for mark in (whole.headers["ETag"], whole.headers["Last-Modified"], '"other"'):
+    later = http_date((1 << 32) + 1)
+    weak = f"W/{house.get(f'/download/{task_id}').headers['ETag']}"
+    for mark in (whole.headers["ETag"], whole.headers["Last-Modified"], '"other"', weak, later):
         asked = {"Range": "bytes=10-", "If-Range": mark}
         answer = house.get(f"/download/{task_id}", headers=asked)
         assert (answer.status_code, answer.data) == (200, RESULT)
 
 
 def test_conditions_count_before_a_range(house: WebApp) -> None:
-    task_id, _ = finished(house.spool, house.outbox)
+    task_id, path = finished(house.spool, house.outbox)
+    os.utime(path, (1 << 30, (1 << 30) + 0.5))  # dates of HTTP know no parts of a second
     mark = house.get(f"/download/{task_id}").headers["ETag"]
     for condition, code in (
         ({"If-None-Match": mark}, 304),
@@ -187,6 +193,12 @@ def test_conditions_count_before_a_range(house: WebApp) -> None:
         ({"If-Match": mark}, 206),
         ({"If-Match": "*"}, 206),
         ({"If-Match": '"other"'}, 412),
+        ({"If-Unmodified-Since": http_date(1 << 30)}, 206),
+        ({"If-Unmodified-Since": http_date((1 << 30) - 1)}, 412),
+        ({"If-Unmodified-Since": http_date(1), "If-None-Match": mark}, 412),
+        ({"If-Unmodified-Since": http_date(1), "If-Match": mark}, 206),
+        ({"If-Unmodified-Since": "yesterday"}, 206),
+        ({"If-Unmodified-Since": http_date(1), "Range": "bytes=99999-"}, 412),
     ):
         asked = {"Range": "bytes=10-", **condition}
         assert house.get(f"/download/{task_id}", headers=asked).status_code == code
