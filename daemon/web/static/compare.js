@@ -1,7 +1,7 @@
 // Original and protected at one moment, one over the other, with a border to be moved.
 
 import { answer, linkTo } from "./api.js";
-import { number, say } from "./words.js";
+import { number, readable, say } from "./words.js";
 
 const dialog = document.getElementById("compare");
 const stage = document.getElementById("stage");
@@ -24,7 +24,7 @@ let rest = 0;
 /** Open the dialog for a completed task. */
 export function compare(shown) {
   task = shown;
-  dialog.querySelector("h2").textContent = task.input_video;
+  dialog.querySelector("h2").textContent = readable(task.input_video);
   slider.max = 0;
   edge.value = 50;
   full.checked = false;

@@ -1,6 +1,6 @@
 // Everything about one task: what was asked for, what was done and measured.
 
-import { bytes, moment, number, say, span } from "./words.js";
+import { bytes, moment, number, readable, say, span } from "./words.js";
 
 const dialog = document.getElementById("details");
 const LEVELS = { none: "audio_none", слабый: "audio_weak", средний: "audio_medium", сильный: "audio_strong" };
@@ -12,7 +12,7 @@ export function startDetails() {
 
 /** Open the dialog for a task, as it was when it was asked for. */
 export function showDetails(task) {
-  dialog.querySelector("h2").textContent = task.input_video;
+  dialog.querySelector("h2").textContent = readable(task.input_video);
   facts.replaceChildren(listOf(ofTask(task)));
   if (task.report) {
     const heading = document.createElement("h3");
@@ -51,7 +51,7 @@ function* ofTask(task) {
   yield [say("user_id"), task.user_id];
   yield [say("notes"), task.notes];
   yield [say("details_webhook"), task.webhook && [task.webhook.status, task.webhook.last_error].filter(Boolean).join(": ")];
-  yield [say("details_result"), task.output_video];
+  yield [say("details_result"), task.output_video && readable(task.output_video)];
 }
 
 function* ofReport(report) {

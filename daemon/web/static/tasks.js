@@ -3,7 +3,7 @@
 import { get, linkTo, post } from "./api.js";
 import { compare } from "./compare.js";
 import { showDetails } from "./details.js";
-import { moment, number, say, span, write } from "./words.js";
+import { moment, number, readable, say, span, write } from "./words.js";
 
 const list = document.getElementById("tasks");
 const rowTemplate = document.getElementById("task-row");
@@ -146,11 +146,13 @@ class Row {
     const part = (selector) => this.element.querySelector(selector);
     this.element.dataset.status = task.status;
     this.element.dataset.id = task.task_id;
-    write(part(".name"), task.input_video);
+    const name = readable(task.input_video);
+    write(part(".name"), name);
     write(part(".status"), task.status_text);
     part("progress").hidden = task.status !== "processing";
     part("progress").value = task.progress;
-    part("progress").ariaLabel = task.input_video;
+    part("progress").ariaLabel = name;
+    part(".actions").ariaLabel = name;
     write(part(".about"), about(task));
     if (!this.isRefused) this.tell(task.status === "failed" ? task.error_message : null);
     const isCompleted = task.status === "completed";

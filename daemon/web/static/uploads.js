@@ -2,7 +2,7 @@
 
 import { headers, refusal } from "./api.js";
 import { parameters, showWrong } from "./parameters.js";
-import { bytes, say, settings } from "./words.js";
+import { bytes, readable, say, settings } from "./words.js";
 
 const list = document.getElementById("uploads");
 const row = document.getElementById("upload-row");
@@ -113,8 +113,10 @@ class Upload {
     this.about = this.element.querySelector(".about");
     this.bar = this.element.querySelector("progress");
     this.againButton = this.element.querySelector("[data-act=again]");
-    this.element.querySelector(".name").textContent = file.name;
-    this.bar.ariaLabel = file.name;
+    const name = readable(file.name);
+    this.element.querySelector(".name").textContent = name;
+    this.bar.ariaLabel = name;
+    this.element.querySelector(".actions").ariaLabel = name;
     this.element.querySelector("[data-act=remove]").addEventListener("click", () => this.remove());
     this.againButton.addEventListener("click", () => this.again());
     list.append(this.element);

@@ -14,6 +14,15 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/**
+ * Return a file's name with its format and control characters as escapes: U+202E would show `gpj.mp4` as `4pm.jpg`.
+ * The joiners stay, by which emoji and the words of some languages are written.
+ */
+export function readable(name) {
+  const escape = (character) => `\\u${character.codePointAt().toString(16).padStart(4, "0")}`;
+  return name.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escape);
+}
+
 /** Return a number; a dash for null, by which a report says that nothing was measured. */
 export function number(value, digits = 1) {
   if (value === null) return "–";

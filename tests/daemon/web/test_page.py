@@ -448,6 +448,23 @@ def test_names_and_notes_are_text_and_nothing_else(
     assert window.page.title() == "Media Cleaner"
 
 
+def test_a_name_is_shown_as_it_is_and_never_reversed(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """A right-to-left override would show `gpj.mp4` as `4pm.jpg`; joiners make emoji and words."""
+    clip = named(video, tmp_path, "a\N{RIGHT-TO-LEFT OVERRIDE}gpj\N{ZERO WIDTH JOINER}.mp4")
+    shown = "a\\u202egpj\N{ZERO WIDTH JOINER}.mp4"
+    window = visit(open_house.url)
+    window.find("#files").set_input_files(str(clip))
+    expect(window.find(".upload .name")).to_have_text(shown)
+    window.find("#start").click()
+    row = window.row(shown, "completed")
+    for act in ("details", "compare"):
+        row.get_by_role("button", name=EN[act]).click()
+        expect(window.find(f"#{act} h2")).to_have_text(shown)
+        window.page.keyboard.press("Escape")
+
+
 def test_a_full_queue_is_waited_for(browser: Any, visit: Any, video: Path, tmp_path: Path) -> None:
     house = ServiceHouse(tmp_path / "house", language="en", max_pending=1)
     with running(house):
@@ -691,6 +708,8 @@ def test_a_keyboard_is_enough(
         names.append(name)
         if EN["details"] in name:
             break
+    group = window.page.get_by_role("group", name=clip.name)  # whose buttons these are
+    expect(group.get_by_role("button", name=EN["details"])).to_be_focused()
     for name in (EN["other_language"], EN["parameters"], EN["filter_all"], EN["cancel"]):
         assert any(name in reached for reached in names), (name, names)
     assert any(EN["choose"] in reached for reached in names)
