@@ -97,6 +97,17 @@ def require_admin() -> None:
         raise ApiError(403, "admin_only", "auth.admin_only")
 
 
+def check_key_again() -> None:
+    """
+    Look whether the caller's key, sent as a header, still counts; a large upload takes hours.
+
+    Raises:
+        ApiError: it was revoked meanwhile.
+    """
+    if caller().name is not None and context().keys.find(request.headers[HEADER]) is None:
+        raise _invalid_key()
+
+
 class _Door:
     def __init__(self, known: Context) -> None:
         self._keys = known.keys

@@ -35,7 +35,7 @@ from daemon.task import Task
 from daemon.uploaded_file import TooLarge, UploadedFile, safe_name
 from daemon.uploads import NoRoom, Uploads
 from daemon.web.answers import success
-from daemon.web.auth import Caller, caller
+from daemon.web.auth import Caller, caller, check_key_again
 from daemon.web.context import Context, context
 from daemon.web.errors import BUSY_SECONDS, ApiError, invalid
 from daemon.web.languages import text
@@ -108,6 +108,7 @@ class _Upload:
         self._check_before_reading()
         with self._parts.uploads.new_file() as file:
             form = self._read(file, boundary)
+            check_key_again()
             given = self._given(form.fields)
             parameters = self._parameters(given)
             name = safe_name(form.file_name)

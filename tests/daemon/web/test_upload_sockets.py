@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from media import Video, make_video
 from services import wait_until
 from web_servers import IMPATIENT_APP, WebHouse, gunicorn
 
+from daemon import keys
 from daemon.spool import Spool
 
 _B = "XbX"
@@ -314,6 +316,33 @@ def test_who_is_too_slow_is_told_so_and_leaves_nothing(tmp_path: Path, video: by
         thread.join()
         assert (status, answer["code"]) == (408, "upload_too_slow")
         assert time.monotonic() - begun_at < 10
+
+
+def test_a_key_that_is_revoked_meanwhile_brings_no_task(tmp_path: Path, video: bytes) -> None:
+    with gunicorn(tmp_path) as house:
+        folder = house.state / keys.FOLDER
+        text, _ = keys.add(folder, "laptop", "alice", False, datetime.now(UTC))
+        other, _ = keys.add(folder, "phone", "alice", False, datetime.now(UTC))
+        body = HEAD + video + END
+
+        def begun(key: str) -> Sender:
+            sender = Sender(house, len(body), f"X-API-Key: {key}\r\n")
+            sender.send(body[:1000])
+            return sender
+
+        def is_refused(headers: dict[str, str]) -> bool:
+            return not requests.get(f"{house.url}/tasks", headers=headers, timeout=30).ok
+
+        # Not asked with a key that is not known yet: whoever tries some in vain has to wait.
+        wait_until(lambda: is_refused({}), "keys are asked for")
+        revoked, kept = begun(text), begun(other)
+        keys.revoke(folder, "laptop")
+        wait_until(lambda: is_refused({"X-API-Key": text}), "the key is void")
+        for sender in (revoked, kept):
+            sender.send(body[1000:])
+        status, answer = revoked.answer()
+        assert (status, answer["code"]) == (403, "invalid_api_key")
+        assert kept.answer()[0] == 200
 
 
 def test_slow_uploads_hold_up_nobody(house: WebHouse, video: bytes) -> None:
