@@ -19,6 +19,7 @@ import av.error
 from av.container import InputContainer
 
 from pipeline.aspect import set_aspect, state_aspects
+from pipeline.chapters import chapters_for
 from pipeline.chunks import bytes_by_tick
 from pipeline.codec_header import clean_header
 from pipeline.errors import (
@@ -171,7 +172,7 @@ def _copy(
         streams = {s.index: _copy_of(s, target, aspects.get(s.index)) for s in kept}
         if muxer == "avi":
             _set_bit_rates(kept, streams, original)
-        target.set_chapters(_chapter_times(source))
+        target.set_chapters(chapters_for(muxer, _chapter_times(source)))
         packets = source.demux(kept)
         clocks = {s.index: PacketClock(s.time_base, s.type, muxer) for s in kept}
         while True:

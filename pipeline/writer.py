@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline import mp4
 from pipeline.aspect import set_aspect, state_aspects
+from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
 from pipeline.edits import skip_priming, state_length
 from pipeline.errors import OutputFailed, UnsupportedMedia
@@ -99,9 +100,8 @@ class Writer:
                 a.track.index: self._add_audio(a) for a in plan.audio if a.encoder is not None
             }
             self._copies = self._add_copies()
-            self._container.set_chapters(
-                [_chapter(c, n, origin) for n, c in enumerate(info.chapters)]
-            )
+            chapters = [_chapter(c, n, origin) for n, c in enumerate(info.chapters)]
+            self._container.set_chapters(chapters_for(plan.container, chapters))
 
     @property
     def copied_streams(self) -> frozenset[int]:

@@ -582,14 +582,33 @@ class TestOtherStreams:
     def test_chapter_times_stay_and_their_titles_go(self, tmp_path: Path, out: str) -> None:
         video = Video(frames=50, chapters=[(0, 0.5), (0.5, 2)])
         _, output, _ = run(tmp_path, video, "c.mkv", out)
-        with av.open(str(output)) as container:
-            times = [
-                (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]))
-                for c in container.chapters()
-                if c["time_base"]
-            ]
-        assert times == [(0, 0.5), (0.5, 2)]
+        assert _chapter_times(output) == [(0, 0.5), (0.5, 2)]
         assert b"secret title" not in output.read_bytes()
+
+    def test_chapters_that_begin_late_begin_late_in_mp4(self, tmp_path: Path) -> None:
+        video = Video(frames=50, chapters=[(0.6, 0.9), (0.9, 2)])
+        _, output, _ = run(tmp_path, video, "c.mkv", "out.mp4")
+        assert _chapter_times(output) == [(0, 0.6), (0.6, 0.9), (0.9, 2)]  # first an empty one
+        _, output, _ = run(tmp_path, video, "d.mkv", "out.mkv")
+        assert _chapter_times(output) == [(0.6, 0.9), (0.9, 2)]
+
+    def test_chapters_of_a_list_alone_begin_late_when_stripped(self, tmp_path: Path) -> None:
+        path = make_video(tmp_path / "c.mp4", Video(frames=50, chapters=[(0.6, 0.9), (0.9, 2)]))
+        # No track's text are chapters then, and the list (`chpl`) is what counts.
+        path.write_bytes(path.read_bytes().replace(b"chap", b"nope"))
+        assert [start for start, _ in _chapter_times(path)] == [0.6, 0.9]
+        output = tmp_path / "out.mp4"
+        protect(path, output, Parameters.parse({"mode": "strip"}), Settings())
+        assert [start for start, _ in _chapter_times(output)] == [0, 0.6, 0.9]
+
+
+def _chapter_times(path: Path) -> list[tuple[float, float]]:
+    with av.open(str(path)) as container:
+        return [
+            (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]))
+            for c in container.chapters()
+            if c["time_base"]
+        ]
 
 
 class TestMetadata:
