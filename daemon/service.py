@@ -429,6 +429,8 @@ class Service:
             self._temp_trouble = error.message
         else:
             self._temp_trouble = None
+        trouble = self._temp_trouble
+        self._once.tell("temp cannot be held", trouble is not None, reason=trouble)
 
     def _lacks_room(self, task: Task) -> bool:
         disks = (self._disks.own, self._disks.of_task(task.inbox))

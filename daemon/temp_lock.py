@@ -29,6 +29,7 @@ class TempLocks:
         # By device and inode, since a folder that is moved away and made anew is another one.
         self._held: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def hold(self, folder: Path) -> None:
         """
@@ -37,10 +38,6 @@ class TempLocks:
         Raises:
             ConfigError: another service works there, or it cannot be held.
         """
-        with self._lock:
-            self._hold(folder)
-
-    def _hold(self, folder: Path) -> None:
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -48,16 +45,8 @@ class TempLocks:
         is_kept = False
         try:
             status = os.fstat(descriptor)
-            inode = status.st_dev, status.st_ino
-            if inode in self._held:
-                return
-            if not try_lock(descriptor):
-                raise ConfigError(
-                    f"temp: another service{_holder(descriptor)} works in {folder}; name a folder"
-                    " of its own for each."
-                )
-            self._held[inode] = descriptor
-            is_kept = True
+            with self._lock:  # not before: opening may hang with its share
+                is_kept = self._keep(folder, descriptor, (status.st_dev, status.st_ino))
         except OSError as error:
             raise ConfigError(f"temp: {folder} cannot be locked ({error.strerror}).") from error
         finally:
@@ -65,10 +54,23 @@ class TempLocks:
                 os.close(descriptor)
 
     def close(self) -> None:
-        """Hold nothing any more."""
-        while self._held:
-            _, descriptor = self._held.popitem()
-            os.close(descriptor)
+        """Hold nothing any more, now and later: a thread may just be on its way to `hold`."""
+        with self._lock:
+            self._is_closed = True
+            while self._held:
+                _, descriptor = self._held.popitem()
+                os.close(descriptor)
+
+    def _keep(self, folder: Path, descriptor: int, inode: tuple[int, int]) -> bool:
+        if self._is_closed or inode in self._held:
+            return False
+        if not try_lock(descriptor):
+            raise ConfigError(
+                f"temp: another service{_holder(descriptor)} works in {folder}; name a folder"
+                " of its own for each."
+            )
+        self._held[inode] = descriptor
+        return True
 
 
 def _holder(descriptor: int) -> str:

@@ -267,6 +267,8 @@ def is_encrypted(path: Path) -> bool:
     """
     with path.open("rb") as file:
         for box in walk_boxes(file):
+            if box.kind == "moof":
+                return False  # tracks are described before their first fragment
             if box.kind == "sinf" and "stsd" in box.path:  # protection scheme information
                 return True
     return False

@@ -102,9 +102,12 @@ def check_key_again() -> None:
     Look whether the caller's key, sent as a header, still counts; a large upload takes hours.
 
     Raises:
-        ApiError: it was revoked meanwhile.
+        ApiError: it was revoked meanwhile, or there was none and one is needed by now.
     """
-    if caller().name is not None and context().keys.find(request.headers[HEADER]) is None:
+    keys = context().keys
+    given = request.headers.get(HEADER)
+    is_known = given is not None and keys.find(given) is not None
+    if not is_known and (caller().name is not None or keys.are_there):
         raise _invalid_key()
 
 

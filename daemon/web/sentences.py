@@ -150,6 +150,7 @@ SENTENCES: Mapping[str, str] = {
     " заново.",
     "is not a video we can read; check that it plays, or convert it to MP4.": "не читается как"
     " видео; проверьте, что он воспроизводится, или преобразуйте его в MP4.",
+    "is encrypted; decrypt it first.": "зашифрован; сначала расшифруйте его.",
     "is a still picture, not a video.": "это неподвижное изображение, а не видео.",
     "has sound but no moving picture; it cannot be protected.": "содержит звук, но не"
     " видеоизображение; защитить его нельзя.",

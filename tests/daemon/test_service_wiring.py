@@ -412,13 +412,13 @@ def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> No
 def test_tasks_wait_for_an_outbox_that_is_read_only_and_lose_no_attempt(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, refused = os.access, str(house.folder / "outbox")
+    real, refused = os.access, house.folder / "outbox"
     with house.running() as pool:
         house.drop("clip.mp4")
         job = job_of(pool, "clip.mp4")
         with monkeypatch.context() as patched:
             patched.setattr(
-                os, "access", lambda path, mode: str(path) != refused and real(path, mode)
+                os, "access", lambda path, mode: Path(path) != refused and real(path, mode)
             )
             failure = Failure("output_failed", "the outbox is read-only")
             pool.say(Refused(job, failure, True, None))
@@ -430,7 +430,7 @@ def test_tasks_wait_for_an_outbox_that_is_read_only_and_lose_no_attempt(
 def test_a_task_of_an_inbox_that_is_configured_no_longer_waits_for_its_outbox_too(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, refused = os.access, str(house.folder / "outbox")
+    real, refused = os.access, house.folder / "outbox"
     begun: list[str] = []
     begin = attempts.Attempts.begin
 
@@ -441,7 +441,7 @@ def test_a_task_of_an_inbox_that_is_configured_no_longer_waits_for_its_outbox_to
     monkeypatch.setattr(attempts.Attempts, "begin", seen_begin)
     house.submit("waits.mp4", "gone")
     with monkeypatch.context() as patched:
-        patched.setattr(os, "access", lambda path, mode: str(path) != refused and real(path, mode))
+        patched.setattr(os, "access", lambda path, mode: Path(path) != refused and real(path, mode))
         with house.running() as pool:
             house.problem("outbox")
             stays(lambda: not begun)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -539,10 +540,16 @@ class TestTheProcess:
     ) -> None:
         # Its encoder alone holds more pictures ahead than go into what is allowed here.
         large = make_video(tmp_path / "large.mp4", Video(1920, 1080, frames=30))
-        child = Child("daemon.worker", "0.08", "cpu")
-        assert child.recv() == Ready()
-        child.send(make_job(original=large))
-        end = self.end(child, "t1")
+        # Now and then it is the C library that gets none, for a thread's own data, and it aborts
+        # the worker, which takes no job then either.
+        for _ in range(3):
+            child = Child("daemon.worker", "0.08", "cpu")
+            assert child.recv() == Ready()
+            child.send(make_job(original=large))
+            with contextlib.suppress(EOFError):
+                end = self.end(child, "t1")
+                break
+            child.kill()
         assert isinstance(end, Failed)
         assert end.failure.code == "out_of_memory"
         assert child.recv() == Spent()

@@ -183,7 +183,7 @@ class Row {
   }
 
   tell(message) {
-    write(this.problem, message ?? "");
+    write(this.problem, readable(message ?? "")); // it may name the file
     this.problem.hidden = !message;
   }
 }

@@ -223,7 +223,7 @@ class Upload {
 
   fail(reason, mayTryAgain) {
     this.about.role = "alert"; // said aloud: whoever does not see the list would wait for nothing
-    this.show("failed", reason);
+    this.show("failed", readable(reason)); // it may name the file
     this.againButton.hidden = !mayTryAgain;
   }
 

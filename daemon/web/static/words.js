@@ -16,11 +16,11 @@ export function write(element, text) {
 
 /**
  * Return a file's name with its format and control characters as escapes: U+202E would show `gpj.mp4` as `4pm.jpg`.
- * The joiners stay, by which emoji and the words of some languages are written.
+ * What is written with such characters stays: the joiners and tags of emoji, the number signs of Arabic and others.
  */
 export function readable(name) {
-  const escape = (character) => `\\u${character.codePointAt().toString(16).padStart(4, "0")}`;
-  return name.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escape);
+  const escape = (character) => `\\u{${character.codePointAt().toString(16).padStart(4, "0")}}`;
+  return name.replace(/(?![\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u200c\u200d\u{110bd}\u{110cd}\u{e0020}-\u{e007f}])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escape);
 }
 
 /** Return a number; a dash for null, by which a report says that nothing was measured. */

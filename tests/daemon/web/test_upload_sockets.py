@@ -336,6 +336,7 @@ def test_a_key_that_is_revoked_meanwhile_brings_no_task(tmp_path: Path, video: b
         # Not asked with a key that is not known yet: whoever tries some in vain has to wait.
         wait_until(lambda: is_refused({}), "keys are asked for")
         revoked, kept = begun(text), begun(other)
+        wait_until(lambda: house.open_uploads() == 2, "uploads under way", 10)
         keys.revoke(folder, "laptop")
         wait_until(lambda: is_refused({"X-API-Key": text}), "the key is void")
         for sender in (revoked, kept):
@@ -343,6 +344,22 @@ def test_a_key_that_is_revoked_meanwhile_brings_no_task(tmp_path: Path, video: b
         status, answer = revoked.answer()
         assert (status, answer["code"]) == (403, "invalid_api_key")
         assert kept.answer()[0] == 200
+
+
+def test_an_upload_of_nobody_brings_no_task_once_there_are_keys(
+    tmp_path: Path, video: bytes
+) -> None:
+    with gunicorn(tmp_path) as house:
+        body = HEAD + video + END
+        sender = Sender(house, len(body))
+        sender.send(body[:1000])
+        wait_until(lambda: house.open_uploads() == 1, "an upload under way", 10)
+        keys.add(house.state / keys.FOLDER, "laptop", None, True, datetime.now(UTC))
+        url = f"{house.url}/tasks"
+        wait_until(lambda: not requests.get(url, timeout=30).ok, "keys are asked for")
+        sender.send(body[1000:])
+        status, answer = sender.answer()
+        assert (status, answer["code"]) == (403, "invalid_api_key")
 
 
 def test_slow_uploads_hold_up_nobody(house: WebHouse, video: bytes) -> None:
