@@ -38,10 +38,15 @@ _OVERLAP = 64
 def signatures_in(data: bytes) -> Counter[str]:
     """Return how often each signature is in `data`."""
     found: Counter[str] = Counter()
+    count_signatures(data, found)
+    return found
+
+
+def count_signatures(data: bytes, found: Counter[str]) -> None:
+    """Add to `found` how often each signature is in `data`."""
     whole = memoryview(data)
     for start in range(0, len(data), _CHUNK):
         _count(whole[start : start + _CHUNK + _OVERLAP], _CHUNK, found)
-    return found
 
 
 def signatures_of(file: BinaryIO, cancelled: Callable[[], bool] = lambda: False) -> Counter[str]:

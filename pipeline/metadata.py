@@ -23,7 +23,7 @@ from pipeline.audit_avi import avi_findings
 from pipeline.audit_matroska import matroska_findings
 from pipeline.audit_mp4 import mp4_findings, neutral_title
 from pipeline.boxes import completeness
-from pipeline.encoder_strings import signatures_in, signatures_of
+from pipeline.encoder_strings import count_signatures, signatures_in, signatures_of
 from pipeline.errors import Cancelled
 from pipeline.probe import open_media
 from pipeline.sei import (
@@ -86,7 +86,7 @@ def audit(
     """
     with path.open("rb") as file:
         signatures = signatures_of(file, cancelled)
-    with open_media(path) as container:
+    with open_media(path, packets_only=True) as container:
         packets = _look_into_packets(container, bool(signatures), None, cancelled)
         streams = list(_stream_findings(container))
     own = [f for index, f in packets.user_data if index not in copied]
@@ -110,7 +110,7 @@ def inventory(path: Path, cancelled: Callable[[], bool] = lambda: False) -> tupl
         UnreadableMedia: FFmpeg cannot open the file.
         OSError: it cannot be read.
     """
-    with open_media(path) as container:
+    with open_media(path, packets_only=True) as container:
         packets = _look_into_packets(container, True, _PACKETS_OF_AN_INVENTORY, cancelled)
         streams = list(_stream_findings(container))
     signed = sum(packets.signatures.values(), Counter[str]())
@@ -194,11 +194,12 @@ def _look_into_packets(
         for packet in _first_packets(container, chosen, most):
             if cancelled():
                 raise Cancelled
-            index, data = packet.stream_index, bytes(packet)
-            result.user_data += ((index, finding) for finding in looks[index].at(data))
-            result.names_speakers |= looks[index].names_a_speaker_at(data)
+            look, data = looks[packet.stream_index], bytes(packet)
+            if look.is_worth_it:  # most packets are sound's, which have no such places
+                result.user_data += ((look.index, finding) for finding in look.at(data))
+                result.names_speakers |= look.names_a_speaker_at(data)
             if is_signed:
-                result.signatures[index].update(signatures_in(data))
+                count_signatures(data, result.signatures[look.index])
     except av.error.FFmpegError as error:
         result.damage.append(f"packets that cannot be read ({error.strerror})")
     return result

@@ -163,7 +163,7 @@ def _copy(
     cancelled: Callable[[], bool],
 ) -> Stripped:
     video = next(s for s in kept if s.type == "video")
-    frames = 0
+    frames, total = 0, video.frames or None
     ended_early = False
     target = _opened(output, muxer)
     with refusal_told(original.name, muxer), _completed(target, output):
@@ -187,12 +187,12 @@ def _copy(
                 break
             if not packet.size:
                 continue
-            frames += packet.stream_index == video.index
             index = packet.stream_index
             packet.pts, packet.dts = clocks[index].place(packet.pts, packet.dts, packet.duration)
             packet.stream = streams[index]
             target.mux(packet)
-            progress(frames, video.frames or None)
+            frames += index == video.index
+            progress(frames, total)
     if not frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
