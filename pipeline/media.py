@@ -64,6 +64,7 @@ class VideoTrack:
     stereo: bytes | None  # AVStereo3D
     has_alpha: bool
     has_dolby_vision: bool
+    has_dynamic_hdr: bool
     has_captions: bool
     has_times: bool  # the file says when each frame is shown
     crop: Crop | None = None

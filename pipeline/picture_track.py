@@ -27,7 +27,7 @@ def video_track(
     """Return what is known of a stream of pictures by its container and its first frame."""
     order = _field_order(stream, first)
     crop = _crop(container, stream, first, order, path)
-    side = _side_data(first)
+    side = side_data_of(first)
     layout = first.format
     return VideoTrack(
         index=stream.index,
@@ -49,6 +49,7 @@ def video_track(
         stereo=side.get("STEREO3D"),
         has_alpha=has_alpha_beside(stream) or any(part.is_alpha for part in layout.components),
         has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
+        has_dynamic_hdr="DYNAMIC_HDR_PLUS" in side or "DYNAMIC_HDR_VIVID" in side,
         has_captions="A53_CC" in side,
         # AVI has no times of display: where frames are reordered, FFmpeg's are a guess.
         has_times="avi" not in stream.container.format.name
@@ -80,7 +81,8 @@ def has_alpha_beside(stream: Any) -> bool:
     return any(stream.metadata.get(name) == "1" for name in ("alpha_mode", "ALPHA_MODE"))
 
 
-def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+def side_data_of(frame: av.VideoFrame) -> dict[str, bytes]:
+    """Return what lies beside a frame's samples, FFmpeg's structures by PyAV's names of them."""
     try:
         # Typed by PyAV as a mapping's keys; what it yields are the data.
         found: Any = list(frame.side_data)

@@ -236,6 +236,8 @@ def _plan_video(
     if keeps_odd and is_deep:
         notes.append("10 bits are not kept at an odd size in Matroska (VP9); name the output .mp4.")
     encoder = "libvpx-vp9" if keeps_odd else "libx265" if is_deep else "libx264"
+    if track.has_captions and encoder == "libvpx-vp9":
+        notes.append("Closed captions inside the video stream are not kept: VP9 has none.")
     colour = _output_colour(track)
     if encoder == "libx265":
         colour = _colour_for_x265(colour, notes)
@@ -276,8 +278,8 @@ def _note_losses(track: VideoTrack, container: str, notes: list[str]) -> None:
         notes.append("The alpha channel is not kept.")
     if track.has_dolby_vision:
         notes.append("The Dolby Vision layer is not kept; its HDR base layer is.")
-    if track.has_captions:
-        notes.append("Closed captions inside the video stream are not kept.")
+    if track.has_dynamic_hdr:
+        notes.append("The HDR10+ or HDR Vivid curves are not kept; the HDR picture is.")
     is_matroska = container == "matroska"
     if track.spherical is not None and (is_matroska or not mp4.spherical(track.spherical)):
         notes.append("The mark that the picture is spherical is not kept.")

@@ -1,5 +1,5 @@
 """
-Find and remove user data in the SEI of H.264 and HEVC: where encoders write their settings.
+User data in the SEI of H.264 and HEVC, where encoders write their settings: found, removed, added.
 
 x264 names its version and every setting in a message of type user_data_unregistered, which
 FFmpeg's bit-exact flags leave in; phones and editors put texts of their own there. All other
@@ -11,11 +11,12 @@ Source: ITU-T H.264 and H.265, 7.3.2.3 and annexes B and D.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-_USER_DATA_UNREGISTERED = 5
+_USER_DATA_REGISTERED, _USER_DATA_UNREGISTERED = 4, 5
 _START_CODE = re.compile(rb"\x00\x00\x01")
+_START_CODE_SIZE = 3
 # An escape byte keeps a start code from appearing inside a unit.
 _ESCAPED = re.compile(rb"\x00\x00\x03")
 _TO_ESCAPE = re.compile(rb"\x00\x00(?=[\x00-\x03])")
@@ -26,13 +27,22 @@ _STOP = b"\x80"
 class _Syntax:
     """What differs between the two codecs."""
 
-    header_size: int
+    header: bytes  # of a unit of SEI that comes before its picture
     is_sei: Callable[[int], bool]  # of a unit's first byte
+    is_picture: Callable[[int], bool]  # of the same: a slice
+
+    @property
+    def header_size(self) -> int:
+        return len(self.header)
 
 
 _SYNTAX = {
-    "h264": _Syntax(1, lambda first: first & 0x1F == 6),
-    "hevc": _Syntax(2, lambda first: first >> 1 & 0x3F in (39, 40)),
+    "h264": _Syntax(b"\x06", lambda first: first & 0x1F == 6, lambda first: 1 <= first & 0x1F <= 5),
+    "hevc": _Syntax(
+        b"\x4e\x01",
+        lambda first: first >> 1 & 0x3F in (39, 40),
+        lambda first: first >> 1 & 0x3F < 32,
+    ),
 }
 CODECS_WITH_SEI = frozenset(_SYNTAX)
 
@@ -59,6 +69,23 @@ def without_settings_sei(packet: bytes, codec: str) -> bytes:
     # The first start code of an access unit is longer: it stays when its unit goes.
     first = start_codes[0] + kept[0][1] if kept else b""
     return b"".join((first, *(code + body for code, body in kept[1:]), packet[ends[-1] :]))
+
+
+def with_registered_user_data(packet: bytes, codec: str, payloads: Iterable[bytes]) -> bytes:
+    """
+    Return an access unit with a message of type user_data_registered_itu_t_t35 for each payload.
+
+    Args:
+        packet: in Annex B form.
+        codec: `h264` or `hevc`.
+        payloads: from the country's code on.
+    """
+    syntax = _syntax(codec)
+    messages = [bytes((_USER_DATA_REGISTERED,)) + _coded_size(p) + p for p in payloads]
+    unit = syntax.header + _escaped(b"".join(messages) + _STOP)
+    pictures = (u for u in _annex_b_units(packet) if syntax.is_picture(packet[u.start]))
+    at = next(pictures).start - _START_CODE_SIZE
+    return packet[:at] + b"\0\0\1" + unit + packet[at:]
 
 
 def user_data_in(packet: bytes, codec: str, length_size: int | None) -> Iterator[bytes]:
@@ -170,6 +197,11 @@ def _coded_number(rbsp: bytes, at: int) -> tuple[int, int]:
     while at < len(rbsp) and rbsp[at] == 0xFF:
         number, at = number + 255, at + 1
     return (number + rbsp[at] if at < len(rbsp) else number), at + 1
+
+
+def _coded_size(payload: bytes) -> bytes:
+    whole, rest = divmod(len(payload), 0xFF)
+    return b"\xff" * whole + bytes((rest,))
 
 
 def _unescaped(body: bytes) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import av
 
+from pipeline.captions import CaptionReader
 from pipeline.conversion import blank_frame, to_working_format
 from pipeline.display import orientation
 from pipeline.errors import LimitExceeded, UnreadableMedia
@@ -48,6 +49,7 @@ _MOST_DECODING = 4  # threads
 class _Picture:
     frame: av.VideoFrame
     placed: Placed
+    captions: bytes
 
 
 _Result = _Picture | Sound | PacketItem
@@ -63,7 +65,7 @@ class _Output:
 
     def write(self, result: _Result) -> None:
         if isinstance(result, _Picture):
-            self._writer.write_picture(result.frame, result.placed)
+            self._writer.write_picture(result.frame, result.placed, result.captions)
             self._frames += 1
             self._show(self._frames)
         elif isinstance(result, Sound):
@@ -89,6 +91,7 @@ class Transcoder:
         self._progress = progress
         self._clock = VideoClock(track.time_base, info.start, track.frame_rate)
         self._origin = self._clock.origin * track.time_base
+        self._captions = CaptionReader(track)
         self._timestamps = array("q")
         self._sampler = Sampler()
         # Unpredictable, so that what is added to one video tells nothing of another's.
@@ -215,7 +218,7 @@ class Transcoder:
         self._sampler.offer(self.frames, planes)
         self._timestamps.append(placed.pts)
         self.frames += 1
-        return _Picture(protected, placed)
+        return _Picture(protected, placed, self._captions.read(frame))
 
     def _show_encoded(self, frames: int) -> None:
         self._progress(Progress("protect", frames, self._info.expected_frames))

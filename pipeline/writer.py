@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline import mp4
 from pipeline.aspect import set_aspect, state_aspects
+from pipeline.captions import registered_messages
 from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
 from pipeline.edits import skip_priming, state_length
@@ -33,7 +34,7 @@ from pipeline.errors import OutputFailed, UnsupportedMedia
 from pipeline.media import AudioTrack, Chapter, FieldOrder, MediaInfo, SubtitleTrack
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
 from pipeline.probe import open_media
-from pipeline.sei import without_settings_sei
+from pipeline.sei import with_registered_user_data, without_settings_sei
 from pipeline.sidedata import discarded_samples
 from pipeline.subtitles import plain_text
 from pipeline.timeline import PacketClock, Placed, decoding_times
@@ -85,6 +86,7 @@ class Writer:
         self._retexted: set[int] = set()
         self._boxes = _extra_boxes(plan, info)
         self._durations: dict[int, int] = {}
+        self._captions: dict[int, bytes] = {}
         self._span: _Span | None = None
         self._held: av.Packet[Any] | None = None
         self._is_first_packet = True
@@ -108,14 +110,21 @@ class Writer:
         """Indices, in the output, of the streams whose packets are copied."""
         return frozenset(stream.index for stream in self._copies.values())
 
-    def write_picture(self, frame: av.VideoFrame, placed: Placed) -> None:
-        """Encode the next frame, which must be of the plan's format and coded size."""
+    def write_picture(self, frame: av.VideoFrame, placed: Placed, captions: bytes = b"") -> None:
+        """
+        Encode the next frame, which must be of the plan's format and coded size.
+
+        Args:
+            captions: of `CaptionReader`; a codec without a place for them goes without.
+        """
         if self._marker is not None:
             frame = self._marker.marked(frame)
         frame.pts = placed.pts
         frame.time_base = self._info.video.time_base
         frame.duration = placed.duration
         self._durations[placed.pts] = placed.duration
+        if captions:
+            self._captions[placed.pts] = captions
         packets = self._encoded(self._video, frame)
         with self._muxing():
             self._mux_video(packets)
@@ -314,7 +323,7 @@ class Writer:
 
     def _mux_video(self, packets: Iterable[av.Packet[Any]]) -> None:
         for packet in packets:
-            packet = self._without_settings(packet)
+            packet = self._with_fitting_sei(packet)
             assert packet.pts is not None  # an encoder's packets all have one
             packet.duration = self._durations.pop(packet.pts, 0)
             self._span = _Span.including(self._span, packet)
@@ -339,15 +348,21 @@ class Writer:
             # The picture is the first stream, so it is the first track.
             state_length(self.path, 0, self._span.shown * tick, self._span.decoded * tick)
 
-    def _without_settings(self, packet: av.Packet[Any]) -> av.Packet[Any]:
-        """Return the first packet less the encoder's settings, which x264 and x265 write there."""
+    def _with_fitting_sei(self, packet: av.Packet[Any]) -> av.Packet[Any]:
+        """Return the packet with its picture's captions, the first one less x264's settings."""
         codec = _CODEC_NAME.get(self._plan.video.encoder)
-        if not self._is_first_packet or codec is None:
+        captions = self._captions.pop(packet.pts or 0, b"")
+        if codec is None or not (self._is_first_packet or captions):
             return packet
-        self._is_first_packet = False
-        clean = _packet_like(packet, without_settings_sei(bytes(packet), codec))
-        clean.stream = packet.stream
-        return clean
+        data = bytes(packet)
+        if self._is_first_packet:
+            self._is_first_packet = False
+            data = without_settings_sei(data, codec)
+        if captions:
+            data = with_registered_user_data(data, codec, registered_messages(captions))
+        fitting = _packet_like(packet, data)
+        fitting.stream = packet.stream
+        return fitting
 
     def abandon(self) -> None:
         """Remove the file and let go of the encoders."""

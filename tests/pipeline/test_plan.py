@@ -36,6 +36,7 @@ PICTURE = VideoTrack(
     stereo=None,
     has_alpha=False,
     has_dolby_vision=False,
+    has_dynamic_hdr=False,
     has_captions=False,
     has_times=True,
 )
@@ -225,11 +226,19 @@ def test_an_odd_size_is_padded_by_default_and_kept_on_request() -> None:
 
 
 def test_what_is_lost_is_said() -> None:
-    track = replace(PICTURE, has_alpha=True, has_captions=True, depth=12)
+    track = replace(PICTURE, has_alpha=True, has_dynamic_hdr=True, depth=12)
     notes = " ".join(plan_output(info(track), MASK, Settings()).notes)
     assert "alpha" in notes
-    assert "captions" in notes
+    assert "HDR10+" in notes
     assert "12 bits" in notes
+
+
+def test_captions_are_said_to_be_lost_where_the_codec_has_none() -> None:
+    track = replace(PICTURE, has_captions=True)
+    assert not plan_output(info(track), MASK, Settings()).notes
+    odd = replace(track, width=321)
+    (note,) = plan_output(info(odd), MASK, Settings(odd_size="keep")).notes
+    assert "captions" in note
 
 
 @pytest.mark.parametrize(
