@@ -19,7 +19,7 @@ _TRACKS = (
     " FlagHearingImpaired FlagVisualImpaired FlagTextDescriptions FlagOriginal FlagCommentary"
     " FlagLacing MinCache MaxCache DefaultDuration DefaultDecodedFieldDuration"
     " TrackTimestampScale MaxBlockAdditionID BlockAdditionMapping BlockAddIDValue"
-    " BlockAddIDType BlockAddIDExtraData Language LanguageBCP47 CodecID CodecPrivate"
+    " BlockAddIDName BlockAddIDType BlockAddIDExtraData Language LanguageBCP47 CodecID CodecPrivate"
     " CodecDecodeAll CodecDelay SeekPreRoll Video FlagInterlaced FieldOrder StereoMode AlphaMode"
     " PixelWidth PixelHeight PixelCropBottom PixelCropTop PixelCropLeft PixelCropRight"
     " DisplayWidth DisplayHeight DisplayUnit UncompressedFourCC Colour MatrixCoefficients"
@@ -65,6 +65,7 @@ _TAGS_OF_FFMPEG = {
     b"ALPHA_MODE": (re.compile(rb"[01]\0*"), "tag ALPHA_MODE that is no mode"),
 }
 _APPS = frozenset({b"", b"Lavf"})
+_DOLBY_VISION = b"Dolby Vision configuration"
 _CHUNK = 1 << 20
 
 
@@ -94,6 +95,12 @@ def _app(file: BinaryIO, element: Element) -> Iterator[str]:
     text = element_payload(file, element, 200).rstrip(b"\0")
     if text not in _APPS:
         yield f"{element.name} {text.decode('utf-8', 'replace')!r}"
+
+
+def _addition_name(file: BinaryIO, element: Element) -> Iterator[str]:
+    # FFmpeg's muxer names what it knows; other names are somebody's own.
+    if element_payload(file, element, 200).rstrip(b"\0") != _DOLBY_VISION:
+        yield "name of what lies beside the blocks"
 
 
 def _kind_of_track(file: BinaryIO, element: Element) -> Iterator[str]:
@@ -130,6 +137,7 @@ _CHECKS: dict[str, Callable[[BinaryIO, Element], Iterator[str]]] = {
     "MuxingApp": _app,
     "WritingApp": _app,
     "TrackType": _kind_of_track,
+    "BlockAddIDName": _addition_name,
     "SegmentUID": _segment_uid,
     "ChapString": _chapter_title,
     "Void": _padding,

@@ -55,8 +55,9 @@ _CHILDREN = _by_parent(
 )
 _IN_ENTRY = _split(
     "avcC hvcC lhvC vpcC av1C dvcC dvvC esds dOps dfLa dac3 dec3 dmlp ddts alac pcmC pasp colr"
-    " clap fiel gama btrt mdcv clli SmDm CoLL st3d sv3d vexu hfov ftab wave chan chnl SA3D srat"
-    " vttC d263 damr jp2h glbl ACLR ADHR APRG ARES \0\0\0\0"
+    " clap fiel gama btrt mdcv clli amve SmDm CoLL st3d sv3d vexu hfov ftab wave chan chnl SA3D"
+    " srat vttC d263 damr jp2h glbl vvcC evcC av3c dvc1 dvwC wfex iacb DpxE ACLR ADHR APRG ARES"
+    " \0\0\0\0"
 )
 # Avid's boxes of DNxHD and DNxHR hold numbers only: range of values, number of the profile,
 # whether there are fields, size as shown; and zeros, where an author could leave a text.

@@ -11,6 +11,7 @@ Source: ISO/IEC 14496-12; QuickTime File Format.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ _CONTAINERS = _kinds(
 # Bytes between the payload's start and the first child.
 _FULL_CONTAINERS = {"stsd": 8, "dref": 8, "keys": 8}
 _VISUAL_ENTRY, _AUDIO_ENTRY, _TEXT_ENTRY = 78, 28, 38
+_DEPTHS_WITH_PALETTE = (1, 2, 4, 8)  # bits of a pixel
 _AUDIO_ENTRY_EXTRA = {1: 16, 2: 36}  # QuickTime's versions of the sound description
 
 # What may stand at the top level of a real file; junk after the end is told by it.
@@ -209,13 +211,27 @@ def _box_at(file: BinaryIO, parents: tuple[str, ...], offset: int, end: int) -> 
 
 def _entry_header(file: BinaryIO, box: Box, handler: str) -> int | None:
     if handler == "vide":
-        return _VISUAL_ENTRY
+        return _VISUAL_ENTRY + _palette_size(_read(file, box.payload_offset + 74, 12))
     if handler == "soun":
         version = int.from_bytes(_read(file, box.payload_offset + 8, 2))
         return _AUDIO_ENTRY + _AUDIO_ENTRY_EXTRA.get(version, 0)
     if box.kind == "tx3g":
         return _TEXT_ENTRY
     return None
+
+
+def _palette_size(end_of_entry: bytes) -> int:
+    """
+    Return the bytes of the table of colours in QuickTime's description of a picture, mostly 0.
+
+    Args:
+        end_of_entry: depth and number of the table, 0 for one that follows: of its seed and flags,
+            and its last colour's index and colours, 8 bytes each.
+    """
+    if len(end_of_entry) < 12:
+        return 0
+    depth, table, _, _, last = struct.unpack(">hhIHH", end_of_entry)
+    return 8 * (last + 2) if table == 0 and depth in _DEPTHS_WITH_PALETTE and last < 256 else 0
 
 
 def _meta_header(file: BinaryIO, box: Box) -> int:

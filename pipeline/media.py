@@ -60,6 +60,7 @@ class VideoTrack:
     display_matrix: tuple[int, ...] | None
     mastering_display: bytes | None  # AVMasteringDisplayMetadata
     content_light: bytes | None  # AVContentLightMetadata
+    ambient_light: bytes | None  # AVAmbientViewingEnvironment
     spherical: bytes | None  # AVSphericalMapping
     stereo: bytes | None  # AVStereo3D
     has_alpha: bool

@@ -1,42 +1,54 @@
 """
 Boxes of an MP4 that FFmpeg's muxer does not write for us: clean aperture, HDR, spherical,
-stereo.
+stereo, and of copied tracks Dolby Vision too.
 
 FFmpeg would write them from side data of the stream, which PyAV cannot set on a stream it
 encodes. So they are put into the finished file, whose index must lie at its end: there it
 may grow without moving a single sample.
 
-Source: ISO/IEC 14496-12 (clap, mdcv, clli); Google Spherical Video V2 RFC (st3d, sv3d).
+Source: ISO/IEC 14496-12 (clap, mdcv, clli, amve); Google Spherical Video V2 RFC (st3d, sv3d).
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.boxes import Box, walk_boxes
 from pipeline.sidedata import (
     Projection,
     StereoLayout,
+    parse_ambient_light,
     parse_content_light,
     parse_mastering_display,
     parse_spherical,
     parse_stereo,
 )
 
+# What FFmpeg's muxer leaves out of the description of a copied track, or writes in other words:
+# Dolby Vision, spherical and stereo.
+LEFT_OUT = frozenset({"dvcC", "dvvC", "dvwC", "st3d", "sv3d", "vexu", "hfov"})
+_IN_SPHERE = ("svhd", "proj")
+_LARGEST_DESCRIPTION = 1 << 16
 _ST3D_MODE = {StereoLayout.MONO: 0, StereoLayout.TOP_BOTTOM: 1, StereoLayout.SIDE_BY_SIDE: 2}
 _ST3D_RIGHT_LEFT = 4
 # An index is a few bytes for each sample; one of a day's frames has about 40 MB.
 _LARGEST_INDEX = 1 << 30
 
 
-def insert_in_video_entry(path: Path, boxes: Sequence[bytes]) -> None:
+def insert_in_video_entry(
+    path: Path, boxes: Sequence[bytes], replacing: Collection[str] = ()
+) -> None:
     """
     Append `boxes` to the first video track's sample entry of a finished file, in place.
 
     The file is whole only after the call: use it on one that nobody reads yet.
+
+    Args:
+        replacing: kinds of boxes that the entry is to lose, where it has any.
 
     Raises:
         ValueError: there is no video track, or the index does not come last.
@@ -46,17 +58,50 @@ def insert_in_video_entry(path: Path, boxes: Sequence[bytes]) -> None:
     if not addition:
         return
     with path.open("r+b") as file:
-        lineage = _video_entry(list(walk_boxes(file)), path)
+        all_boxes = list(walk_boxes(file))
+        lineage = _video_entry(all_boxes, path)
         moov = lineage[0]
         if moov.payload_size > _LARGEST_INDEX:
             raise ValueError(f"{path.name} has an index of {moov.payload_size} bytes")
         file.seek(moov.offset)
-        index = _with_addition(file.read(moov.size), lineage, addition)
+        replaced = _children(all_boxes, lineage[-1], replacing)
+        index = _with_addition(file.read(moov.size), lineage, addition, replaced)
         file.seek(moov.offset)
         file.write(index)
         file.truncate()
         file.flush()
         os.fsync(file.fileno())
+
+
+def left_out_boxes(path: Path) -> list[bytes]:
+    """
+    Return the boxes of a file's first video track that FFmpeg's muxer would leave out of a copy.
+
+    They are to replace what it writes of their kinds, `LEFT_OUT`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        boxes = list(walk_boxes(file))
+        lineage = _first_video_entry(boxes)
+        left_out = _children(boxes, lineage[-1], LEFT_OUT) if lineage else []
+        return [_copied(file, box, boxes) for box in left_out if box.size <= _LARGEST_DESCRIPTION]
+
+
+def _children(boxes: Sequence[Box], parent: Box, kinds: Collection[str]) -> list[Box]:
+    inside = (b for b in boxes if parent.offset < b.offset and b.end <= parent.end)
+    return [b for b in inside if b.path[:-1] == parent.path and b.kind in kinds]
+
+
+def _copied(file: BinaryIO, box: Box, boxes: Sequence[Box]) -> bytes:
+    """Return a box as it is, but for the name of the program that made a sphere of it."""
+    if box.kind != "sv3d":
+        file.seek(box.offset)
+        return file.read(box.size)
+    inner = _children(boxes, box, _IN_SPHERE)
+    kept = [_NAMELESS if b.kind == "svhd" else _copied(file, b, ()) for b in inner]
+    return _box("sv3d", b"".join(kept))
 
 
 def clean_aperture(width: int, height: int, pad_right: int, pad_bottom: int) -> bytes:
@@ -91,6 +136,13 @@ def content_light(side_data: bytes) -> bytes:
     return _box("clli", struct.pack(">2H", min(light.max_cll, 0xFFFF), min(light.max_fall, 0xFFFF)))
 
 
+def ambient_light(side_data: bytes) -> bytes:
+    """Return `amve` from AVAmbientViewingEnvironment."""
+    light = parse_ambient_light(side_data)
+    values = (min(light.illuminance, 0xFFFF_FFFF), *(min(place, 0xFFFF) for place in light.white))
+    return _box("amve", struct.pack(">I2H", *values))
+
+
 def stereo_3d(side_data: bytes) -> bytes:
     """Return `st3d` from AVStereo3D; empty where the box has no word for its layout."""
     stereo = parse_stereo(side_data)
@@ -111,12 +163,14 @@ def spherical(side_data: bytes) -> bytes:
     else:
         return b""
     pose = _box("prhd", struct.pack(">Iiii", 0, sphere.yaw, sphere.pitch, sphere.roll))
-    nameless = _box("svhd", struct.pack(">IB", 0, 0))
-    return _box("sv3d", nameless + _box("proj", pose + shape))
+    return _box("sv3d", _NAMELESS + _box("proj", pose + shape))
 
 
 def _box(kind: str, payload: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(payload), kind.encode()) + payload
+
+
+_NAMELESS = _box("svhd", struct.pack(">IB", 0, 0))
 
 
 def _video_entry(boxes: Sequence[Box], path: Path) -> list[Box]:
@@ -124,15 +178,21 @@ def _video_entry(boxes: Sequence[Box], path: Path) -> list[Box]:
     top = [box for box in boxes if len(box.path) == 1]
     if top[-1].kind != "moov":
         raise ValueError(f"the index of {path.name} is not at its end")
+    lineage = _first_video_entry(boxes)
+    if lineage is None:
+        raise ValueError(f"{path.name} has no video track that is described")
+    return lineage
+
+
+def _first_video_entry(boxes: Sequence[Box]) -> list[Box] | None:
+    """Return the same of any file; None where there is none."""
     video_header = next((b for b in boxes if b.path == (*_MINF, "vmhd")), None)
     if video_header is None:
-        raise ValueError(f"{path.name} has no video track")
+        return None
     minf = _around(boxes, video_header)[-2]
     inside = [b for b in boxes if minf.offset < b.offset < minf.end]
     entry = next((b for b in inside if b.path[:-1] == (*_MINF, "stbl", "stsd")), None)
-    if entry is None:
-        raise ValueError(f"{path.name} has no description of its video")
-    return _around(boxes, entry)
+    return None if entry is None else _around(boxes, entry)
 
 
 _MINF = ("moov", "trak", "mdia", "minf")
@@ -147,15 +207,20 @@ def _around(boxes: Sequence[Box], inner: Box) -> list[Box]:
     ]
 
 
-def _with_addition(index: bytes, lineage: Sequence[Box], addition: bytes) -> bytes:
-    """Return the bytes of `moov` with `addition` at the end of the innermost box."""
+def _with_addition(
+    index: bytes, lineage: Sequence[Box], addition: bytes, replaced: Sequence[Box]
+) -> bytes:
+    """Return the bytes of `moov`, its innermost box less `replaced` and with `addition`."""
     start, at = lineage[0].offset, lineage[-1].end - lineage[0].offset
-    grown = bytearray(index[:at] + addition + index[at:])
+    changed = bytearray(index[:at] + addition + index[at:])
+    for box in reversed(replaced):
+        del changed[box.offset - start : box.end - start]
+    growth = len(addition) - sum(box.size for box in replaced)
     for box in lineage:
         place = box.offset - start
-        size = box.size + len(addition)
+        size = box.size + growth
         if box.header_size == 16:
-            grown[place + 8 : place + 16] = size.to_bytes(8)
+            changed[place + 8 : place + 16] = size.to_bytes(8)
         elif int.from_bytes(index[place : place + 4]):  # zero says "to the end", and stays
-            grown[place : place + 4] = size.to_bytes(4)
-    return bytes(grown)
+            changed[place : place + 4] = size.to_bytes(4)
+    return bytes(changed)

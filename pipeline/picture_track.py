@@ -45,6 +45,7 @@ def video_track(
         display_matrix=_display_matrix(side),
         mastering_display=side.get("MASTERING_DISPLAY_METADATA"),
         content_light=side.get("CONTENT_LIGHT_LEVEL"),
+        ambient_light=side.get("AMBIENT_VIEWING_ENVIRONMENT"),
         spherical=side.get("SPHERICAL"),
         stereo=side.get("STEREO3D"),
         has_alpha=has_alpha_beside(stream) or any(part.is_alpha for part in layout.components),

@@ -283,6 +283,8 @@ def _note_losses(track: VideoTrack, container: str, notes: list[str]) -> None:
     is_matroska = container == "matroska"
     if track.spherical is not None and (is_matroska or not mp4.spherical(track.spherical)):
         notes.append("The mark that the picture is spherical is not kept.")
+    if track.ambient_light is not None and is_matroska:
+        notes.append("The mark of the surroundings that HDR is meant for is not kept (Matroska).")
     if track.stereo is not None and (is_matroska or not mp4.stereo_3d(track.stereo)):
         notes.append("The mark that the picture is stereoscopic is not kept.")
     if track.depth > 10:

@@ -18,6 +18,7 @@ import av
 _RATIONAL = struct.Struct("=ii")
 _MASTERING = struct.Struct("=20iii")
 _LIGHT = struct.Struct("=II")
+_AMBIENT = struct.Struct("=6i")
 _SPHERICAL = struct.Struct("=iiiiIIIII")
 _STEREO = struct.Struct("=iiii")
 # Units of H.265 annex D and of ISO 14496-12: steps of 0.00002, and of 0.0001 cd/m².
@@ -60,6 +61,20 @@ class ContentLight:
     def x265(self) -> str:
         """Return the value of x265's parameter `max-cll`."""
         return f"{self.max_cll},{self.max_fall}"
+
+
+@dataclass(frozen=True)
+class AmbientLight:
+    """
+    The surroundings in which a picture is meant to be viewed.
+
+    Attributes:
+        illuminance: in steps of 0.0001 lux.
+        white: CIE 1931 x and y in steps of 0.00002.
+    """
+
+    illuminance: int
+    white: tuple[int, int]
 
 
 class Projection(IntEnum):
@@ -132,6 +147,14 @@ def parse_mastering_display(data: bytes) -> MasteringDisplay | None:
 def parse_content_light(data: bytes) -> ContentLight:
     """Return what AVContentLightMetadata says."""
     return ContentLight(*_LIGHT.unpack_from(data))
+
+
+def parse_ambient_light(data: bytes) -> AmbientLight:
+    """Return what AVAmbientViewingEnvironment says."""
+    numbers = _AMBIENT.unpack_from(data)
+    illuminance, x, y = (_fraction(*numbers[i : i + 2]) for i in (0, 2, 4))
+    white = _steps(x, _CHROMATICITY_STEPS), _steps(y, _CHROMATICITY_STEPS)
+    return AmbientLight(_steps(illuminance, _LUMINANCE_STEPS), white)
 
 
 def parse_spherical(data: bytes) -> Spherical:

@@ -28,6 +28,7 @@ from pipeline.errors import (
     UnreadableMedia,
     UnsupportedMedia,
 )
+from pipeline.mp4 import LEFT_OUT, insert_in_video_entry, left_out_boxes
 from pipeline.picture_track import has_alpha_beside, sample_aspect
 from pipeline.probe import (
     NOT_A_PICTURE,
@@ -165,7 +166,8 @@ def _copy(
     video = next(s for s in kept if s.type == "video")
     frames, total = 0, video.frames or None
     ended_early = False
-    target = _opened(output, muxer)
+    boxes = left_out_boxes(original) if muxer in ("mp4", "mov") else []
+    target = _opened(output, muxer, may_move_index=not boxes)
     with refusal_told(original.name, muxer), _completed(target, output):
         # The container may say otherwise than the codec, or be the only one to say.
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
@@ -196,15 +198,18 @@ def _copy(
     if not frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
+    if boxes:
+        insert_in_video_entry(output, boxes, replacing=LEFT_OUT)
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
     return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
 
 
-def _opened(output: Path, muxer: str) -> Any:
+def _opened(output: Path, muxer: str, *, may_move_index: bool) -> Any:
     options = {"fflags": "+bitexact"}
     if muxer in ("mp4", "mov"):
-        options["movflags"] = "+write_colr+faststart"
+        # It stays at the end where boxes are added to it afterwards.
+        options["movflags"] = "+write_colr+faststart" if may_move_index else "+write_colr"
     return av.open(str(output.absolute()), "w", format=muxer, options=options)
 
 

@@ -513,6 +513,8 @@ def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:
         boxes.append(mp4.mastering_display(track.mastering_display))
     if track.content_light is not None:
         boxes.append(mp4.content_light(track.content_light))
+    if track.ambient_light is not None:
+        boxes.append(mp4.ambient_light(track.ambient_light))
     return [box for box in boxes if box]  # empty where MP4 has no way to say it
 
 

@@ -38,6 +38,10 @@ _LIGHT = struct.pack("=II", 1000, 400)
 _TILE = struct.pack("=4i5I", 2, 10 << 16, -20 << 16, 5 << 16, 1 << 28, 1 << 29, 1 << 27, 0, 0)
 
 
+# 314 lux, in the light of D65; as FFmpeg reduces what `amve` says.
+_AMBIENT = struct.pack("=6i", 3_140_000, 10_000, 15_635, 50_000, 16_450, 50_000)
+
+
 def _stereo(layout: StereoLayout, flags: int = 0) -> bytes:
     return struct.pack("=4iI4i", layout, flags, 0, 0, 0, 0, 1, 0, 1)
 
@@ -90,11 +94,13 @@ def test_ffmpeg_reads_back_what_was_put_in(video: Path) -> None:
     boxes = [
         mp4.mastering_display(_MASTERING),
         mp4.content_light(_LIGHT),
+        mp4.ambient_light(_AMBIENT),
         mp4.spherical(_TILE),
         mp4.stereo_3d(_stereo(StereoLayout.TOP_BOTTOM)),
     ]
     mp4.insert_in_video_entry(video, boxes)
     found = _side_data(video)
+    assert found["AMBIENT_VIEWING_ENVIRONMENT"] == _AMBIENT
     assert found["SPHERICAL"] == _TILE
     assert parse_stereo(found["STEREO3D"]).layout == StereoLayout.TOP_BOTTOM
     assert parse_content_light(found["CONTENT_LIGHT_LEVEL"]) == parse_content_light(_LIGHT)

@@ -32,6 +32,7 @@ PICTURE = VideoTrack(
     display_matrix=None,
     mastering_display=None,
     content_light=None,
+    ambient_light=None,
     spherical=None,
     stereo=None,
     has_alpha=False,

@@ -1,0 +1,158 @@
+"""Copies without metadata are shown as their originals: as a sphere, in depth, in Dolby Vision."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from pipeline import mp4
+from pipeline.boxes import walk_boxes
+from pipeline.metadata import audit
+from pipeline.parameters import Mode, Parameters
+from pipeline.protect import protect
+from pipeline.report import Report
+from pipeline.settings import Settings
+
+_TOOL = b"Some Tool 7\0"
+
+
+def _box(kind: str, payload: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(payload), kind.encode()) + payload
+
+
+# Profile 8.4, level 5: one layer, with its mapping, that is HLG without it.
+_DOLBY_VISION = bytes((1, 0, 8 << 1, 5 << 3 | 5, 4 << 4)) + bytes(19)
+_SURROUNDINGS = struct.pack(">I2H", 3_140_000, 15_635, 16_450)
+_BOXES = {
+    "dvvC": _box("dvvC", _DOLBY_VISION),
+    "amve": _box("amve", _SURROUNDINGS),
+    "st3d": _box("st3d", struct.pack(">IB", 0, 2)),
+    "sv3d": _box(
+        "sv3d",
+        _box("svhd", bytes(4) + _TOOL)
+        + _box("proj", _box("prhd", bytes(16)) + _box("equi", bytes(20))),
+    ),
+    "vexu": _box("vexu", _box("eyes", _box("stri", bytes(4) + b"\3"))),
+    "hfov": _box("hfov", struct.pack(">I", 63_500)),
+}
+
+
+def _make(path: Path, encoder: str = "libx264", pixels: str = "yuv420p") -> Path:
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as out:
+        stream: Any = out.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        for index in range(6):
+            frame = _picture(index, pixels)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def _picture(seed: int, pixels: str) -> av.VideoFrame:
+    random = np.random.default_rng(seed)
+    if pixels == "pal8":
+        indices = random.integers(0, 255, (48, 64), np.uint8)
+        palette = random.integers(0, 255, (256, 4), np.uint8)
+        return av.VideoFrame.from_ndarray((indices, palette), "pal8")
+    colours = random.integers(0, 255, (48, 64, 3), np.uint8)
+    return av.VideoFrame.from_ndarray(colours, "rgb24").reformat(format=pixels)
+
+
+def _strip(original: Path, output: Path) -> Report:
+    return protect(original, output, Parameters(mode=Mode.STRIP), Settings()).report
+
+
+def _packets(path: Path) -> list[tuple[int | None, bytes]]:
+    with av.open(str(path)) as container:
+        return [(p.pts, bytes(p)) for p in container.demux(video=0)]
+
+
+def _side_data(path: Path) -> dict[str, bytes]:
+    with av.open(str(path)) as container:
+        frame: Any = next(container.decode(video=0))
+        return {d.type.name: bytes(d) for d in frame.side_data}
+
+
+def _in_entry(path: Path) -> dict[str, bytes]:
+    """Return the boxes of the picture's description, whole."""
+    content = path.read_bytes()
+    with path.open("rb") as file:
+        boxes = [b for b in walk_boxes(file) if b.path[-3:-2] == ("stsd",)]
+    return {b.kind: content[b.offset : b.end] for b in boxes}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+@pytest.mark.parametrize("kinds", [("dvvC", "amve"), ("st3d", "sv3d"), ("vexu", "hfov")])
+def test_how_the_picture_is_shown_stays(tmp_path: Path, name: str, kinds: tuple[str, ...]) -> None:
+    original, output = _make(tmp_path / name), tmp_path / f"stripped_{name}"
+    mp4.insert_in_video_entry(original, [_BOXES[kind] for kind in kinds])
+    report = _strip(original, output)
+    described, before = _in_entry(output), _in_entry(original)
+    for kind in kinds:
+        if kind == "sv3d":
+            assert _TOOL not in described[kind]
+            assert described[kind].endswith(before[kind][-44:])
+        else:
+            assert described[kind] == before[kind]
+    assert set(described) & set(_BOXES) == set(kinds)
+    assert _packets(output) == _packets(original)
+    assert _side_data(output) == _side_data(original)
+    assert not report.audit
+
+
+def test_protected_ones_keep_the_surroundings_that_hdr_is_meant_for(tmp_path: Path) -> None:
+    original, output = _make(tmp_path / "a.mov"), tmp_path / "b.mp4"
+    mp4.insert_in_video_entry(original, [_BOXES["amve"]])
+    report = protect(original, output, Parameters(), Settings()).report
+    kind = "AMBIENT_VIEWING_ENVIRONMENT"
+    assert _side_data(output)[kind] == _side_data(original)[kind]
+    assert not report.notes
+    (note,) = protect(original, tmp_path / "b.mkv", Parameters(), Settings()).report.notes
+    assert "surroundings" in note
+
+
+def test_without_such_marks_the_index_lies_in_front(tmp_path: Path) -> None:
+    original = _make(tmp_path / "a.mp4")
+    _strip(original, tmp_path / "b.mp4")
+    with (tmp_path / "b.mp4").open("rb") as file:
+        top = [b.kind for b in walk_boxes(file) if len(b.path) == 1]
+    assert top.index("moov") < top.index("mdat")
+
+
+def test_dolby_vision_in_matroska_stays(tmp_path: Path) -> None:
+    original = _make(tmp_path / "a.mp4")
+    mp4.insert_in_video_entry(original, [_BOXES["dvvC"]])
+    matroska, output = tmp_path / "a.mkv", tmp_path / "b.mkv"
+    with av.open(str(original)) as source, av.open(str(matroska), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    assert _DOLBY_VISION in matroska.read_bytes()
+    _strip(matroska, output)
+    assert _DOLBY_VISION in output.read_bytes()
+    named = matroska.read_bytes().replace(
+        b"Dolby Vision configuration", b"I was filmed by Alice John"
+    )
+    matroska.write_bytes(named)
+    assert "name of what lies beside the blocks" in audit(matroska, {0}).findings
+
+
+def test_a_table_of_colours_is_no_box(tmp_path: Path) -> None:
+    original = _make(tmp_path / "a.mov", "smc", "pal8")
+    _strip(original, tmp_path / "b.mov")
+    assert _packets(tmp_path / "b.mov") == _packets(original)
+
+
+def test_what_r10k_says_of_its_order_of_bytes_stays(tmp_path: Path) -> None:
+    original = _make(tmp_path / "a.mov", "r10k", "gbrp10le")
+    _strip(original, tmp_path / "b.mov")
+    assert _in_entry(tmp_path / "b.mov").keys() >= {"DpxE"}
