@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
+from av.filter import Graph
 from numpy.typing import NDArray
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
@@ -49,7 +51,7 @@ class Planes:
 
 def planes_of(frame: av.VideoFrame) -> Planes:
     """
-    Return views of a planar 4:2:0 frame's memory.
+    Return views of a planar 4:2:0 frame's memory; of a copy, where its lines lie upside down.
 
     Raises:
         ValueError: the frame is in another format.
@@ -57,6 +59,8 @@ def planes_of(frame: av.VideoFrame) -> Planes:
     depth = frame.format.components[0].bits
     if frame.format.name not in ("yuv420p", "yuvj420p", "yuv420p10le"):
         raise ValueError(f"not a planar 4:2:0 frame: {frame.format.name}")
+    if frame.planes[0].line_size < 0:
+        frame = _from_top_to_bottom(frame)
     luma, cb, cr = (plane_view(plane, depth) for plane in frame.planes)
     return Planes(luma, cb, cr, depth)
 
@@ -68,3 +72,17 @@ def plane_view(plane: av.video.plane.VideoPlane, depth: int) -> Plane:
     # A line's memory is longer than the picture is wide: FFmpeg aligns it for SIMD.
     stride = plane.line_size // kind.itemsize
     return flat[: stride * plane.height].reshape(plane.height, stride)[:, : plane.width]
+
+
+def _from_top_to_bottom(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return a copy; PyAV's view of what AMV's decoder gives would reach beyond its memory."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
+    )
+    graph.link_nodes(source, graph.add("copy"), graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    copy = graph.pull()
+    assert isinstance(copy, av.VideoFrame)
+    return copy

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.filter import Graph
 from media import with_fields
 
 from pipeline.conversion import to_working_format
@@ -100,3 +102,18 @@ def numbered_lines(width: int, height: int) -> av.VideoFrame:
     for plane, first in zip(planes_of(frame), (0, 100, 100), strict=True):
         plane[:] = first + np.arange(len(plane), dtype=np.uint8)[:, None]
     return frame
+
+
+def test_planes_of_a_picture_that_lies_upside_down() -> None:
+    """As AMV's decoder gives it, and a filter that mirrors without moving a sample."""
+    luma = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16)
+    whole = np.concatenate([luma, np.full((8, 16), 90, np.uint8)])
+    frame = av.VideoFrame.from_ndarray(whole, "yuv420p")
+    graph = Graph()
+    source = graph.add_buffer(width=16, height=16, format=frame.format, time_base=Fraction(1, 25))
+    graph.link_nodes(source, graph.add("vflip"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    mirrored: Any = graph.pull()
+    assert mirrored.planes[0].line_size < 0
+    assert np.array_equal(planes_of(mirrored).luma, luma[::-1])
+    assert (planes_of(mirrored).cb == 90).all()
