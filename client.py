@@ -292,12 +292,19 @@ class MediaCleanerClient:
                 pause = _pause(number)
             else:
                 if answer.status_code not in _RETRIED_STATUSES or number == _TRIES:
+                    if method == "HEAD" and answer.status_code >= 300:
+                        self._ask_why(path)
                     return _checked(answer)
                 pause = _asked_pause(answer) or _pause(number)
                 answer.close()
             time.sleep(pause)
             rewind()
         raise AssertionError("unreachable")
+
+    def _ask_why(self, path: str) -> None:
+        """Raise what GET is refused with: an answer to HEAD has no words."""
+        with contextlib.suppress(*_BROKEN):
+            _checked(self._once("GET", path, stream=True)).close()
 
     def _once(self, method: str, path: str, **options: Any) -> requests.Response:
         try:

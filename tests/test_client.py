@@ -315,6 +315,16 @@ def test_a_download_that_broke_off_goes_on_where_it_was(
     assert begins[2] not in (None, "bytes=0-")
 
 
+def test_why_there_is_no_result_is_told(client: MediaCleanerClient, house: ServiceHouse) -> None:
+    """Also where the answer that says so is one to HEAD, which has no words."""
+    task_id = "0" * 36
+    with pytest.raises(MediaCleanerError, match=task_id) as refused:
+        client.download_result(task_id)
+    assert (refused.value.status_code, refused.value.code) == (404, "unknown_task")
+    told = run(house, "download", task_id)
+    assert (told.returncode, "http" in told.stderr) == (1, False)
+
+
 def test_a_name_from_the_server_leads_into_no_other_folder(
     trouble: type[Trouble], tmp_path: Path
 ) -> None:
