@@ -385,6 +385,7 @@ class _Download:
         self._client = client
         self._path = path
         self._progress = progress
+        self._told = 0  # bytes that `progress` knows of
 
     def into(self, output_path: str | os.PathLike[str], may_replace: bool) -> Path:
         head = self._client.request("HEAD", self._path)
@@ -434,14 +435,21 @@ class _Download:
                 if answer.status_code != 206:  # the whole of it again
                     file.truncate(0)
                     have = 0
-                self._progress(have)
+                elif not _goes_on(answer, have, etag):
+                    file.truncate(0)
+                    raise requests.exceptions.ConnectionError("another part than asked for came")
+                self._advance(have - self._told)
                 for chunk in answer.iter_content(_READ_BYTES):
                     file.write(chunk)
-                    self._progress(len(chunk))
+                    self._advance(len(chunk))
             file.flush()
             os.fsync(file.fileno())
             if file.tell() != length:
                 raise requests.exceptions.ConnectionError(f"{file.tell()} of {length} bytes came")
+
+    def _advance(self, count: int) -> None:
+        self._told += count
+        self._progress(count)
 
 
 def _parsed(answer: requests.Response) -> dict[str, Any]:
@@ -489,6 +497,12 @@ def _offered_length(answer: requests.Response) -> int:
             f"{answer.url} offers no file; is it a Media Cleaner?", answer.status_code
         )
     return int(length)
+
+
+def _goes_on(answer: requests.Response, have: int, etag: str) -> bool:
+    """Is it the part of this very file that follows the first `have` bytes?"""
+    place = answer.headers.get("Content-Range", "")
+    return place.startswith(f"bytes {have}-") and answer.headers.get("ETag", etag) == etag
 
 
 def _checked(answer: requests.Response) -> requests.Response:

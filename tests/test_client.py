@@ -304,10 +304,12 @@ def test_a_download_that_broke_off_goes_on_where_it_was(
     def rest(request: Trouble) -> None:
         begin = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         assert request.headers["If-Range"] == '"one"'
-        request.reply(206, content[begin:], {"ETag": '"one"'})
+        request.reply(206, content[begin:], part_of(content, begin, '"one"'))
 
     trouble.script = [lambda request: request.reply(200, b"", headers), half, rest]
-    saved = caller(trouble).download_result("x", tmp_path)
+    steps: list[int] = []
+    saved = caller(trouble).download_result("x", tmp_path, progress=steps.append)
+    assert sum(steps) == len(content)
     assert saved == str(tmp_path / "ф_protected.mp4")
     assert Path(saved).read_bytes() == content
     assert os.listdir(tmp_path) == ["ф_protected.mp4"]
@@ -323,6 +325,44 @@ def test_why_there_is_no_result_is_told(client: MediaCleanerClient, house: Servi
     assert (refused.value.status_code, refused.value.code) == (404, "unknown_task")
     told = run(house, "download", task_id)
     assert (told.returncode, "http" in told.stderr) == (1, False)
+
+
+def part_of(content: bytes, begin: int, etag: str) -> dict[str, str]:
+    end = len(content)
+    return {"ETag": etag, "Content-Range": f"bytes {begin}-{end - 1}/{end}"}
+
+
+@pytest.mark.parametrize("trait", ["no place", "another place", "another file"])
+def test_a_part_that_was_not_asked_for_is_not_added(
+    trouble: type[Trouble], tmp_path: Path, trait: str
+) -> None:
+    content = os.urandom(1_000_000)
+    headers = {
+        "ETag": '"one"',
+        "Content-Length": str(len(content)),
+        "Content-Disposition": 'attachment; filename="a.mp4"',
+    }
+
+    def half(request: Trouble) -> None:
+        request.reply(200, content[:500_000], headers)
+        hang_up(request)
+
+    def wrong(request: Trouble) -> None:
+        begin = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        told = {
+            "no place": {},
+            "another place": part_of(content, 0, '"one"'),
+            "another file": part_of(content, begin, '"two"'),
+        }
+        request.reply(206, b"x" * (len(content) - begin), told[trait])
+
+    def whole(request: Trouble) -> None:
+        assert "Range" not in request.headers
+        request.reply(200, content, headers)
+
+    trouble.script = [lambda request: request.reply(200, b"", headers), half, wrong, whole]
+    saved = caller(trouble).download_result("x", tmp_path)
+    assert Path(saved).read_bytes() == content
 
 
 def test_a_name_from_the_server_leads_into_no_other_folder(
