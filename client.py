@@ -44,6 +44,11 @@ from urllib.parse import quote, unquote
 
 import requests
 
+try:
+    import fcntl
+except ImportError:  # Windows, where no file gets another name while somebody has it open
+    fcntl = None  # type: ignore[assignment]
+
 __version__ = "0.1.0"  # the program's, as setup.cfg has it; this file goes about alone
 
 DEFAULT_SERVER = "http://localhost:8000"
@@ -65,6 +70,7 @@ _TIMEOUT_SECONDS = (10.0, 120.0)  # to connect; between two bytes
 _CHUNK_BYTES = 1 << 20
 _READ_BYTES = 64 << 10  # what is lost of a download when the connection breaks
 _TAKEN = "something is there already; name another, or replace it by --force"
+_BUSY = "another download of this result is going on; wait for its end"
 _Advance = Callable[[int], object]
 
 
@@ -399,14 +405,15 @@ class _Download:
         # Named after what it is a part of, so that a part of something else is left alone.
         mark = hashlib.sha256(f"{self._client.base_url}{self._path}{etag}".encode()).hexdigest()[:8]
         part = target.with_name(f".{target.name[:200]}.{mark}.part")
-        self._fetch_whole(part, length, etag)
-        if may_replace:
-            _check_place(target, may_replace)  # it may have come meanwhile
-        elif is_folder:
-            target = _free_place(target, part)
-        else:
-            _take_place(target)
-        os.replace(part, target)
+        with _held(part):
+            self._fetch_whole(part, length, etag)
+            if may_replace:
+                _check_place(target, may_replace)  # it may have come meanwhile
+            elif is_folder:
+                target = _free_place(target, part)
+            else:
+                _take_place(target)
+            os.replace(part, target)
         return target
 
     def _fetch_whole(self, part: Path, length: int, etag: str) -> None:
@@ -570,6 +577,33 @@ def _offered_name(answer: requests.Response) -> str:
         name = message.get_filename() or ""
     name = os.path.basename(name.replace("\\", "/").replace("\0", ""))
     return name if name.strip(". ") else "result.mp4"
+
+
+@contextlib.contextmanager
+def _held(part: Path) -> Iterator[None]:
+    """
+    Be the only one who goes on with a part; another would write into what is finished.
+
+    Raises:
+        BlockingIOError: somebody else does.
+    """
+    if fcntl is None:
+        yield
+        return
+    with part.open("ab") as file:
+        is_ours = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_ours = False
+        except OSError:
+            pass  # a share that knows no locks
+        # It may have been finished before it was locked, and is something else by now.
+        if not (
+            is_ours and part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat())
+        ):
+            raise BlockingIOError(errno.EAGAIN, _BUSY, str(part))
+        yield
 
 
 def _free_place(target: Path, result: Path) -> Path:

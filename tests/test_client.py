@@ -428,6 +428,34 @@ def test_results_that_come_at_once_are_all_kept(
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 24
 
 
+def test_two_do_not_write_into_one_result(trouble: type[Trouble], tmp_path: Path) -> None:
+    """The one that is slower would go on writing into what the other has finished."""
+    content = os.urandom(500_000)
+    headers = {
+        "ETag": '"one"',
+        "Content-Length": str(len(content)),
+        "Content-Disposition": 'attachment; filename="a.mp4"',
+    }
+    is_under_way, may_end = threading.Event(), threading.Event()
+
+    def whole(request: Trouble) -> None:
+        request.reply(200, content[:300_000], headers)
+        if request.command == "GET":
+            is_under_way.set()
+            may_end.wait(10)
+            request.wfile.write(content[300_000:])
+
+    trouble.script = [whole]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(caller(trouble).download_result, "x", tmp_path)
+        assert is_under_way.wait(10)
+        with pytest.raises(OSError, match="another download"):
+            caller(trouble).download_result("x", tmp_path)
+        may_end.set()
+        assert Path(first.result()).read_bytes() == content
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
 def test_a_file_that_comes_meanwhile_stays(trouble: type[Trouble], tmp_path: Path) -> None:
     there = tmp_path / "there.mp4"
 
