@@ -66,6 +66,7 @@ PARAMETERS = (
 _RETRIED_STATUSES = (429, 503)
 _TRIES = 6
 _LONGEST_PAUSE_SECONDS = 60.0
+_LONGEST_WAIT_SECONDS = 1_000_000_000  # more than ten times that, and Python refuses to sleep
 _TIMEOUT_SECONDS = (10.0, 120.0)  # to connect; between two bytes
 _CHUNK_BYTES = 1 << 20
 _READ_BYTES = 64 << 10  # what is lost of a download when the connection breaks
@@ -462,7 +463,7 @@ class _Download:
 def _parsed(answer: requests.Response) -> dict[str, Any]:
     try:
         value = answer.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MediaCleanerError(
             f"{answer.url} answered {answer.status_code} without JSON; is it a Media Cleaner?",
             answer.status_code,
@@ -480,7 +481,8 @@ def _task_of(answer: Mapping[str, Any]) -> dict[str, Any]:
     task: dict[str, Any] = _take(answer, "task", dict)
     _take(task, "task_id", str)
     _take(task, "status", str)
-    _take(task, "progress", (int, float))
+    if not 0 <= _take(task, "progress", (int, float)) <= 100:
+        raise _stranger("progress")
     if not task.keys() >= set(_OF_TASK):
         raise _stranger("task")
     return task
@@ -519,7 +521,7 @@ def _checked(answer: requests.Response) -> requests.Response:
         try:
             told = answer.json()
             message, code, field = told["detail"], told.get("code"), told.get("field")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             message, code, field = f"{answer.url} answered {answer.status_code}", None, None
     raise MediaCleanerError(str(message), answer.status_code, code, field)
 
@@ -744,9 +746,18 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
     command.add_argument("--download", metavar="FOLDER", help="fetch the result there; with --wait")
     _add_force(command)
     command.add_argument(
-        "--interval", type=float, default=5.0, metavar="SECONDS", help="between two looks (5)"
+        "--interval", type=_seconds, default=5.0, metavar="SECONDS", help="between two looks (5)"
     )
-    command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up waiting then")
+    command.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up waiting then")
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= _LONGEST_WAIT_SECONDS:
+            return seconds
+    raise argparse.ArgumentTypeError(
+        f"{text!r}; allowed is a number of seconds, at most {_LONGEST_WAIT_SECONDS}"
+    )
 
 
 def _add_force(command: argparse.ArgumentParser) -> None:

@@ -533,6 +533,7 @@ def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
         {"task": 5, "tasks": 5, "queue": []},
         {"task": {"status": "completed"}, "tasks": [5], "queue": None},
         {"task": {**TASK, "progress": "all"}, "tasks": [{}], "queue": 1},
+        {"task": {**TASK, "progress": 10**400}, "tasks": [{**TASK, "progress": -1}], "queue": 1},
     ],
 )
 @pytest.mark.parametrize("words", ["stats", "list", "status x", "cancel x", "retry x", "upload F"])
@@ -550,6 +551,27 @@ def test_another_server_s_answer_is_told_in_one_line(
     told = capsys.readouterr().err
     assert "is it a Media Cleaner?" in told
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_too_deep_to_be_read_is_told_in_one_line(
+    trouble: type[Trouble], capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    trouble.script = [lambda request: request.reply(status, b"[" * 100_000)]
+    assert client_module.main(["--server", trouble.url, "stats"]) == 1  # type: ignore[attr-defined]
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--interval", "--timeout"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e10", "soon"])
+def test_a_time_to_wait_that_is_none_is_wrong_usage(
+    trouble: type[Trouble], capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    trouble.script = [task_json]
+    with pytest.raises(SystemExit) as ended:
+        client_module.main(["--server", trouble.url, "status", "x", "--wait", f"{option}={value}"])  # type: ignore[attr-defined]
+    assert ended.value.code == 2
+    assert option in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
