@@ -168,7 +168,12 @@ class MediaCleanerClient:
         with open(video_path, "rb") as file:
             body = _Multipart(fields, os.path.basename(video_path), file, progress)
             headers = {"Content-Type": body.content_type, "Idempotency-Key": key}
-            answer = self._json("POST", "/upload", data=body, headers=headers, rewind=body.rewind)
+            try:
+                answer = self._json(
+                    "POST", "/upload", data=body, headers=headers, rewind=body.rewind
+                )
+            except _Unreadable as error:
+                raise OSError(error.errno, error.reason, os.fspath(video_path)) from error
         _take(answer, "task_id", str)
         _take(answer, "message", str)
         _task_of(answer)
@@ -294,7 +299,7 @@ class MediaCleanerClient:
             except _BROKEN as error:
                 if number == _TRIES:
                     raise MediaCleanerError(
-                        f"{self.base_url} cannot be reached: {error}"
+                        f"{self.base_url} cannot be reached: {_reason(error)}"
                     ) from error
                 pause = _pause(number)
             else:
@@ -333,6 +338,15 @@ _BROKEN = (
     requests.exceptions.Timeout,
     requests.exceptions.ChunkedEncodingError,
 )
+
+
+class _Unreadable(Exception):
+    """A file cannot be read on. No OSError, which counts for a broken connection in a body."""
+
+    def __init__(self, errno: int | None, reason: str | None) -> None:
+        super().__init__(reason)
+        self.errno = errno
+        self.reason = reason
 
 
 class _Multipart:
@@ -375,14 +389,22 @@ class _Multipart:
     def _made(self) -> Iterator[bytes]:
         yield self._head
         left = self._file_bytes
-        while left and (chunk := self._file.read(min(_CHUNK_BYTES, left))):
+        while left:
+            chunk = self._read_file(min(_CHUNK_BYTES, left))
             left -= len(chunk)
             self._sent += len(chunk)
             self._progress(len(chunk))
             yield chunk
-        if left:
-            raise OSError("the file has become shorter while it was sent")
         yield self._tail
+
+    def _read_file(self, size: int) -> bytes:
+        try:
+            chunk = self._file.read(size)
+        except OSError as error:
+            raise _Unreadable(error.errno, error.strerror) from error
+        if not chunk:
+            raise _Unreadable(errno.EIO, "it has become shorter while it was sent")
+        return chunk
 
 
 class _Download:

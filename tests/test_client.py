@@ -267,6 +267,40 @@ def test_a_broken_upload_is_sent_whole_again_under_the_same_key(
     assert len(body) == int(second["Content-Length"])
 
 
+def test_a_file_that_cannot_be_read_on_is_not_the_server_s_fault(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(bytes(3_000_000))
+
+    steps: list[int] = []
+
+    def cut(count: int) -> None:
+        steps.append(count)
+        os.truncate(video, 1000)
+
+    trouble.script = [task_json]
+    with pytest.raises(OSError, match="shorter") as told:
+        caller(trouble).upload_video(video, progress=cut)
+    assert told.value.filename == str(video)
+    assert min(steps) > 0  # not sent again
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:1", "Connection refused"),
+        ("http://no-such-host.invalid", "not known|in name resolution"),
+    ],
+)
+def test_why_a_server_cannot_be_reached_is_told_in_a_few_words(
+    monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
+    monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
+    with pytest.raises(MediaCleanerError, match=f"^{url} cannot be reached: [a-zA-Z ]*({reason})$"):
+        MediaCleanerClient(url).get_statistics()
+
+
 def test_a_busy_server_is_asked_again_when_it_says(trouble: type[Trouble]) -> None:
     trouble.script = [
         lambda request: request.reply(429, b"{}", {"Retry-After": "0.3"}),
