@@ -71,11 +71,11 @@ class Idempotency:
             OtherContent: the key has made a task of something else.
             TaskBusy: the same request is carried out just now, and takes long.
         """
-        name = hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
+        name = _name(caller, key)
         make_folder(self._folder)
         # While it is held the task's own lock is taken, and never the other way round.
         with task_lock(self._folder, name):
-            path = self._folder / f"{name}{_SUFFIX}"
+            path = self._path(name)
             known = self._read(path)
             task = None if known is None else find(known.task_id)
             if known is not None and task is not None:
@@ -85,6 +85,14 @@ class Idempotency:
             entry = _Entry(task_id, digest)
             write_atomically(path, json.dumps(asdict(entry)).encode("ascii") + b"\n")
             return make(task_id)
+
+    def has_made(self, caller: str, key: str, find: Callable[[str], Task | None]) -> bool:
+        """Is there a task that this key has made, of whatever? As for `once`."""
+        known = self._read(self._path(_name(caller, key)))
+        return known is not None and find(known.task_id) is not None
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}{_SUFFIX}"
 
     def _read(self, path: Path) -> _Entry | None:
         try:
@@ -100,6 +108,10 @@ class Idempotency:
                 "what a repeated request made is not known", path=str(path), reason=str(error)
             )
             return None
+
+
+def _name(caller: str, key: str) -> str:
+    return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()
 
 
 def sweep(folder: Path, now: float) -> int:

@@ -458,6 +458,22 @@ def test_a_key_of_one_caller_is_nothing_to_another(house: House) -> None:
     assert house.count() == 2
 
 
+def test_an_admin_is_another_caller_than_the_user_of_the_same_name(house: House) -> None:
+    admin = {**house.add_key("bob", None, is_admin=True), **key("one")}
+    user = {**house.add_key("phone", "bob"), **key("one")}
+    assert house.send(headers=admin).status_code == house.send(headers=user).status_code == 200
+
+
+def test_a_repeated_upload_gets_its_task_from_a_queue_that_it_has_filled(
+    make: Callable[..., House],
+) -> None:
+    house = make(max_pending=1)
+    first, again = house.send(headers=key("one")), house.send(headers=key("one"))
+    assert again.get_json()["task_id"] == first.get_json()["task_id"]
+    assert refused(house.send(headers=key("two")))[:2] == (429, "queue_full")
+    assert refused(house.send(headers=key("one"), epsilon="0.2"))[0] == 409
+
+
 def test_a_refused_upload_may_be_sent_again_with_its_key(house: House) -> None:
     house.send(b"no video", headers=key())
     assert house.send(headers=key()).status_code == 200
