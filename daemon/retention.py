@@ -157,10 +157,12 @@ class Retention:
     def _remove_dropped(self, inbox: Path, now: datetime, tally: _Tally) -> None:
         if not inbox.is_dir():
             return  # a share that is not mounted: the health tells
-        damaged = {path.name.partition(".")[0] for path in self._spool.damaged()}
+        # Of a task that the spool does not see just now, and that may come back.
+        kept = {path.name.partition(".")[0] for path in self._spool.damaged()}
+        kept.update(self._spool.misplaced_ids())
         for day in names_in(inbox, ORIGINALS):
             for task_id in names_in(inbox, ORIGINALS / day):
-                if is_task_id(task_id) and task_id not in damaged:
+                if is_task_id(task_id) and task_id not in kept:
                     with tally.noting(f"the original of task {task_id}"):
                         self._remove_one_dropped(inbox, task_id, now, tally)
             # Not of a day whose folder a claim may be about to use.

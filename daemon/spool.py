@@ -461,6 +461,11 @@ class Spool:
         """Return the records that were set aside and wait for somebody to look at them."""
         return self._store.shelves.damaged()
 
+    def misplaced_ids(self) -> Iterator[str]:
+        """Yield the tasks whose records lie in another day's folder until the next start."""
+        for place in self._store.shelves.misplaced():
+            yield place.task_id
+
     def why_damaged(self, path: Path) -> str:
         """Return what is wrong with a record that was set aside."""
         return reason_unreadable(path)

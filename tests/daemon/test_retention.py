@@ -249,6 +249,16 @@ def test_the_original_of_a_damaged_record_stays(house: House) -> None:
     assert has_original(task)
 
 
+def test_the_original_of_a_record_in_another_days_folder_stays(house: House) -> None:
+    """Moved there by hand it is brought home at the next start, and may be retried then."""
+    task = house.failed()
+    there = house.state / "pending" / "2020-01-01"
+    there.mkdir()
+    record(house.state, task.task_id).rename(there / f"{task.task_id}.json")
+    assert house.after(ORIGINALS, 30) == ()
+    assert has_original(task)
+
+
 def test_what_is_no_tasks_folder_is_left_alone(house: House) -> None:
     originals = house.inbox / ".media-cleaner" / "originals"
     day = originals / "2020-01-01"
