@@ -170,6 +170,7 @@ _LIST = (
     Error("precondition_failed", 412, "http.412"),
     Error("file_too_large", 413, "uploads.too_large", {"most_gb": 2}),
     Error("form_too_large", 413, "uploads.form_too_large"),
+    Error("request_entity_too_large", 413, "http.413"),
     Error(
         "unsupported_extension",
         415,

@@ -302,6 +302,7 @@ def _of_service() -> _Json:
         *examples.CHANGING,
         "admin_only",
         "request_timeout",
+        "request_entity_too_large",
         "invalid_parameter",
         parameters=[_query("days", days | {"description": "0 is all that have ended."}, 7)],
     )

@@ -29,6 +29,7 @@ blueprint = Blueprint("tasks", __name__)
 
 DEFAULT_LIMIT, MOST_TASKS = 50, 500
 DEFAULT_DAYS, MOST_DAYS = 7, 3650
+_MOST_FORM_BYTES = 64 << 10  # of a body that is held in memory as a whole
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _SHOWN_NAME = 60  # characters of a field that is not known
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?")
@@ -171,6 +172,7 @@ def _before(asked: Mapping[str, str]) -> str | None:
 
 
 def _days() -> float:
+    request.max_content_length = _MOST_FORM_BYTES
     # What is not understood would leave the default, and so might remove more than was asked for.
     given = [*request.args.items(multi=True), *request.form.items(multi=True)]
     alone = text("tasks.days_alone", most=MOST_DAYS)

@@ -135,6 +135,26 @@ def test_chunks_that_are_none_are_a_bad_request(web: WebHouse, route: str, body:
     assert (status, said["status"], said["code"]) == (400, "error", code)
 
 
+@pytest.mark.parametrize(
+    ("framing", "body", "refusal"),
+    [
+        ("Content-Length: 9000000000", "days=0&", (413, "request_entity_too_large")),
+        # Of unknown length it is read as far as one may be long.
+        (
+            "Transfer-Encoding: chunked",
+            f"20000\r\ndays=0&{'a' * 0x1FFF9}\r\n",
+            (422, "invalid_parameter"),
+        ),
+    ],
+)
+def test_a_form_is_not_read_without_end(
+    web: WebHouse, framing: str, body: str, refusal: tuple[int, str]
+) -> None:
+    """One that brings no video; else it would be held in memory as a whole."""
+    status, said = answer_to(web, form_of("/cleanup", framing, body))
+    assert (status, said["code"]) == refusal
+
+
 def test_what_clients_do_wrong_is_no_error_in_the_log(web: WebHouse) -> None:
     answer_to(web, form_of("/cleanup", "Transfer-Encoding: chunked", "zz\r\n"))
     log = web.folder / "logs" / "server.log"

@@ -35,6 +35,7 @@ NOT_IN_CODE = {
     "invalid_parameter",
     "precondition_failed",
     "queue_full",
+    "request_entity_too_large",
     "request_timeout",
     "request_header_fields_too_large",
     "requested_range_not_satisfiable",
