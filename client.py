@@ -37,7 +37,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote, unquote
@@ -181,7 +181,7 @@ class MediaCleanerClient:
 
     def get_task_status(self, task_id: str) -> dict[str, Any]:
         """Return a task."""
-        return self._task("GET", f"/task/{_segment(task_id)}")
+        return _task_of(self._json("GET", f"/task/{_segment(task_id)}"))
 
     def wait_for_completion(
         self,
@@ -259,11 +259,11 @@ class MediaCleanerClient:
 
     def cancel_task(self, task_id: str) -> dict[str, Any]:
         """Call a task off and return it."""
-        return self._task("POST", f"/cancel/{_segment(task_id)}")
+        return self._changed("cancel", task_id, {"cancelled"})
 
     def retry_task(self, task_id: str) -> dict[str, Any]:
         """Try a failed or cancelled task again and return it."""
-        return self._task("POST", f"/retry/{_segment(task_id)}")
+        return self._changed("retry", task_id, {"pending", "processing"})
 
     def get_statistics(self) -> dict[str, Any]:
         """Return how many tasks there are: `total`, `pending`, `processing`, ..."""
@@ -278,8 +278,18 @@ class MediaCleanerClient:
         """Remove tasks that ended at least so many days ago; for an admin's key."""
         return self._json("POST", "/cleanup", params={"days": days})
 
-    def _task(self, method: str, path: str) -> dict[str, Any]:
-        return _task_of(self._json(method, path))
+    def _changed(self, act: str, task_id: str, wanted: Set[str]) -> dict[str, Any]:
+        again: list[bool] = []
+        try:
+            path = f"/{act}/{_segment(task_id)}"
+            return _task_of(self._json("POST", path, rewind=lambda: again.append(True)))
+        except MediaCleanerError as error:
+            # Asked again, since an answer was lost, what is done already cannot be done.
+            if again and error.code == "wrong_status":
+                task = self.get_task_status(task_id)
+                if task["status"] in wanted:
+                    return task
+            raise
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return _parsed(self.request(method, path, **options))

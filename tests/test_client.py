@@ -321,6 +321,34 @@ def test_what_stays_busy_is_an_error_in_the_end(trouble: type[Trouble]) -> None:
     assert (refused.value.status_code, refused.value.code) == (429, "queue_full")
 
 
+@pytest.mark.parametrize(
+    ("act", "statuses"), [("cancel", ["cancelled"]), ("retry", ["pending", "processing"])]
+)
+def test_a_change_whose_answer_was_lost_is_not_told_as_refused(
+    trouble: type[Trouble], act: str, statuses: list[str]
+) -> None:
+    """Asked again the server says that there is nothing to change any more."""
+    refusal = json.dumps({"detail": "it has ended", "code": "wrong_status"}).encode()
+
+    def refuse(request: Trouble) -> None:
+        request.reply(409, refusal)
+
+    def changed_to(status: str) -> Callable[[Trouble], None]:
+        answer = json.dumps({"task": {**TASK, "status": status}}).encode()
+        return lambda request: request.reply(200, answer)
+
+    change = getattr(caller(trouble), f"{act}_task")
+    for status in statuses:
+        trouble.script = [hang_up, refuse, changed_to(status)]
+        assert change("x")["status"] == status
+    trouble.script = [hang_up, refuse, changed_to("completed")]
+    with pytest.raises(MediaCleanerError, match="it has ended"):
+        change("x")
+    trouble.script = [refuse, changed_to(statuses[0])]  # not asked again
+    with pytest.raises(MediaCleanerError, match="it has ended"):
+        change("x")
+
+
 def test_a_download_that_broke_off_goes_on_where_it_was(
     trouble: type[Trouble], tmp_path: Path
 ) -> None:
