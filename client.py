@@ -40,7 +40,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 import requests
 
@@ -70,6 +70,8 @@ _LONGEST_WAIT_SECONDS = 1_000_000_000  # more than ten times that, and Python re
 _TIMEOUT_SECONDS = (10.0, 120.0)  # to connect; between two bytes
 _CHUNK_BYTES = 1 << 20
 _READ_BYTES = 64 << 10  # what is lost of a download when the connection breaks
+# How bytes of the command line that are no text go to the server, which says what is wrong.
+_AS_GIVEN = "surrogateescape"
 _TAKEN = "something is there already; name another, or replace it by --force"
 _BUSY = "another download of this result is going on; wait for its end"
 _Advance = Callable[[int], object]
@@ -253,7 +255,8 @@ class MediaCleanerClient:
     ) -> list[dict[str, Any]]:
         """Return tasks, the newest first; `before` the last of them begins the next page."""
         asked = {"user_id": user_id, "status": status, "limit": limit, "before": before}
-        query = {name: value for name, value in asked.items() if value is not None}
+        given = {name: value for name, value in asked.items() if value is not None}
+        query = urlencode(given, errors=_AS_GIVEN)
         tasks: list[object] = _take(self._json("GET", "/tasks", params=query), "tasks", list)
         return [_task_of({"task": task}) for task in tasks]
 
@@ -582,12 +585,12 @@ def _asked_pause(answer: requests.Response) -> float | None:
 
 
 def _segment(task_id: str) -> str:
-    return quote(task_id, safe="")
+    return quote(task_id, safe="", errors=_AS_GIVEN)
 
 
 def _field(boundary: str, name: str, value: str) -> bytes:
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
-    return head.encode("ascii") + value.encode("utf-8") + b"\r\n"
+    return head.encode("ascii") + value.encode("utf-8", _AS_GIVEN) + b"\r\n"
 
 
 def _file_head(boundary: str, name: str) -> bytes:
@@ -597,7 +600,8 @@ def _file_head(boundary: str, name: str) -> bytes:
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{escaped}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
-    return head.encode("utf-8", "surrogateescape")
+    # A name that is no text is still that of a video.
+    return head.encode("utf-8", _AS_GIVEN).decode("utf-8", "replace").encode("utf-8")
 
 
 def _offered_name(answer: requests.Response) -> str:

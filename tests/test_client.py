@@ -184,6 +184,26 @@ def test_a_field_that_is_wrong_is_named(client: MediaCleanerClient, clip: Path) 
     assert (refused.value.status_code, refused.value.field) == (422, "epsilon")
 
 
+def test_a_file_whose_name_is_no_text_can_be_uploaded(
+    client: MediaCleanerClient, clip: Path, tmp_path: Path
+) -> None:
+    video = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    video.write_bytes(clip.read_bytes())
+    assert client.upload_video(video, mode="strip")["task"]["input_video"] == "caf\ufffd.mp4"
+
+
+@pytest.mark.parametrize(
+    "words", ["upload F --notes \udcff", "status \udcff", "download \udcff", "list --user \udcff"]
+)
+def test_words_that_are_no_text_are_left_to_the_server_to_refuse(
+    house: ServiceHouse, clip: Path, words: str
+) -> None:
+    told = run(house, *(str(clip) if word == "F" else word for word in words.split()))
+    assert told.returncode == 1
+    assert len(told.stderr.splitlines()) == 1
+    assert "URL" not in told.stderr
+
+
 # --- Against a server that makes trouble ---
 
 
