@@ -171,6 +171,7 @@ _LIST = (
     Error("file_too_large", 413, "uploads.too_large", {"most_gb": 2}),
     Error("form_too_large", 413, "uploads.form_too_large"),
     Error("request_entity_too_large", 413, "http.413"),
+    Error("unsupported_encoding", 415, "uploads.encoding", {"encoding": "gzip"}),
     Error(
         "unsupported_extension",
         415,
@@ -226,6 +227,7 @@ UPLOADING = (
     "idempotency_conflict",
     "file_too_large",
     "form_too_large",
+    "unsupported_encoding",
     "unsupported_extension",
     "unreadable_media",
     "invalid_parameter",

@@ -37,7 +37,7 @@ from daemon.uploads import NoRoom, Uploads
 from daemon.web.answers import success
 from daemon.web.auth import Caller, caller, check_key_again
 from daemon.web.context import Context, context
-from daemon.web.errors import BUSY_SECONDS, ApiError, invalid
+from daemon.web.errors import BUSY_SECONDS, ApiError, invalid, shown
 from daemon.web.languages import text
 from daemon.web.patience import Patience, Visit
 from daemon.web.queries import whole_query
@@ -105,6 +105,7 @@ class _Upload:
 
     def run(self) -> Task:
         """Carry it out."""
+        _check_encoding()
         boundary = boundary_of(request.headers.get("Content-Type", ""))
         self._check_before_reading()
         with self._parts.uploads.new_file() as file:
@@ -293,6 +294,13 @@ def _check_queue() -> None:
     most = context().config.max_pending
     if len(context().index.queue()) >= most:
         raise QueueFull(most)
+
+
+def _check_encoding() -> None:
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        told = shown(encoding)
+        raise ApiError(415, "unsupported_encoding", "uploads.encoding", encoding=told)
 
 
 def _check_extension(name: str) -> None:

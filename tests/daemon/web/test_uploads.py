@@ -231,6 +231,13 @@ def test_a_request_without_a_video_is_refused(house: House) -> None:
         assert refused(answer)[:2] == (400, "no_file")
 
 
+def test_an_encoded_body_is_told_from_one_that_broke_off(house: House) -> None:
+    """It is no form before it is decoded, and to send it again would not help."""
+    refusal = refused(house.send(headers={"Content-Encoding": "gzip"}))
+    assert refusal[:2] == (415, "unsupported_encoding")
+    assert house.send(headers={"Content-Encoding": "Identity"}).status_code == 200
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "mp4", ".mp4", "video.mp4.exe", "video."])
 def test_another_extension_is_refused(house: House, name: str) -> None:
     assert refused(house.send(name=name))[:2] == (415, "unsupported_extension")
