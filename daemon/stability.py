@@ -143,10 +143,14 @@ class Tracker:
         if self._event is Event.CREATED and not stamp.size:
             # Linked files come with their content; an empty one was opened to be written.
             self._event = Event.WRITING
-        elif self._event is Event.CREATED or stamp.inode == self._distrusted:
+        elif self._event is Event.CREATED or self._is_distrusted(stamp):
             self._event = None
         if self._event is None:
             self._changed = now  # without an event only what we see ourselves counts as still
+
+    def _is_distrusted(self, stamp: Stamp) -> bool:
+        # That somebody writes to it is believed: it can only make the file wait.
+        return self._event is not Event.WRITING and stamp.inode == self._distrusted
 
     def _after_change(self, before: Stamp, stamp: Stamp) -> Event | None:
         if self._event not in _SAYS_WHOLE:

@@ -280,6 +280,21 @@ def test_being_put_back_does_not_count_as_being_moved_in(file: File) -> None:
     assert file.at(102) == 102
 
 
+@pytest.mark.parametrize("is_looked_at_before", [False, True])
+def test_what_is_written_to_after_it_was_put_back_waits_for_its_closing(
+    file: File, is_looked_at_before: bool
+) -> None:
+    file.tracker.notice(Event.MOVED_IN, 100)
+    file.at(100)
+    file.tracker.put_back(101)
+    file.tracker.notice(Event.MOVED_IN, 101.1)
+    if is_looked_at_before:
+        file.at(101.2)
+    file.tracker.notice(Event.WRITING, 102)
+    file.at(102)
+    assert file.at(107) == 702
+
+
 # --- A video and its sidecar ---
 
 
