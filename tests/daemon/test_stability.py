@@ -141,6 +141,14 @@ def test_growth_that_no_event_told_of_after_closing_must_settle(file: File) -> N
     assert file.at(102) == 107
 
 
+def test_another_file_in_the_place_of_one_that_was_closed_must_settle(file: File) -> None:
+    """Its event is still on its way, and may be that it is written to."""
+    file.tracker.notice(Event.CLOSED, 100)
+    file.at(100)
+    file.stamp = Stamp(1, 3, 1000, 0)
+    assert file.at(102) == 107
+
+
 # --- Written to and not closed ---
 
 
