@@ -217,6 +217,27 @@ def test_a_move_syncs_both_folders(tmp_path: Path, steps: list[str]) -> None:
     assert steps == ["rename", "sync folder", "sync folder"]
 
 
+def test_a_move_makes_the_new_name_durable_before_the_old_one_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss of power in between may leave both names, never none."""
+    synced: list[str] = []
+    monkeypatch.setattr(atomic, "sync_folder", lambda path: synced.append(path.name))
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "old" / "a").write_bytes(b"x")
+    atomic.move_atomically(tmp_path / "old" / "a", tmp_path / "new" / "a")
+    assert synced == ["new", "old"]
+
+
+def test_replacing_and_removing_are_durable(tmp_path: Path, steps: list[str]) -> None:
+    atomic.write_atomically(tmp_path / "a", b"x")
+    assert steps == ["sync file", "sync folder"]
+    steps.clear()
+    atomic.remove(tmp_path / "a")
+    assert steps == ["sync folder"]
+
+
 def test_a_temporary_file_tells_whose_it_is(tmp_path: Path, monkeypatch: Any) -> None:
     seen: list[str] = []
     monkeypatch.setattr(atomic, "_rename_new", lambda source, target: seen.append(source.name))
