@@ -1045,6 +1045,21 @@ def test_a_first_attempt_reads_no_sidecar_that_came_after_the_claim(house: House
     assert house.pool.jobs[0].parameters.epsilon == task.parameters.epsilon
 
 
+def test_the_second_attempt_after_a_retry_reads_no_sidecar_anew(house: House) -> None:
+    """Who edits it meanwhile has not asked for anything yet: that is what a retry is for."""
+    task = failed(house)
+    sidecar = Path(task.original).parent / "clip.mov.yaml"
+    sidecar.write_text("epsilon: 0.05\n")
+    house.spool.retry(task.task_id)
+    house.settle()
+    sidecar.write_text("epsilon: 0.2\n")
+    house.pool.say(Lost(house.pool.jobs[0], LOST))
+    house.settle()
+    (job,) = house.pool.jobs
+    assert house.get(task).attempts == 2
+    assert job.parameters.epsilon == 0.05
+
+
 class TestThreadsOfTheEncoder:
     @pytest.fixture(autouse=True)
     def _whole_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
