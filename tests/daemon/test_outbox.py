@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from spools import REASON, REPORT, Clock, record
 
@@ -68,6 +68,8 @@ def test_control_characters_become_underscores(spool: Spool, box: Path) -> None:
 
 
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=100))
+@example("a" * 151)
+@example("a" + "ж" * 75)
 def test_a_stem_is_cut_to_150_bytes_at_a_character(stem: str) -> None:
     cut = outbox._cut(stem.encode())
     assert stem.startswith(cut)
