@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -230,6 +232,21 @@ def test_keys_count_in_a_process_that_runs(web: Web) -> None:
 
 
 # --- Whose key ---
+
+
+def test_a_state_that_is_out_of_reach_before_the_first_request_closes_nothing_open(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.listdir
+
+    def refuse(path: Any = ".") -> list[str]:
+        if Path(path).name == "keys":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert web.get("/").status_code == 200
+    assert json.loads(web.get("/health").data)["status"] == "unhealthy"
 
 
 def test_a_users_key_sees_and_touches_only_that_users_tasks(web: Web) -> None:
