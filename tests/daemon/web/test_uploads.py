@@ -274,20 +274,22 @@ def test_a_file_over_the_limit_is_refused(make: Callable[..., House]) -> None:
 
 
 class Unread(io.BytesIO):
-    """A body that must not be read."""
+    """A body that must not be read beyond its beginning."""
 
     def read(self, size: int | None = -1) -> bytes:
-        raise AssertionError("the body was read")
+        data = super().read(size)
+        assert data, "the body was read"
+        return data
 
 
-def unread(house: House, length: int = 1000) -> Response:
-    """Send a request of which nothing but its head may be read."""
+def unread(house: House, length: int = 1000, beginning: bytes = b"") -> Response:
+    """Send a request of which nothing but its head and its beginning may be read."""
     environ = create_environ("/upload", method="POST")
     environ |= {
         "REMOTE_ADDR": "127.0.0.1",
         "CONTENT_TYPE": "multipart/form-data; boundary=x",
         "CONTENT_LENGTH": str(length),
-        "wsgi.input": Unread(),
+        "wsgi.input": Unread(beginning),
     }
     return Response.from_app(house.app, environ)
 
@@ -310,6 +312,38 @@ def test_a_full_disk_is_told_before_anything_is_read(
 ) -> None:
     monkeypatch.setattr(uploads, "free_gb", lambda folder: 0.0)
     assert refused(unread(house))[:2] == (507, "insufficient_storage")
+
+
+def test_room_for_all_that_comes_is_looked_for_before_it_is_read(
+    make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make(min_free_gb=1)
+    monkeypatch.setattr(uploads, "free_gb", lambda folder: 1.5)
+    assert refused(unread(house, 1 << 30))[:2] == (507, "insufficient_storage")
+
+
+@pytest.mark.parametrize("name", ["inbox", "outbox", "temp", "state"])
+def test_a_lack_of_room_for_the_work_is_told_too(
+    make: Callable[..., House], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    house = make(min_free_gb=1)
+    full = house.folder / name
+    full.mkdir(exist_ok=True)
+    monkeypatch.setattr(uploads, "free_gb", lambda folder: 0.5 if folder == full else 2.0)
+    assert refused(house.send())[:2] == (507, "insufficient_storage")
+
+
+@pytest.mark.parametrize("disposition", ['name="epsilon"', 'name="nonsense"'])
+def test_a_field_that_is_wrong_is_told_before_the_file_behind_it_is_read(
+    house: House, disposition: str
+) -> None:
+    beginning = (
+        f"--x\r\nContent-Disposition: form-data; {disposition}\r\n\r\n9\r\n"
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="holiday.mp4"\r\n\r\n'
+    )
+    answer = unread(house, 1 << 30, beginning.encode())
+    assert refused(answer)[:2] == (422, "invalid_parameter")
+    assert house.nothing_is_left()
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told(
