@@ -17,7 +17,7 @@ from daemon import uploads as module
 from daemon.inbox_place import InboxUnavailable
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
-from daemon.spool_errors import QueueFull
+from daemon.spool_errors import QueueFull, TaskBusy
 from daemon.task import Status
 from daemon.task_id import creation_day
 from daemon.uploaded_file import TooLarge, safe_name
@@ -132,6 +132,32 @@ def _written_by_us() -> int:
     return int(next(row.split()[1] for row in rows if row.startswith("wchar")))
 
 
+@pytest.mark.usefixtures("either_way")
+def test_bytes_mark_and_name_are_durable_before_the_task_is_there(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is answered must not lose its video to a loss of power."""
+    flushed: list[int] = []
+    before_the_task: list[int] = []
+    real_fsync, real_submit = os.fsync, house.spool.submit
+
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        flushed.append(os.fstat(descriptor).st_ino)
+
+    def submit(*words: Any) -> Any:
+        before_the_task.extend(flushed)
+        return real_submit(*words)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(house.spool, "submit", submit)
+    house.accept()
+    (video,) = house.own_files()
+    marks = house.inbox / ".media-cleaner" / "uploads"
+    order = [before_the_task.index(path.stat().st_ino) for path in (video, marks, video.parent)]
+    assert order == sorted(order)
+
+
 # --- Not accepted ---
 
 
@@ -193,6 +219,33 @@ def test_a_task_that_is_there_after_all_keeps_its_file(
         house.accept()
     (task_id,) = records(house.state)
     assert Path(house.spool.get(task_id).original).read_bytes() == VIDEO
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.EIO, "Input/output error"), TaskBusy("x")])
+def test_where_nobody_can_tell_whether_there_is_a_task_its_file_stays_until_somebody_can(
+    house: House, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    submit = house.spool.submit
+
+    def submit_and_fail(*arguments: Any) -> None:
+        submit(*arguments)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def refuse(task_id: str) -> Any:
+        raise trouble
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.spool, "submit", submit_and_fail)
+        patched.setattr(house.spool, "get", refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            house.accept()
+        kept = house.own_files()
+        assert sweep(house.inbox, house.spool, time.time() + 601) == 0
+        assert house.own_files() == kept
+    (task_id,) = records(house.state)
+    assert len(kept) == 2  # the video, and the mark that tells of it
+    assert sweep(house.inbox, house.spool, time.time() + 601) == 1
+    assert house.own_files() == [Path(house.spool.get(task_id).original)]
 
 
 def test_a_file_with_more_bytes_than_allowed_is_given_up_as_soon_as_it_has_them(
