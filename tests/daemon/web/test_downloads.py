@@ -319,6 +319,7 @@ def test_nginx_is_told_where_the_result_is(make: Callable[..., WebApp]) -> None:
     assert "?" not in told
     assert answer.headers["Content-Type"] == "video/x-matroska"
     assert "filename*=UTF-8''" in answer.headers["Content-Disposition"]
+    assert answer.headers["Cache-Control"] == "private, no-cache"  # nginx keeps it
     path.unlink()
     assert refused(house.get(f"/download/{task_id}")) == (410, "removed")
 
