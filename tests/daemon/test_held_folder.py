@@ -60,6 +60,18 @@ def test_what_is_missing_is_told_or_made(tmp_path: Path) -> None:
     assert (tmp_path / "a/b/file").exists()
 
 
+def test_what_is_made_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is moved into a folder is lost where a loss of power takes the folder itself."""
+    synced: list[str] = []
+    monkeypatch.setattr(
+        "daemon.held_folder.sync_folder", lambda path: synced.append(os.readlink(path))
+    )
+    for _ in range(2):
+        with held_new_folder(tmp_path, "a", "b"):
+            pass
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+
+
 def test_a_folder_that_was_replaced_by_a_link_meanwhile_is_still_the_one(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "outside").mkdir()
