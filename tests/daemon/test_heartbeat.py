@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -63,6 +64,26 @@ def test_bytes_that_move_are_a_sign_of_life(process: subprocess.Popen[str]) -> N
         assert heartbeat.quiet_seconds == 0
     heartbeat.look(6)
     assert heartbeat.quiet_seconds == 1
+
+
+@pytest.mark.parametrize(
+    "act", ["open('/dev/zero', 'rb', 0).read(1)", "open('/dev/null', 'wb', 0).write(b'x')"]
+)
+def test_so_are_bytes_that_are_only_read_or_only_written(act: str) -> None:
+    code = f"import time\nprint(flush=True)\nwhile True:\n  {act}\n  time.sleep(0.01)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        heartbeat, seconds = Heartbeat(process.pid, 0.0), itertools.count(1)
+
+        def has_moved() -> bool:
+            heartbeat.look(next(seconds))
+            return heartbeat.quiet_seconds == 0
+
+        try:
+            wait_until(has_moved)
+        finally:
+            process.kill()
 
 
 def test_so_is_what_the_process_says(process: subprocess.Popen[str]) -> None:
