@@ -33,10 +33,10 @@ def asked(folder: Path, content: str | bytes, subfolder: str = "") -> Parameters
 
 
 def complaint(folder: Path, content: str | bytes) -> SidecarError:
-    before = time.monotonic()
+    before = time.process_time()  # on a busy machine all takes longer, but no more of it
     with pytest.raises(SidecarError) as caught:
         asked(folder, content)
-    assert time.monotonic() - before < 5
+    assert time.process_time() - before < 5
     return caught.value
 
 
