@@ -304,6 +304,18 @@ def test_a_sidecar_that_was_dropped_again_takes_the_place_of_the_old(
     assert adopt_dropped(inbox, "alice", "clip.mp4", home) == "clip.mp4.yaml"
 
 
+def test_it_is_durable_in_its_new_place_before_the_old_one_forgets_it(
+    inbox: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        "daemon.sidecar.sync_folder", lambda path: synced.append(os.path.realpath(path))
+    )
+    written(inbox / "alice", "epsilon: 0.1", "clip.mp4.yaml")
+    assert adopt_dropped(inbox, "alice", "clip.mp4", home) == "clip.mp4.yaml"
+    assert synced == [str(home), str(inbox / "alice")]
+
+
 def test_one_of_another_spelling_leaves_no_old_one_behind(inbox: Path, home: Path) -> None:
     written(home, "epsilon: 9", "clip.yml")
     written(inbox / "alice", "epsilon: 0.1", "clip.mp4.yaml")
