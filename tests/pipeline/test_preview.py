@@ -16,7 +16,7 @@ from media import Audio, Video, make_video
 import pipeline.moments
 import pipeline.preview
 from pipeline.errors import Cancelled, InvalidParameters, OutputFailed
-from pipeline.parameters import PEAK_PER_BUDGET, Parameters
+from pipeline.parameters import Parameters
 from pipeline.planes import Planes
 from pipeline.preview import Preview, preview, preview_name
 from pipeline.probe import probe
@@ -142,7 +142,7 @@ def test_both_halves_are_the_frame_of_the_moment_and_one_is_changed_within_the_b
     monkeypatch.setattr(pipeline.preview, "VideoProtector", Plain)
     plain = show(video, moment).found.measure
     assert shown.found.measure.mean > plain.mean + 0.3
-    bound = PEAK_PER_BUDGET * Parameters().budget
+    bound = 2.5 * Parameters().budget
     assert shown.found.measure.p999 <= bound + plain.p999
 
 
