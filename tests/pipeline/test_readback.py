@@ -163,6 +163,19 @@ def test_a_frame_too_many_is_told(tmp_path: Path) -> None:
         read_back(path, _expected())
 
 
+def test_a_second_picture_is_told(tmp_path: Path) -> None:
+    with av.open(_write(tmp_path / "a.mp4")) as source, av.open(tmp_path / "b.mkv", "w") as output:
+        track = source.streams.video[0]
+        for copy in [output.add_stream_from_template(track) for _ in range(2)]:
+            source.seek(0)
+            for packet in source.demux(track):
+                if packet.size:
+                    packet.stream = copy
+                    output.mux(packet)
+    with pytest.raises(VerificationFailed, match="2 video streams instead of one"):
+        read_back(tmp_path / "b.mkv", _expected())
+
+
 def test_a_shifted_timestamp_is_told_with_its_frame(tmp_path: Path) -> None:
     ticks = list(TICKS)
     ticks[4] += 20  # 1.6 ms
@@ -208,6 +221,12 @@ def test_a_dropped_track_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(VerificationFailed, match="1 tracks of sound instead of 2"):
         read_back(path, _expected(sound=[_mono(20_000), _mono(20_000)]))
+
+
+def test_a_track_too_many_is_told(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.mkv", sound=[("aac", RATE, 0)])
+    with pytest.raises(VerificationFailed, match="1 tracks of sound instead of 0"):
+        read_back(path, _expected())
 
 
 def test_sound_cut_short_is_told(tmp_path: Path) -> None:
