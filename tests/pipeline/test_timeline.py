@@ -27,6 +27,13 @@ def test_frames_lie_where_the_file_says_less_its_start() -> None:
     ]
 
 
+def test_the_origin_is_a_whole_tick_and_never_after_what_begins_first() -> None:
+    """Sound that begins within a tick of the picture's clock keeps its beginning."""
+    clock = VideoClock(Fraction(1, 25), Fraction(7, 100), Fraction(25))
+    assert clock.origin == 1
+    assert clock.place(2, None).pts == 1
+
+
 def test_a_frame_without_a_timestamp_follows_the_one_before() -> None:
     clock = VideoClock(MILLISECOND, Fraction(0), Fraction(25))
     assert [clock.place(p, None).pts for p in (None, None, 100, None)] == [0, 40, 100, 140]
@@ -58,6 +65,7 @@ def test_a_gap_becomes_silence_and_an_overlap_is_dropped() -> None:
     assert clock.place(Fraction(3, 10), 100) == Gap(200, 0)
     assert clock.place(Fraction(35, 100), 100) == Gap(0, 50)
     assert clock.place(Fraction(45, 100), 100) == Gap(0, 0)
+    assert clock.dropped == 50
 
 
 def test_what_lies_before_the_origin_is_dropped() -> None:
