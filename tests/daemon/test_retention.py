@@ -194,6 +194,17 @@ def test_a_dropped_original_goes_with_its_sidecar_and_its_folders(house: House) 
     assert house.spool.get(task.task_id).status is Status.COMPLETED
 
 
+def test_the_empty_folder_of_a_day_stays_while_a_claim_may_be_about_to_use_it(
+    house: House,
+) -> None:
+    originals = house.inbox / ".media-cleaner" / "originals"
+    days = [(house.clock.now - timedelta(days=n)).date().isoformat() for n in range(4)]
+    for day in days:
+        (originals / day).mkdir(parents=True)
+    house.after(ORIGINALS, 0)
+    assert sorted(os.listdir(originals)) == sorted(days[:3])
+
+
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 def test_a_dropped_original_that_may_be_retried_stays_for_both_spans(
     house: House, end: str
