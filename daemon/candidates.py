@@ -28,6 +28,7 @@ from daemon.claims import Found
 from daemon.logs import Once, server_log
 from daemon.open_writers import is_open_for_writing
 from daemon.pairing import Pairing, status_at
+from daemon.small_file import IRREGULAR, NO_FILE
 from daemon.stability import Event, Probes, Quiet, Stamp, Tracker, ready_at
 
 _SIDECAR_CLOSED_S = 0.5
@@ -45,14 +46,6 @@ _LONGEST_PAUSE_S = 600.0
 _REMINDER_S = 600.0
 # Not the file's fault: it is to be taken soon after the disk is well again.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_IRREGULAR = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFBLK: "a device",
-    stat.S_IFCHR: "a device",
-}
-_NO_SIDECAR = _IRREGULAR | {stat.S_IFDIR: "a folder"}
 
 
 @dataclass(frozen=True)
@@ -364,7 +357,7 @@ class Candidates:
             self._forget(path, now)
             return
         file.tracker.look(Stamp.of(status), now)
-        if what := _IRREGULAR.get(stat.S_IFMT(status.st_mode)):
+        if what := IRREGULAR.get(stat.S_IFMT(status.st_mode)):
             self._name_when_still(path, file, now, what)
         elif file.kind is _Kind.VIDEO:
             self._look_at_video(path, file, now)
@@ -427,7 +420,7 @@ class Candidates:
                 continue
             if stat.S_ISREG(status.st_mode):
                 return os.path.basename(path), self._sidecar_at(path, Stamp.of(status), now)
-            file.unreadable = file.unreadable or (path, _NO_SIDECAR[stat.S_IFMT(status.st_mode)])
+            file.unreadable = file.unreadable or (path, NO_FILE[stat.S_IFMT(status.st_mode)])
         return None, None
 
     def _sidecar_at(self, path: str, stamp: Stamp, now: float) -> float:

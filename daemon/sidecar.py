@@ -23,7 +23,7 @@ from daemon.names import (
     sidecar_names,
     stem,
 )
-from daemon.small_file import NotReadable, read_small_file
+from daemon.small_file import NO_FILE, NotReadable, read_small_file
 from daemon.task import Failure
 from daemon.webhook_url import check_literal
 from daemon.yaml_file import text_mapping
@@ -112,6 +112,7 @@ def adopt_dropped(inbox: Path, subfolder: str, video: str, task_folder: Path) ->
     there is either the old or the new one.
 
     Raises:
+        SidecarError: the task has none, and what lies in its place in the inbox is no file.
         OSError: it is there and cannot be moved; the old one is as it was.
     """
     present = find_sidecar(task_folder, video)
@@ -122,6 +123,8 @@ def adopt_dropped(inbox: Path, subfolder: str, video: str, task_folder: Path) ->
         ):
             dropped = _dropped_again(folder, video)
             if dropped is None:
+                if present is None:
+                    _refuse_what_is_no_file(folder, video)
                 return present
             target = present or dropped
             os.rename(folder / dropped, task_folder / target)
@@ -141,12 +144,23 @@ def _content(path: Path) -> bytes:
 
 
 def _dropped_again(folder: Path, video: str) -> str | None:
+    return _first_file(folder, _names_of_it_alone(folder, video))
+
+
+def _refuse_what_is_no_file(folder: Path, video: str) -> None:
+    """Somebody asked for something, as when the video came; the defaults may be the opposite."""
+    for name in _names_of_it_alone(folder, video):
+        what = NO_FILE.get(_kind(folder / name))
+        if what is not None:
+            raise SidecarError(_CODE, f"{name} is {what}, not a file, and so is not read.")
+
+
+def _names_of_it_alone(folder: Path, video: str) -> tuple[str, ...]:
+    """Return the names, the best first, that can be no other video's sidecar's in `folder`."""
     if os.path.lexists(folder / video):
-        return None  # the sidecar is that one's
-    own = _first_file(folder, own_sidecar_names(video))
-    if own is not None or _has_namesake(folder, video):
-        return own
-    return _first_file(folder, shared_sidecar_names(video))
+        return ()
+    own = own_sidecar_names(video)
+    return own if _has_namesake(folder, video) else (*own, *shared_sidecar_names(video))
 
 
 def _has_namesake(folder: Path, video: str) -> bool:
@@ -162,9 +176,14 @@ def _first_file(folder: Path, names: tuple[str, ...]) -> str | None:
 
 
 def _is_file(path: Path) -> bool:
+    return _kind(path) == stat.S_IFREG
+
+
+def _kind(path: Path) -> int:
+    """Return what lies there, as `stat.S_IFMT` has it; 0 for nothing."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
+        return stat.S_IFMT(os.lstat(path).st_mode)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # no room for `.yaml` behind it
-            return False
+            return 0
         raise

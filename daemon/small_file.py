@@ -9,6 +9,15 @@ from pathlib import Path
 
 # The file itself is the reason; anything else is the disk's or the network's.
 _NOT_READABLE = (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR)
+# What else may lie under a file's name, in words.
+IRREGULAR = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+NO_FILE = IRREGULAR | {stat.S_IFDIR: "a folder"}
 
 
 class NotReadable(Exception):

@@ -1015,6 +1015,24 @@ def test_a_sidecar_that_is_still_wrong_fails_the_task_again(house: House) -> Non
     assert house.pool.jobs == []
 
 
+def test_a_link_in_a_sidecars_place_fails_the_task_for_as_long_as_it_lies_there(
+    house: House,
+) -> None:
+    task = failed(house)
+    link = house.folder / "inbox/alice/clip.mov.yaml"
+    link.parent.mkdir()
+    link.symlink_to("/elsewhere.yaml")
+    house.spool.retry(task.task_id)
+    house.settle()
+    again = house.get(task)
+    assert (again.status, again.error_code) == (Status.FAILED, "invalid_sidecar")
+    assert "clip.mov.yaml is a symbolic link" in str(again.error_message)
+    link.unlink()
+    house.spool.retry(task.task_id)
+    house.settle()
+    assert len(house.pool.jobs) == 1
+
+
 def test_a_sidecar_that_was_taken_away_before_a_retry_is_named(house: House, logs: Path) -> None:
     task = failed(house)
     sidecar = Path(task.original).parent / "clip.mov.yaml"

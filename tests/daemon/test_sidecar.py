@@ -362,6 +362,18 @@ def test_neither_links_nor_unfinished_names_are_taken(inbox: Path, home: Path) -
     assert (home / "clip.mp4.yaml").read_text() == "epsilon: 9"
 
 
+@pytest.mark.parametrize("name", ["clip.mp4.yaml", "clip.yml"])
+def test_what_is_no_file_is_refused_where_the_task_has_none(
+    inbox: Path, home: Path, name: str
+) -> None:
+    (inbox / "alice" / name).mkdir()
+    with pytest.raises(SidecarError, match=f"^{name} is a folder, not a file") as caught:
+        adopt_dropped(inbox, "alice", "clip.mp4", home)
+    assert caught.value.code == "invalid_sidecar"
+    (inbox / "alice/clip.mp4").write_bytes(b"another")  # whose it is then
+    assert adopt_dropped(inbox, "alice", "clip.mp4", home) is None
+
+
 def test_nothing_is_taken_through_a_link_in_a_folders_place(
     inbox: Path, home: Path, tmp_path: Path
 ) -> None:
