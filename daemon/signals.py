@@ -9,16 +9,21 @@ under `nohup`, stays so.
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon.errors import Interrupted
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def raise_on_signals() -> None:
     """From now on a signal to end raises `Interrupted` in the main thread."""
+    sys.unraisablehook = _end_where_nobody_hears
     for number in _heeded():
         signal.signal(number, _raise)
 
@@ -54,6 +59,20 @@ class Interruption:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
+
+
+def _end_where_nobody_hears(ignored: UnraisableHookArgs) -> None:
+    """
+    End by the signal where it came within code that can raise nothing.
+
+    As within a destructor, or in a module of pydantic's that is being imported: the signal would be
+    lost, and what was asked to end would go on.
+    """
+    if isinstance(ignored.exc_value, Interrupted):
+        end_on_signals()
+        signal.raise_signal(ignored.exc_value.signal_number)
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _heeded() -> list[signal.Signals]:

@@ -497,6 +497,22 @@ def test_a_signal_before_the_work_leaves_nothing(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "config.yaml"]
 
 
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost() -> None:
+    """As in a destructor, or within a compiled module that is being imported."""
+    code = """
+import signal
+from daemon.signals import raise_on_signals
+class Gone:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+raise_on_signals()
+Gone()
+print("went on")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
+
+
 def started(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command(*words),
