@@ -71,6 +71,7 @@ class WebProcess:
         self._restarts = Restarts("the process that answers requests")
         self._child: Child | None = None
         self._is_ready = False
+        self._is_reload_due = False
 
     @property
     def trouble(self) -> str | None:
@@ -109,8 +110,12 @@ class WebProcess:
 
     def reload(self) -> None:
         """Have the configuration read anew, but for address and `places`; no request is lost."""
-        if self._child is not None:
+        if self._child is None:
+            return  # the next one reads it
+        if self._is_ready:
             os.kill(self._child.pid, signal.SIGHUP)
+        else:  # while it comes up the signal would end it
+            self._is_reload_due = True
 
     def close(self) -> None:
         """Let requests that are being answered come to their end, within some seconds."""
@@ -137,12 +142,15 @@ class WebProcess:
             self._is_ready = True
             self._restarts.succeeded()
             server_log().info("requests are answered", url=self.url, pid=child.pid)
+            if self._is_reload_due:
+                self._is_reload_due = False
+                self.reload()
 
     def _note_end(self, child: Child) -> None:
         self._note_failure(child.exit_text)
         child.kill()  # closes the pipe
         self._child = None
-        self._is_ready = False
+        self._is_ready = self._is_reload_due = False
 
     def _note_failure(self, reason: str) -> None:
         if self._restarts.failed(reason, self._clock()):

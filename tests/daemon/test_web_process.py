@@ -306,6 +306,17 @@ def test_a_changed_configuration_is_taken_over_without_losing_a_request(house: H
     wait_for(lambda: len(house.processes()) == 3, 10)  # the old ones go
 
 
+def test_one_that_comes_up_takes_a_changed_configuration_over_then(house: House) -> None:
+    house.web.start()
+    first = house.web.pid
+    house.web.reload()
+    house.configure("language: ru\n")
+    house.wait_until_ready()
+    assert house.web.pid == first
+    wait_for(lambda: house.get("nothing").headers["Content-Language"] == "ru")
+    assert "failed" not in house.log()
+
+
 @pytest.mark.slow
 def test_no_web_workers_any_more_takes_a_restart(house: House) -> None:
     house.start()
