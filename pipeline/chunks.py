@@ -1,7 +1,8 @@
 """
 Walk the chunks of an AVI file, OpenDML's further `RIFF` chunks among them.
 
-The `movi` list is passed over. Hostile sizes end a walk, they never raise or loop.
+The `movi` list is passed over. Hostile sizes end a walk, they never raise or loop. How a stream's
+time is counted stands in one of them, and can be stated anew there.
 
 Source: Multimedia Programming Interface and Data Specifications 1.0; OpenDML AVI 1.02.
 """
@@ -9,6 +10,7 @@ Source: Multimedia Programming Interface and Data Specifications 1.0; OpenDML AV
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -75,10 +77,48 @@ def chunk_payload(file: BinaryIO, chunk: Chunk, most: int = 1 << 20) -> bytes:
     return file.read(max(0, min(most, chunk.payload_size)))
 
 
-def bytes_by_tick(file: BinaryIO) -> list[int]:
-    """Return how many bytes a tick of each stream's clock stands for; 0 where that varies."""
+@dataclass(frozen=True)
+class StreamClock:
+    """
+    How an AVI counts the time of a stream.
+
+    Attributes:
+        offset: of the stream's header, `strh`, in the file: of its payload.
+        scale, rate: a tick lasts scale / rate seconds.
+        tick_bytes: that a tick stands for; 0 where each chunk is a tick, whatever its size.
+    """
+
+    offset: int
+    scale: int
+    rate: int
+    tick_bytes: int
+
+
+def stream_clocks(file: BinaryIO) -> list[StreamClock]:
+    """Return the clock of each stream, in the order of the file."""
     headers = (chunk for chunk in walk_chunks(file) if chunk.kind == "strh")
-    return [int.from_bytes(chunk_payload(file, h, 48)[44:48], "little") for h in headers]
+    return [_stream_clock(file, header) for header in headers]
+
+
+def state_chunk_clock(file: BinaryIO, clock: StreamClock, chunks: int) -> None:
+    """Write into a stream's header, in place, `clock`'s scale and rate, and a tick a chunk."""
+    file.seek(clock.offset + _SCALE_AT)
+    file.write(struct.pack("<II", clock.scale, clock.rate))
+    file.seek(clock.offset + _LENGTH_AT)
+    file.write(struct.pack("<I", chunks))
+    file.seek(clock.offset + _TICK_BYTES_AT)
+    file.write(struct.pack("<I", 0))
+
+
+def _stream_clock(file: BinaryIO, header: Chunk) -> StreamClock:
+    payload = chunk_payload(file, header, _HEADER_BYTES).ljust(_HEADER_BYTES, b"\0")
+    scale, rate = struct.unpack_from("<II", payload, _SCALE_AT)
+    (tick_bytes,) = struct.unpack_from("<I", payload, _TICK_BYTES_AT)
+    return StreamClock(header.payload_offset, scale, rate, tick_bytes)
+
+
+# In a stream's header.
+_SCALE_AT, _LENGTH_AT, _TICK_BYTES_AT, _HEADER_BYTES = 20, 32, 44, 48
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ packets stays too. Data tracks, attachments and cover pictures go.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,8 +20,8 @@ import av.error
 from av.container import InputContainer
 
 from pipeline.aspect import set_aspect, state_aspects
+from pipeline.avi_sound import set_bit_rates, state_clocks
 from pipeline.chapters import chapters_for
-from pipeline.chunks import bytes_by_tick
 from pipeline.codec_header import clean_header
 from pipeline.errors import (
     Cancelled,
@@ -46,7 +47,6 @@ from pipeline.writer import refusal_told
 
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
 _WITH_ALPHA_BESIDE = frozenset({"matroska", "webm"})
-_LARGEST_BIT_RATE = (1 << 31) - 1  # that the muxer can count with
 _MUXER_OF = {
     "avi": "avi",
     "mpegts": "mpegts",
@@ -164,7 +164,7 @@ def _copy(
     cancelled: Callable[[], bool],
 ) -> Stripped:
     video = next(s for s in kept if s.type == "video")
-    frames, total = 0, video.frames or None
+    copied, total = Counter[int](), video.frames or None
     ended_early = False
     boxes = left_out_boxes(original) if muxer in ("mp4", "mov") else []
     target = _opened(output, muxer, may_move_index=not boxes)
@@ -173,7 +173,7 @@ def _copy(
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
         streams = {s.index: _copy_of(s, target, aspects.get(s.index)) for s in kept}
         if muxer == "avi":
-            _set_bit_rates(kept, streams, original)
+            set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapter_times(source)))
         packets = source.demux(kept)
         clocks = {s.index: PacketClock(s.time_base, s.type, muxer) for s in kept}
@@ -190,19 +190,21 @@ def _copy(
             if not packet.size:
                 continue
             index = packet.stream_index
+            copied[index] += 1
             packet.pts, packet.dts = clocks[index].place(packet.pts, packet.dts, packet.duration)
             packet.stream = streams[index]
             target.mux(packet)
-            frames += index == video.index
-            progress(frames, total)
-    if not frames:
+            progress(copied[video.index], total)
+    if not copied[video.index]:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
     if boxes:
         insert_in_video_entry(output, boxes, replacing=LEFT_OUT)
+    if muxer == "avi":
+        state_clocks(kept, copied, original, output)
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
-    return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
+    return Stripped(copied[video.index], range(len(streams)), muxer, codec, dropped, ended_early)
 
 
 def _opened(output: Path, muxer: str, *, may_move_index: bool) -> Any:
@@ -255,19 +257,6 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
 def _in_words(stream: Any) -> str:
     kind = "attached picture" if stream.disposition & NOT_A_PICTURE else f"{stream.type} track"
     return f"{kind} (stream {stream.index})"
-
-
-def _set_bit_rates(kept: list[Any], streams: dict[int, Any], original: Path) -> None:
-    """Have FFmpeg's AVI muxer count the time of ADPCM as the original does."""
-    with original.open("rb") as file:
-        sizes = bytes_by_tick(file)
-    for stream in kept:
-        if stream.codec_context.name.startswith("adpcm_") and stream.index < len(sizes):
-            # It goes by the bit rate, which some encoders state far too low or too high: two
-            # blocks may have one time then, or the sound comes out at another speed.
-            bit_rate = round(8 * sizes[stream.index] / stream.time_base)
-            if 0 < bit_rate <= _LARGEST_BIT_RATE:
-                streams[stream.index].codec_context.bit_rate = bit_rate
 
 
 def _chapter_times(source: InputContainer) -> list[Any]:

@@ -30,6 +30,7 @@ import pytest
 from av.stream import Disposition
 from media import Audio, Video, make_video
 
+from pipeline.chunks import walk_chunks
 from pipeline.errors import (
     Cancelled,
     InvalidParameters,
@@ -758,6 +759,28 @@ class TestStrip:
         assert packets(stripped, "audio") == packets(original, "audio")
         assert close_to(sound_times(stripped), sound_times(original), Fraction(1, 1000))
 
+    @pytest.mark.parametrize("codec", ["ac3", "aac", "mp2", "libmp3lame", "eac3", "flac"])
+    def test_sound_in_frames_keeps_its_time_in_avi(self, tmp_path: Path, codec: str) -> None:
+        original, stripped = avi_with_sound(tmp_path / "a.avi", codec), tmp_path / "out.avi"
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        assert packets(stripped, "audio") == packets(original, "audio")
+        assert close_to(sound_times(stripped), sound_times(original), Fraction(1, 1000))
+        seconds, tick_bytes = stated_sound(stripped)
+        assert seconds == pytest.approx(stated_sound(original)[0], abs=0.1)
+        assert tick_bytes == 0
+
+    @pytest.mark.parametrize("codec", ["ac3", "mp2", "libmp3lame"])
+    def test_sound_that_counts_bytes_keeps_its_time_in_avi(
+        self, tmp_path: Path, codec: str
+    ) -> None:
+        """VirtualDub's way to state a constant bit rate: each tick is a byte."""
+        original, stripped = avi_with_sound(tmp_path / "a.avi", codec), tmp_path / "out.avi"
+        count_bytes(original)
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        assert packets(stripped, "audio") == packets(original, "audio")
+        assert close_to(sound_times(stripped), sound_times(original), Fraction(1, 1000))
+        assert stated_sound(stripped)[0] == pytest.approx(stated_sound(original)[0], abs=0.05)
+
     def test_another_container_is_refused_by_its_name(self, tmp_path: Path) -> None:
         whole = make_video(tmp_path / "whole.mp4", Video(frames=5))
         strip = Parameters.parse({"mode": "strip"})
@@ -1216,6 +1239,48 @@ def ffmpeg(*arguments: object) -> None:
         pytest.skip("the ffmpeg command is not installed")
     command = ["ffmpeg", "-v", "error", "-y", *map(str, arguments)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def avi_with_sound(path: Path, codec: str) -> Path:
+    """Write two seconds of an AVI; returns `path`."""
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=160x120:d=2", "-c:v", "mpeg4"]
+    sound = ["-f", "lavfi", "-i", "sine=r=48000:d=2", "-c:a", codec, "-b:a", "96k"]
+    ffmpeg(*picture, *sound, "-strict", "-2", path)
+    return path
+
+
+def sound_header(path: Path) -> tuple[int, int]:
+    """Return where the header of an AVI's sound and its format lie in the file."""
+    with path.open("rb") as file:
+        chunks = list(walk_chunks(file))
+    data = path.read_bytes()
+    header = next(
+        n
+        for n, chunk in enumerate(chunks)
+        if chunk.kind == "strh" and data[chunk.payload_offset :][:4] == b"auds"
+    )
+    return chunks[header].payload_offset, chunks[header + 1].payload_offset
+
+
+def stated_sound(path: Path) -> tuple[float, int]:
+    """Return the seconds of sound that an AVI states, and the bytes of a tick."""
+    header, _ = sound_header(path)
+    data = path.read_bytes()
+    scale, rate, _, length = struct.unpack_from("<4I", data, header + 20)
+    (size,) = struct.unpack_from("<I", data, header + 44)
+    return length * scale / rate, size
+
+
+def count_bytes(path: Path) -> None:
+    """Make an AVI's sound, of constant bit rate, count its time in bytes."""
+    header, form = sound_header(path)
+    data = bytearray(path.read_bytes())
+    (bytes_a_second,) = struct.unpack_from("<I", data, form + 8)
+    length = sum(map(len, packets(path, "audio")))
+    struct.pack_into("<H", data, form + 12, 1)
+    struct.pack_into("<4I", data, header + 20, 1, bytes_a_second, 0, length)
+    struct.pack_into("<I", data, header + 44, 1)
+    path.write_bytes(data)
 
 
 def probe(path: Path) -> Any:
