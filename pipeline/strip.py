@@ -176,7 +176,7 @@ def _copy(
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapter_times(source)))
         packets = source.demux(kept)
-        clocks = {s.index: PacketClock(s.time_base, s.type, muxer) for s in kept}
+        clocks = {s.index: _clock_of(s, muxer) for s in kept}
         while True:
             if cancelled():
                 raise Cancelled
@@ -252,6 +252,11 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
         copy.metadata["language"] = language
     copy.disposition = stream.disposition
     return copy
+
+
+def _clock_of(stream: Any, muxer: str) -> PacketClock:
+    sample_rate = stream.codec_context.sample_rate if stream.type == "audio" else None
+    return PacketClock(stream.time_base, stream.type, muxer, sample_rate)
 
 
 def _in_words(stream: Any) -> str:

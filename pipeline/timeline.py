@@ -106,17 +106,23 @@ class PacketClock:
     there. Subtitles have no clock of their own: one that comes late does not move the next.
     """
 
-    def __init__(self, time_base: Fraction, kind: str, container: str) -> None:
+    def __init__(
+        self, time_base: Fraction, kind: str, container: str, sample_rate: int | None = None
+    ) -> None:
         """
         Args:
             time_base: seconds per tick.
             kind: of the track: video, audio or subtitle.
             container: that is written, as FFmpeg names its muxer.
+            sample_rate: of sound, in Hz.
         """
         # Ticks of Matroska are longer than the shortest packets of sound. Subtitles may begin
         # together everywhere.
         may_coincide = kind == "subtitle" or container in ("matroska", "webm")
         self._step = 0 if may_coincide else 1
+        if sample_rate and container in ("mp4", "mov"):
+            # Sound is counted in samples there: ticks of MPEG-TS are shorter.
+            self._step = math.ceil(Fraction(1, sample_rate) / time_base)
         self._jump = None if kind == "subtitle" else round(_JUMP / time_base)
         self._reordering = _MOST_REORDERED if kind == "video" else 0
         self._shift = 0

@@ -174,7 +174,10 @@ class Writer:
     def _clock_of(self, track: AudioTrack | SubtitleTrack) -> PacketClock:
         if track.index not in self._clocks:
             kind = "audio" if isinstance(track, AudioTrack) else "subtitle"
-            self._clocks[track.index] = PacketClock(track.time_base, kind, self._plan.container)
+            sample_rate = track.sample_rate if isinstance(track, AudioTrack) else None
+            self._clocks[track.index] = PacketClock(
+                track.time_base, kind, self._plan.container, sample_rate
+            )
         return self._clocks[track.index]
 
     def _heard(self, track: AudioTrack, packet: av.Packet[Any]) -> int:

@@ -505,6 +505,21 @@ class TestSound:
         assert any("Lavc" in note for note in report.notes)  # what FFmpeg's encoder wrote inside
         assert abs(offset(output) - offset(original)) < Fraction(1, 100)
 
+    def test_recordings_that_overlap_a_little_where_they_were_joined_are_copied(
+        self, tmp_path: Path
+    ) -> None:
+        original, output = tmp_path / "joined.ts", tmp_path / "out.mp4"
+        inputs = ["-f", "lavfi", "-i", "testsrc2=s=128x96:d=1"]
+        inputs += ["-f", "lavfi", "-i", "sine=r=48000:d=1"]
+        for number in range(2):
+            part = tmp_path / f"{number}.ts"
+            start = ["-output_ts_offset", 0.93 * number]
+            ffmpeg(*inputs, "-c:v", "libx264", "-c:a", "aac", *start, part)
+        original.write_bytes(b"".join((tmp_path / f"{n}.ts").read_bytes() for n in range(2)))
+        report = protect(original, output, NO_SOUND, FAST).report
+        assert report.audio[0].treatment == "copied"
+        assert len(packets(output, "audio")) == len(packets(original, "audio"))
+
     @pytest.mark.parametrize("name", ["s.mkv", "s.webm", "s.ogg"])
     def test_copied_opus_ends_with_its_last_sample(self, tmp_path: Path, name: str) -> None:
         """MP4 can only say by the last packet's duration what of it is filling."""

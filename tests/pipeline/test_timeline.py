@@ -139,6 +139,16 @@ def test_packets_a_little_out_of_order_are_parted_by_a_tick() -> None:
     assert [clock.place(*packet)[1] for packet in said] == [0, 20, 21, 40]
 
 
+def test_packets_of_sound_out_of_order_are_parted_by_what_mp4_can_tell_apart() -> None:
+    """It counts samples, MPEG-TS shorter ticks."""
+    clock = PacketClock(Fraction(1, 90_000), "audio", "mp4", 44_100)
+    said = [(n, n, 2090) for n in (0, 2090, 1000, 2000, 4180)]
+    decoded = [clock.place(*packet)[1] for packet in said]
+    samples = [round(at * Fraction(44_100, 90_000)) for at in decoded]
+    assert samples == sorted(set(samples))
+    assert decoded[-1] == 4180
+
+
 @pytest.mark.parametrize("container", ["matroska", "webm"])
 def test_packets_shorter_than_a_tick_keep_their_times(container: str) -> None:
     """TrueHD's take 5 / 6 ms, and Matroska counts whole ones."""
