@@ -57,14 +57,14 @@ def skip_priming(path: Path, priming: Mapping[int, Fraction]) -> None:
                 _mend(file, edits[number], seconds, movie_rate, rates[number])
 
 
-def state_length(path: Path, track: int, shown: Fraction, decoded: Fraction) -> None:
+def state_length(path: Path, track: int, shown: Fraction, decoded: Fraction | None = None) -> None:
     """
     Make a finished MP4 state a track's length.
 
     Args:
         track: its place in the file, from 0.
         shown: seconds from its first frame to the end of the one shown last.
-        decoded: seconds that its samples' durations add up to.
+        decoded: seconds that its samples' durations add up to; None where that is stated.
     """
     with path.open("r+b") as file:
         boxes = list(walk_boxes(file))
@@ -76,7 +76,8 @@ def state_length(path: Path, track: int, shown: Fraction, decoded: Fraction) -> 
         if edits is not None:
             length = _state_in_edits(file, edits, length)
         _state_duration(file, tracks[track], length)
-        _state_duration(file, media, round(decoded * _timescale(file, media)))
+        if decoded is not None:
+            _state_duration(file, media, round(decoded * _timescale(file, media)))
         _state_duration(file, movie, max(_stated_duration(file, t) for t in tracks))
 
 

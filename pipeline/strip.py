@@ -8,7 +8,6 @@ packets stays too. Data tracks, attachments and cover pictures go.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,12 +22,14 @@ from pipeline.aspect import set_aspect, state_aspects
 from pipeline.avi_sound import set_bit_rates, state_clocks
 from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
+from pipeline.edits import state_length
 from pipeline.errors import (
     Cancelled,
     OutputFailed,
     UnreadableMedia,
     UnsupportedMedia,
 )
+from pipeline.hidden import HiddenPictures, HiddenSound
 from pipeline.mp4 import LEFT_OUT, insert_in_video_entry, left_out_boxes
 from pipeline.picture_track import has_alpha_beside, sample_aspect
 from pipeline.probe import (
@@ -45,6 +46,7 @@ from pipeline.settings import Limits
 from pipeline.timeline import PacketClock
 from pipeline.writer import refusal_told
 
+_WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
 _WITH_ALPHA_BESIDE = frozenset({"matroska", "webm"})
 _MUXER_OF = {
@@ -164,9 +166,9 @@ def _copy(
     cancelled: Callable[[], bool],
 ) -> Stripped:
     video = next(s for s in kept if s.type == "video")
-    copied, total = Counter[int](), video.frames or None
+    total = video.frames or None
     ended_early = False
-    boxes = left_out_boxes(original) if muxer in ("mp4", "mov") else []
+    boxes = left_out_boxes(original) if muxer in _WITH_EDIT_LISTS else []
     target = _opened(output, muxer, may_move_index=not boxes)
     with refusal_told(original.name, muxer), _completed(target, output):
         # The container may say otherwise than the codec, or be the only one to say.
@@ -176,7 +178,7 @@ def _copy(
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapter_times(source)))
         packets = source.demux(kept)
-        clocks = {s.index: _clock_of(s, muxer) for s in kept}
+        tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
         while True:
             if cancelled():
                 raise Cancelled
@@ -189,27 +191,27 @@ def _copy(
                 break
             if not packet.size:
                 continue
-            index = packet.stream_index
-            copied[index] += 1
-            packet.pts, packet.dts = clocks[index].place(packet.pts, packet.dts, packet.duration)
-            packet.stream = streams[index]
-            target.mux(packet)
-            progress(copied[video.index], total)
-    if not copied[video.index]:
+            tracks[packet.stream_index].copy(packet)
+            progress(tracks[video.index].packets, total)
+    if not tracks[video.index].packets:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
     if boxes:
         insert_in_video_entry(output, boxes, replacing=LEFT_OUT)
     if muxer == "avi":
-        state_clocks(kept, copied, original, output)
+        counts = {index: track.packets for index, track in tracks.items()}
+        state_clocks(kept, counts, original, output)
+    if muxer in _WITH_EDIT_LISTS:
+        _state_ends(output, list(tracks.values()))
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
-    return Stripped(copied[video.index], range(len(streams)), muxer, codec, dropped, ended_early)
+    frames = tracks[video.index].frames
+    return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
 
 
 def _opened(output: Path, muxer: str, *, may_move_index: bool) -> Any:
     options = {"fflags": "+bitexact"}
-    if muxer in ("mp4", "mov"):
+    if muxer in _WITH_EDIT_LISTS:
         # It stays at the end where boxes are added to it afterwards.
         options["movflags"] = "+write_colr+faststart" if may_move_index else "+write_colr"
     return av.open(str(output.absolute()), "w", format=muxer, options=options)
@@ -254,9 +256,44 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
     return copy
 
 
-def _clock_of(stream: Any, muxer: str) -> PacketClock:
-    sample_rate = stream.codec_context.sample_rate if stream.type == "audio" else None
-    return PacketClock(stream.time_base, stream.type, muxer, sample_rate)
+class _Track:
+    """One track on its way into the copy."""
+
+    def __init__(self, stream: Any, copy: Any, target: Any, name: str) -> None:
+        """
+        Args:
+            stream: of the original, which is called `name`.
+            copy: the stream of `target` that takes its packets.
+        """
+        muxer = target.format.name
+        sample_rate = stream.codec_context.sample_rate if stream.type == "audio" else None
+        self.packets = 0
+        self.pictures = HiddenPictures(name) if stream.type == "video" else None
+        self.time_base: Fraction = stream.time_base
+        self._copy, self._target = copy, target
+        self._hidden = self.pictures or HiddenSound(stream.type, muxer)
+        self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
+
+    @property
+    def frames(self) -> int:
+        """Packets of pictures that are shown."""
+        return self.pictures.shown if self.pictures else 0
+
+    def copy(self, packet: av.Packet[Any]) -> None:
+        """Write a packet of the original, or leave it out where the edit list does."""
+        for kept in self._hidden.kept(packet):
+            kept.pts, kept.dts = self._clock.place(kept.pts, kept.dts, kept.duration)
+            kept.stream = self._copy
+            self._target.mux(kept)
+            self.packets += 1
+
+
+def _state_ends(output: Path, tracks: list[_Track]) -> None:
+    """Have tracks of pictures end with the last one that is shown."""
+    filled = [track for track in tracks if track.packets]  # the muxer leaves out the others
+    for place, track in enumerate(filled):
+        if track.pictures is not None and track.pictures.has_hidden_end:
+            state_length(output, place, track.pictures.length * track.time_base)
 
 
 def _in_words(stream: Any) -> str:

@@ -21,7 +21,7 @@ _AUDIO_JITTER = Fraction(1, 100)
 # Streams are stored a little out of step; a clock that goes back further has started anew.
 _JUMP = Fraction(1)
 # Frames that H.264 and HEVC may hold back to show others first.
-_MOST_REORDERED = 16
+MOST_REORDERED = 16
 
 
 def time_of(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
@@ -124,7 +124,7 @@ class PacketClock:
             # Sound is counted in samples there: ticks of MPEG-TS are shorter.
             self._step = math.ceil(Fraction(1, sample_rate) / time_base)
         self._jump = None if kind == "subtitle" else round(_JUMP / time_base)
-        self._reordering = _MOST_REORDERED if kind == "video" else 0
+        self._reordering = MOST_REORDERED if kind == "video" else 0
         self._shift = 0
         self._last: int | None = None
         self._end = 0

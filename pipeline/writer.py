@@ -31,6 +31,7 @@ from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
 from pipeline.edits import skip_priming, state_length
 from pipeline.errors import OutputFailed, UnsupportedMedia
+from pipeline.hidden import HiddenSound
 from pipeline.media import AudioTrack, Chapter, FieldOrder, MediaInfo, SubtitleTrack
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
 from pipeline.probe import open_media
@@ -81,6 +82,7 @@ class Writer:
         """Of each track copied so far, by stream index, on the output's clock."""
         is_top_first = info.video.field_order is FieldOrder.TOP_FIRST
         self._clocks: dict[int, PacketClock] = {}
+        self._hidden: dict[int, HiddenSound] = {}
         self._longest_sound: dict[int, int] = {}  # of each copied track's packets, in ticks
         self._marker = _TopFieldMarker(plan.video) if is_top_first else None
         self._retexted: set[int] = set()
@@ -155,6 +157,10 @@ class Writer:
             packet.pts -= shift
         if packet.dts is not None:
             packet.dts -= shift
+        for kept in self._hidden_of(track).kept(packet):
+            self._copy_shown(track, kept)
+
+    def _copy_shown(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
         clock = self._clock_of(track)
         packet.pts, packet.dts = clock.place(packet.pts, packet.dts, packet.duration)
         if isinstance(track, AudioTrack) and self._plan.container != "matroska":
@@ -171,12 +177,16 @@ class Writer:
         with self._muxing():
             self._container.mux(packet)
 
+    def _hidden_of(self, track: AudioTrack | SubtitleTrack) -> HiddenSound:
+        if track.index not in self._hidden:
+            self._hidden[track.index] = HiddenSound(_kind_of(track), self._plan.container)
+        return self._hidden[track.index]
+
     def _clock_of(self, track: AudioTrack | SubtitleTrack) -> PacketClock:
         if track.index not in self._clocks:
-            kind = "audio" if isinstance(track, AudioTrack) else "subtitle"
             sample_rate = track.sample_rate if isinstance(track, AudioTrack) else None
             self._clocks[track.index] = PacketClock(
-                track.time_base, kind, self._plan.container, sample_rate
+                track.time_base, _kind_of(track), self._plan.container, sample_rate
             )
         return self._clocks[track.index]
 
@@ -375,6 +385,10 @@ class Writer:
             self.path.unlink()
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             self._container.close()
+
+
+def _kind_of(track: AudioTrack | SubtitleTrack) -> str:
+    return "audio" if isinstance(track, AudioTrack) else "subtitle"
 
 
 def _threads(encoder: str, threads: int) -> int:
