@@ -80,6 +80,8 @@ _NEUTRAL_NAMES = frozenset(
 )
 # FFmpeg's muxer signs QuickTime sample entries with its own four letters.
 _NEUTRAL_VENDORS = frozenset({b"\0\0\0\0", b"FFMP"})
+# FFmpeg's muxer names MPEG-2 of high definition by size and rate, which the file tells anyway.
+_NEUTRAL_COMPRESSOR = re.compile(rb"\0*|.XDCAM (HD422|HD|EX) \d{3,4}[ip]\d{1,3}\0*", re.DOTALL)
 # Names that chapters may have, since some players list only named ones.
 NEUTRAL_TITLE = re.compile(r"(Chapter \d+)?")
 
@@ -249,7 +251,7 @@ def _signatures(file: BinaryIO, box: Box, handler: bytes) -> Iterator[str]:
     if handler in (b"vide", b"soun") and payload[12:16] not in _NEUTRAL_VENDORS:
         yield "vendor in a sample entry"
     name = payload[42:74]
-    if handler == b"vide" and name.strip(b"\0"):
+    if handler == b"vide" and not _NEUTRAL_COMPRESSOR.fullmatch(name):
         yield f"compressor name {name[1:].strip(bytes(1)).decode('utf-8', 'replace')!r}"
 
 

@@ -831,6 +831,37 @@ class TestStrip:
         assert packets(stripped, "video") == packets(original, "video")
         assert b"ACLR" in stripped.read_bytes()
 
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            ["-s", "1920x1080", "-r", "25", "-pix_fmt", "yuv422p", "-flags", "+ildct+ilme"],
+            ["-s", "1440x1080", "-r", "30000/1001"],
+            ["-s", "1280x720", "-r", "50"],
+        ],
+    )
+    def test_mpeg_2_of_high_definition_is_named_by_size_and_rate(
+        self, tmp_path: Path, kind: list[str]
+    ) -> None:
+        """FFmpeg's muxer calls it XDCAM, whatever made it."""
+        original, stripped = tmp_path / "a.mov", tmp_path / "out.mov"
+        source = ["-f", "lavfi", "-i", "testsrc2=d=0.1:r=25"]
+        ffmpeg(*source, "-c:v", "mpeg2video", "-b:v", "30M", *kind, original)
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        assert packets(stripped, "video") == packets(original, "video")
+        assert b"XDCAM" in stripped.read_bytes()
+
+    @pytest.mark.parametrize("name", ["a.mxf", "a.gxf"])
+    def test_a_container_that_always_names_its_maker_is_refused(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        original = tmp_path / name
+        picture = ["-f", "lavfi", "-i", "testsrc2=s=720x576:d=0.2:r=25", "-c:v", "mpeg2video"]
+        sound = ["-f", "lavfi", "-i", "sine=r=48000:d=0.2", "-c:a", "pcm_s16le"]
+        ffmpeg(*picture[:4], *sound[:4], *picture[4:], *sound[4:], original)
+        strip = Parameters.parse({"mode": "strip"})
+        with pytest.raises(UnsupportedMedia, match="use mode: protect"):
+            protect(original, tmp_path / f"out{original.suffix}", strip, FAST)
+
     @pytest.mark.parametrize("tag", ["hvc1", "hev1"])
     def test_the_codecs_tag_stays(self, tmp_path: Path, tag: str) -> None:
         options = {"x265-params": "log-level=none"}
