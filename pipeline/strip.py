@@ -49,6 +49,7 @@ from pipeline.writer import refusal_told
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
 _WITH_ALPHA_BESIDE = frozenset({"matroska", "webm"})
+# Not MXF and GXF: FFmpeg's muxers sign those with its name, packages' numbers and time codes.
 _MUXER_OF = {
     "avi": "avi",
     "mpegts": "mpegts",
@@ -56,9 +57,7 @@ _MUXER_OF = {
     "flv": "flv",
     "asf": "asf",
     "ogg": "ogg",
-    "mxf": "mxf",
     "nut": "nut",
-    "gxf": "gxf",
 }
 
 
