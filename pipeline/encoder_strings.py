@@ -44,6 +44,9 @@ def signatures_in(data: bytes) -> Counter[str]:
 
 def count_signatures(data: bytes, found: Counter[str]) -> None:
     """Add to `found` how often each signature is in `data`."""
+    if len(data) <= _CHUNK:
+        _count(data, len(data), found)
+        return
     whole = memoryview(data)
     for start in range(0, len(data), _CHUNK):
         _count(whole[start : start + _CHUNK + _OVERLAP], _CHUNK, found)
@@ -74,7 +77,7 @@ def signatures_of(file: BinaryIO, cancelled: Callable[[], bool] = lambda: False)
         buffer[:held] = buffer[limit:end]
 
 
-def _count(data: memoryview, limit: int, found: Counter[str]) -> None:
+def _count(data: bytes | memoryview, limit: int, found: Counter[str]) -> None:
     """Add the signatures in `data` that begin before `limit`."""
     for number, at, _ in _BEGINNINGS.find_matches_as_indexes(data):
         match = _PATTERNS[number].match(data, at)

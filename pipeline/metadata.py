@@ -209,19 +209,27 @@ def _first_packets(
     container: InputContainer, streams: list[Any], most: int | None
 ) -> Iterator[av.Packet[Any]]:
     """Yield packets until each stream has had `most`; all of them for None."""
+    # One without content is the demuxer's sign that a stream has ended.
+    packets = (packet for packet in container.demux(streams) if packet.size)
+    if most is None:
+        yield from packets
+        return
     seen: Counter[int] = Counter()
-    for packet in container.demux(streams):
-        if not packet.size:
-            continue  # the demuxer's sign that a stream has ended
+    for packet in packets:
         seen[packet.stream_index] += 1
-        if most is None or seen[packet.stream_index] <= most:
+        if seen[packet.stream_index] <= most:
             yield packet
         elif min(seen[s.index] for s in streams) >= most or seen.total() >= most * _LOOK_AROUND:
             return
 
 
 class _Look:
-    """How one stream's packets are read."""
+    """
+    How one stream's packets are read.
+
+    Attributes:
+        is_worth_it: the codec's packets have places for what is looked for, signatures aside.
+    """
 
     def __init__(self, stream: Any) -> None:
         self.index = stream.index
@@ -230,11 +238,7 @@ class _Look:
         self._has_sei = self._codec in CODECS_WITH_SEI
         self._is_ass = stream.codec_context.codec.canonical_name == "ass"
         self._length_size = length_size_of(self.extradata, self._codec) if self._has_sei else None
-
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether the codec's packets have places for what is looked for, signatures aside."""
-        return self._has_sei or self._is_ass
+        self.is_worth_it = self._has_sei or self._is_ass
 
     def at_extradata(self) -> Iterator[str]:
         """Yield findings in the codec's header."""

@@ -178,6 +178,7 @@ def _copy(
         target.set_chapters(chapters_for(muxer, _chapter_times(source)))
         packets = source.demux(kept)
         tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
+        picture = tracks[video.index]
         while True:
             if cancelled():
                 raise Cancelled
@@ -190,9 +191,11 @@ def _copy(
                 break
             if not packet.size:
                 continue
-            tracks[packet.stream_index].copy(packet)
-            progress(tracks[video.index].packets, total)
-    if not tracks[video.index].packets:
+            track = tracks[packet.stream_index]
+            track.copy(packet)
+            if track is picture:
+                progress(track.packets, total)
+    if not picture.packets:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
     if boxes:
@@ -204,8 +207,7 @@ def _copy(
         _state_ends(output, list(tracks.values()))
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
-    frames = tracks[video.index].frames
-    return Stripped(frames, range(len(streams)), muxer, codec, dropped, ended_early)
+    return Stripped(picture.frames, range(len(streams)), muxer, codec, dropped, ended_early)
 
 
 def _opened(output: Path, muxer: str, *, may_move_index: bool) -> Any:
