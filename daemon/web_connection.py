@@ -6,8 +6,11 @@ No thread is needed to wait for a request here, and none waits for a client that
 
 from __future__ import annotations
 
+import contextlib
+import math
 import socket
 import struct
+import sys
 import time
 from enum import Enum
 from typing import Any
@@ -28,6 +31,10 @@ _DRAIN_SECONDS = 0.25
 # gunicorn's own 64 KB are there before a client, or nginx in front, looks up from its sending.
 _PARTING_SECONDS = 2.0
 _MOST_PARTING_BYTES = 1 << 30
+# Where Linux's tcp_info tells how many bytes were acknowledged, and how many wait to be sent.
+_BYTES_ACKED, _NOTSENT_BYTES, _INFO_BYTES = 120, 144, 148
+# What was seen longer ago tells nothing of the answer that is being taken now.
+_FORGOTTEN_SECONDS = 5.0
 
 
 class Head(Enum):
@@ -43,6 +50,8 @@ class Connection(TConn):
         super().__init__(*arguments)
         self._seen = 0  # bytes of a partial head
         self.is_left = False  # somebody closes it
+        # Since when an answer was seen to wait for the client, what was taken then, the last look.
+        self._waits_since, self._taken_then, self._looked_at = 0.0, 0, 0.0
         # By the kernel, which counts from the last byte; a time-out of Python's counts from the
         # beginning of a piece, however much of it has been taken.
         patience = struct.pack("ll", int(_STALL_SECONDS), 0)
@@ -65,6 +74,37 @@ class Connection(TConn):
             self._seen = 0
             self._wake_from(1)
         return head
+
+    def pace(self, seconds: float) -> float:
+        """
+        Return bytes per second that its client takes of an answer that waits for it.
+
+        Infinite where none waits, or none did at each look within so many seconds.
+        """
+        now = time.monotonic()
+        taken, is_waiting = self._answered()
+        if not is_waiting or now - self._looked_at > _FORGOTTEN_SECONDS:
+            self._waits_since, self._taken_then = now, taken
+        self._looked_at = now
+        waits_for = now - self._waits_since
+        return (taken - self._taken_then) / waits_for if waits_for >= seconds else math.inf
+
+    def break_off(self) -> None:
+        """Have the thread that serves it find it gone."""
+        with contextlib.suppress(OSError):  # it is gone
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def _answered(self) -> tuple[int, bool]:
+        """Return how much of answers the client has taken, and whether more waits for it."""
+        try:
+            told = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+        except OSError:  # closed; or no connection of TCP's, as a proxy beside us makes
+            return 0, False
+        if len(told) < _INFO_BYTES:  # an old kernel
+            return 0, False
+        taken = int.from_bytes(told[_BYTES_ACKED : _BYTES_ACKED + 8], sys.byteorder)
+        waits = int.from_bytes(told[_NOTSENT_BYTES:_INFO_BYTES], sys.byteorder)
+        return taken, waits > 0
 
     def has_read_out(self) -> bool:
         """Read what is left of a request, if it is little and there; is the next byte a new one?"""

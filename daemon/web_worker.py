@@ -20,6 +20,7 @@ import selectors
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -47,6 +48,11 @@ _LAST_HEAD_SECONDS = 1.0
 _REFUSAL_SECONDS = 2.0
 # Connections with unread bytes that are kept for a moment, so that their clients get the answer.
 _MOST_PARTING = 64
+# While all threads are taken, a client that takes an answer for so long at less than this pace
+# loses its own: it holds up others, and can go on where it was by Range.
+_SLOW_SECONDS = 10.0
+_SLOW_BYTES_PER_SECOND = 16 << 10
+_LOOK_SECONDS = 1.0
 _GONE = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _EXHAUSTED_SECONDS = 0.1
@@ -87,6 +93,8 @@ class PatientWorker(ThreadWorker):
         self.cfg.set("limit_request_line", 0)  # the whole head is bounded here, however started
         self._once = Once(server_log())
         self._last_head_at: float | None = None
+        self._handed_out: set[Connection] = set()
+        self._look_at = 0.0
         self._parting = threading.BoundedSemaphore(_MOST_PARTING)
 
     # --- In the loop ---
@@ -123,8 +131,16 @@ class PatientWorker(ThreadWorker):
         if self.alive:
             taken = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
             has_place = self.nr_conns < self.worker_connections
-            self.set_accept_enabled(has_place and taken < self.cfg.threads)
+            has_thread = taken < self.cfg.threads
+            self.set_accept_enabled(has_place and has_thread)
+            if not has_thread:
+                self._take_thread_back()
         super().wait_for_and_dispatch_events(timeout)
+
+    def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
+        """Go on with a connection that a thread has served."""
+        self._handed_out.discard(conn)
+        super().finish_request(conn, fs)  # hands it out again, if another request is there
 
     def murder_pending(self) -> None:
         """Part from those whose heads do not come."""
@@ -137,10 +153,22 @@ class PatientWorker(ThreadWorker):
     def _hand_out(self, conn: Connection, head: Head) -> None:
         conn.data_ready = True  # not to be waited for in the thread
         if head is Head.WHOLE:
+            self._handed_out.add(conn)
             super().enqueue_req(conn)
         else:
             self.nr_conns -= 1
             self.tpool.submit(self._refuse_head, conn)
+
+    def _take_thread_back(self) -> None:
+        """Part from the client that takes its answer most slowly, if it is too slow."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_SECONDS
+        paces = {conn: conn.pace(_SLOW_SECONDS) for conn in self._handed_out}
+        slowest = min(paces, key=paces.__getitem__, default=None)
+        if slowest is not None and paces[slowest] < _SLOW_BYTES_PER_SECOND:
+            slowest.break_off()
 
     def _await_head(self, conn: Connection) -> None:
         conn.sock.setblocking(False)

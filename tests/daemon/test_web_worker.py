@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,8 @@ from daemon import web_connection, web_worker
 from daemon.web_worker import PatientWorker
 from daemon.web_server import _Log
 web_worker._HEAD_SECONDS = float(os.environ.get("HEAD_SECONDS", 1.5))
-web_connection._STALL_SECONDS = 1.0
+web_connection._STALL_SECONDS = float(os.environ.get("STALL_SECONDS", 1.0))
+web_worker._SLOW_SECONDS = 1.5
 workers, threads, listener = map(int, sys.argv[1:4])
 
 def app(environ, start_response):
@@ -44,7 +46,8 @@ def app(environ, start_response):
         path = str(length)
     if path == "/fail":
         raise RuntimeError("as it happens")
-    body = b"x" * 50_000_000 if path == "/much" else path.encode("latin-1")
+    long = {"/much": 50_000_000, "/some": 500_000}
+    body = b"x" * long[path] if path in long else path.encode("latin-1")
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 
@@ -366,6 +369,70 @@ def test_a_client_that_takes_no_more_is_left(house: House, clients: list[socket.
     body, seconds = house.get()
     assert body == b"/x"
     assert 0.2 < seconds < 5
+
+
+def slow_client(house: House, path: str, requests: int = 1) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(house.address)
+    client.settimeout(0.01)
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode() * requests)
+    return client
+
+
+@contextlib.contextmanager
+def dripping(clients: list[socket.socket]) -> Iterator[None]:
+    """Have clients take some bytes now and then while the context lasts."""
+    is_over = threading.Event()
+
+    def drip() -> None:
+        while not is_over.wait(0.2):
+            for client in clients:
+                with contextlib.suppress(OSError):
+                    client.recv(100)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(("path", "requests"), [("/much", 1), ("/some", 200)])
+def test_who_takes_next_to_nothing_gives_its_thread_to_who_waits(
+    tmp_path: Path,
+    clients: list[socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    requests: int,
+) -> None:
+    """However steadily it does; many answers behind each other are one that is long."""
+    monkeypatch.setenv("STALL_SECONDS", "60")
+    with served(tmp_path) as house:
+        clients += [slow_client(house, path, requests) for _ in range(3)]
+        with dripping(clients):
+            time.sleep(0.3)
+            assert house.get()[0] == b"/x"
+
+
+def test_who_takes_at_a_fair_pace_keeps_its_thread(
+    tmp_path: Path, clients: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STALL_SECONDS", "60")
+    with served(tmp_path) as house:
+        fair = house.connect(b"GET /much HTTP/1.1\r\nHost: h\r\n\r\n")
+        clients += [slow_client(house, "/much"), slow_client(house, "/much")]
+        taken, began = 0, time.monotonic()
+        with dripping(clients):
+            while time.monotonic() - began < 4:
+                taken += len(fair.recv(20_000))
+                time.sleep(0.1)
+        while taken < 50_000_000 and (more := fair.recv(1 << 20)):
+            taken += len(more)
+        assert taken >= 50_000_000
+        fair.close()
 
 
 @pytest.mark.slow
