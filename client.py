@@ -558,6 +558,10 @@ def _checked(answer: requests.Response) -> requests.Response:
             message, code, field = told["detail"], told.get("code"), told.get("field")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             message, code, field = f"{answer.url} answered {answer.status_code}", None, None
+            if answer.status_code < 400 and "Location" in answer.headers:
+                message += (
+                    f" and sends on to {answer.headers['Location']}; name that server instead"
+                )
     raise MediaCleanerError(str(message), answer.status_code, code, field)
 
 

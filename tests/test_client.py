@@ -635,6 +635,16 @@ def test_another_server_s_answer_is_told_in_one_line(
     assert len(told.splitlines()) == 1
 
 
+def test_a_server_that_sends_on_is_told_with_where_to(trouble: type[Trouble]) -> None:
+    """As nginx does from http to https; it is not followed, as a key and a video go with it."""
+    there = {"Location": "https://media.example.org/stats"}
+    trouble.script = [lambda request: request.reply(301, b"<html>", there)]
+    with pytest.raises(MediaCleanerError, match=r"https://media\.example\.org/stats") as refused:
+        caller(trouble).get_statistics()
+    assert refused.value.status_code == 301
+    assert len(trouble.seen) == 1
+
+
 @pytest.mark.parametrize("status", [200, 404])
 def test_an_answer_too_deep_to_be_read_is_told_in_one_line(
     trouble: type[Trouble], capsys: pytest.CaptureFixture[str], status: int
