@@ -463,6 +463,11 @@ class _Download:
                         f" {part.stat().st_size} of {length} bytes"
                     ) from error
                 time.sleep(_pause(number))
+            except OSError as error:
+                if error.errno is None or error.filename is not None:
+                    raise
+                # As of a full disk; what cannot be written does not say where it was to lie.
+                raise OSError(error.errno, error.strerror, str(part)) from error
 
     def _fetch(self, part: Path, length: int, etag: str) -> None:
         with part.open("ab") as file:

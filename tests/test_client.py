@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import errno
 import functools
 import hashlib
 import http.server
@@ -508,6 +509,24 @@ def test_results_that_come_at_once_are_all_kept(
         saved = list(pool.map(fetched, range(24)))
     assert len(set(saved)) == 24
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 24
+
+
+def test_a_full_disk_is_told_by_the_place_that_is_full(
+    trouble: type[Trouble],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
+    trouble.script = [lambda request: request.reply(200, b"data", headers)]
+    monkeypatch.setattr(client_module.os, "fsync", full)
+    words = ["--server", trouble.url, "download", "x", str(tmp_path)]  # type: ignore[attr-defined]
+    assert client_module.main(words) == 1
+    assert f"{tmp_path}/" in capsys.readouterr().err
+    assert len(trouble.seen) == 2
 
 
 def test_two_do_not_write_into_one_result(trouble: type[Trouble], tmp_path: Path) -> None:
