@@ -614,7 +614,7 @@ def _file_head(boundary: str, name: str) -> bytes:
 
 
 def _offered_name(answer: requests.Response) -> str:
-    """Return the file name that the server offers, without any folder."""
+    """Return the file name that the server offers, without folders and control characters."""
     header = answer.headers.get("Content-Disposition", "")
     if extended := re.search(r"filename\*=UTF-8''([^;]+)", header, re.IGNORECASE):
         name = unquote(extended[1])  # RFC 6266: it comes before the plain one
@@ -622,7 +622,7 @@ def _offered_name(answer: requests.Response) -> str:
         message = email.message.Message()
         message["Content-Disposition"] = header
         name = message.get_filename() or ""
-    name = os.path.basename(name.replace("\\", "/").replace("\0", ""))
+    name = os.path.basename(re.sub(r"[\0-\x1f\x7f-\x9f]", "", name.replace("\\", "/")))
     return name if name.strip(". ") else "result.mp4"
 
 

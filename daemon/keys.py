@@ -215,6 +215,8 @@ class Keys:
     def _looked(self, before: _Seen | None) -> _Seen:
         try:
             fingerprint = _fingerprint(self._folder)
+            if before is not None and before.fingerprint and not fingerprint:
+                self._folder.parent.stat()  # a `state` that was moved away revokes nothing
             if before is not None and before.fingerprint == fingerprint:
                 return before
             keys, unreadable = listed(self._folder)

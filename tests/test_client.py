@@ -400,6 +400,22 @@ def test_a_download_that_broke_off_goes_on_where_it_was(
     assert begins[2] not in (None, "bytes=0-")
 
 
+def test_a_name_that_is_offered_controls_no_terminal(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    headers = {
+        "ETag": '"one"',
+        "Content-Length": "3",
+        "Content-Disposition": "attachment; filename*=UTF-8''..%2F%1B%5B31mred%0A.mp4",
+    }
+    trouble.script = [
+        lambda request: request.reply(200, b"", headers),
+        lambda request: request.reply(200, b"abc", headers),
+    ]
+    saved = caller(trouble).download_result("x", tmp_path)
+    assert saved == str(tmp_path / "[31mred.mp4")
+
+
 def test_why_there_is_no_result_is_told(client: MediaCleanerClient, house: ServiceHouse) -> None:
     """Also where the answer that says so is one to HEAD, which has no words."""
     task_id = "0" * 36

@@ -221,6 +221,21 @@ def test_a_folder_that_cannot_be_looked_at_changes_nothing(
         _ = fresh.are_there  # not: there are none
 
 
+def test_a_state_that_is_moved_away_opens_nothing(
+    folder: Path, known: Keys, clock: Clock, tmp_path: Path
+) -> None:
+    text = added(folder)
+    assert known.find(text) is not None
+    moved = folder.parent.rename(tmp_path / "elsewhere")
+    clock.now += 10
+    assert known.are_there
+    assert known.find(text) is not None
+    moved.rename(folder.parent)
+    (folder / "laptop.json").unlink()
+    clock.now += 10
+    assert not known.are_there
+
+
 def test_a_look_beforehand_holds_while_nothing_can_be_read_and_no_longer(
     folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
