@@ -15,6 +15,7 @@ from gunicorn.errors import AppImportError
 from daemon.atomic import make_folder
 from daemon.config import Config, current_config
 from daemon.errors import ConfigError
+from daemon.health import known_mounts
 from daemon.keys import FOLDER, Keys
 from daemon.logs import configure_logs
 from daemon.outbox import StatusFiles
@@ -75,7 +76,7 @@ def app_of(config: Config, spool: Spool | None = None) -> Flask:
             config=config,
             state=state,
             spool=spool,
-            statuses=StatusFiles(spool, config.language),
+            statuses=StatusFiles(spool, config.language, lambda: known_mounts(state)),
             index=index,
             keys=Keys(state / FOLDER),
         ),
