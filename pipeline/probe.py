@@ -31,6 +31,8 @@ _CONTAINERS = (
     "gxf,nut,rm,dv,ivf,wtv"
 )
 NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+# What FFmpeg tells of these is when they end, on a clock that need not begin at zero.
+_COUNT_FROM_ZERO = frozenset({"matroska", "nut"})
 _STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix", "heif"})
 _AV_TIME_BASE = 1_000_000
 # Without a single frame among so many packets, a file is not worth reading to its end.
@@ -301,7 +303,13 @@ def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
 
 
 def _duration(container: InputContainer) -> Fraction | None:
-    return Fraction(container.duration, _AV_TIME_BASE) if container.duration else None
+    stated = container.duration
+    if not stated:
+        return None
+    start = container.start_time or 0
+    if _COUNT_FROM_ZERO & set(container.format.name.split(",")) and 0 < start < stated:
+        stated -= start  # a recording may go on with the clock of what it was recorded from
+    return Fraction(stated, _AV_TIME_BASE)
 
 
 def check_time(container: InputContainer, stream: Any, path: Path, limits: Limits) -> None:

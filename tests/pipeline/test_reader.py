@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.filter import Graph
+from media import Video, make_video
 
 from pipeline import reader
 from pipeline.media import FieldOrder
@@ -53,6 +54,26 @@ def test_the_decoder_takes_no_more_threads_than_it_may(
     with closing(Reader(info, frozenset(), Limits(), threads).items()) as items:
         assert isinstance(next(items), VideoItem)
         assert opened[0].streams.video[0].codec_context.thread_count == threads
+
+
+def test_a_recording_that_keeps_another_clock_is_as_long_as_its_pictures(
+    tmp_path: Path,
+) -> None:
+    """Matroska states when it ends; MPEG-TS, which is recorded so, counts up to 26 hours."""
+    clip = make_video(tmp_path / "clip.mp4", Video(frames=50))
+    late = tmp_path / "late.mkv"
+    with av.open(str(clip)) as source, av.open(str(late), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is None or packet.dts is None:
+                continue
+            begin = round(20 * 3600 / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts + begin, packet.dts + begin, stream
+            target.mux(packet)
+    info = probe(late, Limits(max_duration_h=12))
+    assert info.duration is not None
+    assert float(info.duration) == pytest.approx(2, abs=0.1)
+    assert info.expected_frames == pytest.approx(50, abs=2)
 
 
 @pytest.mark.parametrize("order", [FieldOrder.TOP_FIRST, FieldOrder.BOTTOM_FIRST])
