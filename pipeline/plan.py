@@ -42,6 +42,9 @@ _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _X265_PRIMARIES = frozenset(range(13)) - {3}
 _X265_TRANSFERS = frozenset(range(19)) - {3}
 _X265_MATRICES = frozenset(range(16)) - {3}
+# Propagating costs between frames, x265 4.2 writes beyond its memory where a picture is up to 48
+# pixels wide, and the process dies or goes on with other data broken.
+_NARROWEST_TREE = 64
 _AAC_BITS_PER_CHANNEL = 96_000
 
 
@@ -334,6 +337,8 @@ def _x265_options(track: VideoTrack, settings: Settings, notes: list[str]) -> di
     if settings.threads:
         # FFmpeg's number of threads is here that of the frames worked on at once.
         parameters.append(f"pools={settings.threads}")
+    if track.width < _NARROWEST_TREE:
+        parameters.append("cutree=0")
     if track.mastering_display is not None:
         mastering = parse_mastering_display(track.mastering_display)
         if mastering is not None:

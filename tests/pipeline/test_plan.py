@@ -191,6 +191,14 @@ def test_the_pool_of_x265_has_as_many_threads_as_are_set(threads: int, pools: st
     assert set_.get("pools") == pools
 
 
+@pytest.mark.parametrize(("width", "is_kept"), [(16, False), (48, False), (64, True), (320, True)])
+def test_x265_has_no_tree_of_costs_for_narrow_pictures(width: int, is_kept: bool) -> None:
+    """It writes beyond its memory there."""
+    narrow = replace(PICTURE, width=width, pixel_format="yuv420p10le", depth=10)
+    options = plan_output(info(narrow), MASK, Settings()).video.options
+    assert ("cutree=0" not in options["x265-params"].split(":")) == is_kept
+
+
 @pytest.mark.parametrize(
     "pixel_format", ["rgb24", "bgra", "argb", "abgr", "0rgb", "0bgr", "gbrp", "x2rgb10le", "pal8"]
 )
