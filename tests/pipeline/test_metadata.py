@@ -243,9 +243,11 @@ def test_creation_time_is_found_in_every_header(tmp_path: Path) -> None:
     ]
 
 
-def test_time_of_a_version_1_header_is_found(mp4: Path) -> None:
-    _patch(mp4, "mdhd", 0, b"\1")
-    _patch(mp4, "mdhd", 4, (3_900_000_000).to_bytes(8))
+@pytest.mark.parametrize("at", [4, 12])
+def test_either_time_of_a_version_1_header_is_found(mp4: Path, at: int) -> None:
+    _patch(mp4, "mdhd", 0, b"\1" + bytes(19))
+    assert "creation time (mdhd)" not in audit(mp4).findings
+    _patch(mp4, "mdhd", at, (3_900_000_000).to_bytes(8))
     assert "creation time (mdhd)" in audit(mp4).findings
 
 
@@ -320,6 +322,14 @@ _PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
     "vendor": (lambda p: _patch(p, "avc1", 12, b"appl"), "vendor in a sample entry"),
     "sound's vendor": (lambda p: _patch(p, "mp4a", 12, b"appl"), "vendor in a sample entry"),
     "brands": (lambda p: _patch(p, "ftyp", 12, b"a\0b\xff"), "ftyp holds more than brands"),
+    "text in the shape of brands": (
+        lambda p: p.write_bytes(p.read_bytes() + _box(b"ftyp", b"isom" + bytes(4) + b"home" * 40)),
+        "ftyp holds more than brands",
+    ),
+    "list of chapters of version 0": (
+        lambda p: _grow(p, ("moov", "udta"), _box(b"chpl", bytes(4) + b"\1" + bytes(8) + b"\1A")),
+        "chapter titles (chpl)",
+    ),
     "reference to another file": (
         lambda p: _grow(p, (*_ENTRY[:4], "dinf", "dref", "url "), b"file:///home/me/a.mp4"),
         "data reference to another file",
