@@ -130,6 +130,23 @@ def test_a_copy_has_every_byte_and_the_hidden_name(tmp_path: Path, elsewhere: Pa
     assert os.listdir(work.folder) == []
 
 
+def test_a_copy_is_flushed_when_its_last_byte_is_written(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is published by a rename alone, which a loss of power must not leave without content."""
+    flushed, real = [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        found = os.fstat(descriptor)
+        flushed.append((found.st_ino, found.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    work = job(tmp_path, elsewhere)
+    staged = copy_beside_place(work, made(work), ignore, lambda: False)
+    assert flushed[-1] == (staged.stat().st_ino, len(DATA))
+
+
 def test_a_copy_can_be_called_off(tmp_path: Path, elsewhere: Path) -> None:
     work, shares = job(tmp_path, elsewhere), []
     with pytest.raises(Cancelled):

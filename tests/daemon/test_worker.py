@@ -97,6 +97,22 @@ class TestAJob:
             assert sum(1 for _ in video.decode(video=0)) == 25
         assert files(job) == ["result.mp4"]
 
+    def test_has_its_result_on_the_disk_before_it_says_so(
+        self, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flushed, real = [], os.fsync
+
+        def fsync(descriptor: int) -> None:
+            real(descriptor)
+            found = os.fstat(descriptor)
+            flushed.append((found.st_ino, found.st_size))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        end = do(make_job(parameters=Parameters(mode=Mode.STRIP)))
+        assert isinstance(end, Finished)
+        found = end.staged.stat()
+        assert flushed[-1] == (found.st_ino, found.st_size)
+
     def test_lies_beside_its_place_where_that_is_on_another_file_system(
         self, make_job: Callable[..., Job], tmp_path: Path
     ) -> None:
