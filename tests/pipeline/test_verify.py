@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UnreadableMedia
+from pipeline.measure import measure_planes
 from pipeline.planes import planes_of
-from pipeline.verify import compare
+from pipeline.verify import compare, most_changed_pair
 
 REAL = Path(__file__).parents[3] / "shared" / "media"
 
@@ -316,6 +317,11 @@ def test_the_moment_of_the_greatest_change_is_told(tmp_path: Path, original: Pat
 
     assert found.most_changed_seconds == pytest.approx(0.28)
     assert found.picture.largest == 9
+
+
+def test_of_frames_that_are_all_alike_the_middle_one_is_shown() -> None:
+    measure = measure_planes(*[planes_of(av.VideoFrame(64, 48, "yuv420p"))] * 2)
+    assert most_changed_pair([measure] * 5) == 2
 
 
 def test_a_comparison_is_json_and_lines(tmp_path: Path) -> None:
