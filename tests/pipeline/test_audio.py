@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline import audio
 from pipeline.audio import AudioSummary, TrackMasker
 from pipeline.masking import noise_to_mask
 from pipeline.parameters import AudioLevel
@@ -184,6 +186,35 @@ def test_full_scale_does_not_clip(level: AudioLevel) -> None:
     changed, _ = _mask(samples, 48_000, level)
     assert (changed != samples).any()
     assert np.abs(changed).max() <= 1
+
+
+def test_the_threshold_is_held_back_from_block_to_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An onset at the beginning of a block is one as well."""
+    given_on: list[tuple[NDArray[np.float32] | None, NDArray[np.float32]]] = []
+    real = audio.hold
+
+    def hold(
+        threshold: NDArray[np.float32], previous: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        held = real(threshold, previous)
+        given_on.append((previous, held[-1]))
+        return held
+
+    monkeypatch.setattr(audio, "hold", hold)
+    _mask(voice(2.0, 16_000), 16_000)
+    followed = [(last, later) for (_, last), (later, _) in itertools.pairwise(given_on)]
+    held = [np.array_equal(later, last) for last, later in followed if later is not None]
+    assert len(held) > 5
+    assert all(held)
+
+
+def test_a_change_is_held_under_what_it_is_laid_on() -> None:
+    rng = np.random.default_rng(1)
+    original, change = rng.normal(0, [[0.1]], (2, 1, 4000)).astype(np.float32)
+    room = audio._room_under(original, 3 * change, 200)
+    inner = slice(200, -200)
+    assert np.square(3 * change * room)[:, inner].mean() < np.square(original)[:, inner].mean()
+    assert (audio._room_under(original, change / 10, 200)[inner] == 1).all()
 
 
 def test_peaks_are_rounded_and_not_cut_flat() -> None:

@@ -68,6 +68,11 @@ def test_a_full_scale_sine_has_energy_one(rate: int) -> None:
     assert power.sum(axis=1) == pytest.approx(1, rel=0.01)
 
 
+def test_a_full_scale_sine_is_as_loud_as_96_decibels() -> None:
+    """Then the weakest tone, of -5 dB SPL near 3.3 kHz, is nearly the last bit of 16."""
+    assert 10 * np.log10(hearing_model(48_000).hearing.min()) == pytest.approx(-101, abs=0.5)
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_silence_leaves_the_threshold_of_hearing(rate: int) -> None:
     model = hearing_model(rate)
