@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -426,6 +427,31 @@ def test_a_cancelled_task_is_stopped_and_publishes_nothing(house: House) -> None
     assert house.results == []
 
 
+def test_a_cancelled_task_is_stopped_in_time_to_end_within_two_seconds(house: House) -> None:
+    """One second is its worker's, which is killed then."""
+    house.drop()
+    house.settle()
+    (job,) = house.pool.jobs
+    house.say_moved(job)
+    house.step(3.0)  # it has just been looked at
+    house.spool.cancel(job.task_id)
+    for _ in range(3):
+        house.step(0.3)
+    assert job.token in house.pool.stopped
+
+
+def test_the_status_file_of_a_running_task_is_never_two_seconds_old(house: House) -> None:
+    task = house.drop()
+    house.settle()
+    told = []
+    for _ in range(40):
+        house.changed.clear()
+        house.step(0.25)
+        if task.task_id in house.changed:
+            told.append(house.now)
+    assert max(later - one for one, later in itertools.pairwise(told)) < 2
+
+
 def test_a_result_that_comes_after_the_cancel_is_dropped(house: House) -> None:
     task = house.drop()
     house.settle()
@@ -668,6 +694,17 @@ def test_a_task_in_processing_that_nobody_works_on_is_put_back(house: House) -> 
         house.now += 11
         house.settle()
     assert (house.get(task).status, house.get(task).interruptions) == (Status.PENDING, 1)
+
+
+def test_one_that_is_seen_there_once_may_just_be_on_its_way(house: House) -> None:
+    task = house.drop()
+    house.may_begin = False
+    house.settle()
+    claimed = house.spool.claim(task.task_id)
+    house.step(10.1)
+    assert house.get(task).token == claimed.token
+    house.step(10.1)
+    assert house.get(task).status is Status.PENDING
 
 
 def test_one_whose_outbox_is_away_is_left_until_somebody_can_tell_whether_it_is_done(
