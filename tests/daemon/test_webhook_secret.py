@@ -28,6 +28,12 @@ def test_a_receivers_own_library_reads_a_secret_as_we_do(secret: str, tmp_path: 
     assert not (tmp_path / "s").exists()
 
 
+def test_sixteen_bytes_are_the_fewest() -> None:
+    assert key_of(base64.b64encode(bytes(16)).decode(), "webhook.secret") == bytes(16)
+    with pytest.raises(ConfigError, match="at least 16 random bytes"):
+        key_of(base64.b64encode(bytes(15)).decode(), "webhook.secret")
+
+
 @pytest.mark.parametrize("secret", ["correct horse battery staple", "whsec_", "whsec_QUJD", "ключ"])
 def test_what_is_no_secret_is_told_with_the_way_to_make_one(secret: str) -> None:
     with pytest.raises(ConfigError, match=r"webhook\.secret.*openssl rand") as caught:
