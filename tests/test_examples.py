@@ -16,6 +16,8 @@ import requests
 from media import Audio, Video, make_video
 from services import ROOT, ServiceHouse, running, wait_until
 
+from daemon.webhook_request import TOTAL_SECONDS
+
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TEXT = (ROOT / "docs/EXAMPLES.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+(?: \w+)?)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -69,6 +71,10 @@ def need(program: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed")
     return found
+
+
+def test_a_receiver_of_webhooks_has_the_time_that_is_told() -> None:
+    assert f"within {TOTAL_SECONDS:g} seconds" in TEXT
 
 
 def test_no_block_is_of_a_kind_that_nobody_runs() -> None:
