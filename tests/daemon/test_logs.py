@@ -258,6 +258,12 @@ def test_a_file_that_cannot_be_written_is_told_once_and_counted(
     ]
 
 
+def test_only_the_services_group_may_read_what_people_call_their_videos(tmp_path: Path) -> None:
+    configure_logs(tmp_path)
+    queue_log().info("accepted", video="holiday with Anna.mov")
+    assert (tmp_path / "queue.log").stat().st_mode & 0o007 == 0
+
+
 def test_a_full_disk_leaves_no_torn_line_but_the_last(
     logs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
