@@ -389,6 +389,11 @@ def test_in_a_temp_of_another_service_nothing_is_begun(house: House) -> None:
         other.rename(temp)
         problem = house.problem("another service")
         assert is_known(problem)  # in Russian too
+        assert house.service is not None
+        theirs = temp / f"{house.service._spool.new_id()}.{'0' * 32}"
+        theirs.mkdir()
+        house.service._sweep()
+        assert theirs.is_dir()  # nor removed
         house.drop("clip.mp4")
         house.wait_for("clip.mp4", Status.PENDING)
         stays(lambda: not pool.jobs)
