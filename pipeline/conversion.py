@@ -42,7 +42,7 @@ def blank_frame(plan: VideoPlan) -> av.VideoFrame:
 
 def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     is_rgb = frame.format.is_rgb or frame.format.has_palette
-    return frame.reformat(
+    converted = frame.reformat(
         width=plan.width,
         height=plan.height,
         format=plan.pixel_format,
@@ -53,6 +53,20 @@ def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
         dst_colorspace=_SWSCALE_MATRIX.get(plan.colour.matrix) if is_rgb else ANY_MATRIX,
         threads=1,
     )
+    return neutral(converted) if is_grey(frame) else converted
+
+
+def is_grey(frame: av.VideoFrame) -> bool:
+    """Whether a frame has luma and no chroma, as opposed to RGB that happens to be grey."""
+    kind = frame.format
+    return not (kind.is_rgb or kind.has_palette or any(c.is_chroma for c in kind.components))
+
+
+def neutral(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return a converted frame without a cast: of 8-bit grey swscale makes a chroma of 127."""
+    picture = planes_of(frame)
+    picture.cb[:] = picture.cr[:] = 128 * picture.level
+    return frame
 
 
 def _padded(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:

@@ -16,7 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.conversion import ANY_MATRIX
+from pipeline.conversion import ANY_MATRIX, is_grey, neutral
 from pipeline.display import orientation, upright_planes
 from pipeline.errors import UnreadableMedia
 from pipeline.media import MediaInfo, VideoTrack
@@ -214,7 +214,7 @@ def _fitted(frame: av.VideoFrame, width: int, height: int, ground: Ground) -> Pl
 
 def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: Ground) -> av.VideoFrame:
     is_deep = max(component.bits for component in frame.format.components) > 8
-    return frame.reformat(
+    converted = frame.reformat(
         width=width,
         height=height,
         format="yuv420p10le" if is_deep else "yuv420p",
@@ -225,6 +225,7 @@ def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: Ground
         dst_colorspace=ground.matrix if _is_rgb(frame) else ANY_MATRIX,
         threads=1,
     )
+    return neutral(converted) if is_grey(frame) else converted
 
 
 def _is_rgb(frame: av.VideoFrame) -> bool:

@@ -117,3 +117,18 @@ def test_planes_of_a_picture_that_lies_upside_down() -> None:
     assert mirrored.planes[0].line_size < 0
     assert np.array_equal(planes_of(mirrored).luma, luma[::-1])
     assert (planes_of(mirrored).cb == 90).all()
+
+
+@pytest.mark.parametrize("pixels", ["gray", "ya8", "gray10le", "monob"])
+def test_grey_gets_no_cast(pixels: str) -> None:
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 255, (32, 48, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(colours, "rgb24").reformat(format=pixels)
+    track = replace(PICTURE, width=48, height=32, pixel_format=pixels)
+    for full_range in (1, 2):
+        colour = replace(track.colour, range=full_range)
+        plan = plan_output(info(replace(track, colour=colour)), Parameters(), Settings()).video
+        picture = planes_of(to_working_format(frame, plan))
+        assert (picture.cb == 128 * picture.level).all()
+        assert (picture.cr == 128 * picture.level).all()
+        assert picture.luma.std() > 10
