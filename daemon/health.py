@@ -215,13 +215,6 @@ def known_mounts(state: Path) -> Mapping[str, str]:
     return last.mounts if last else {}
 
 
-def all_known_mounts(state: Path) -> Mapping[str, str]:
-    """Return `known_mounts`, and those of inboxes."""
-    last = read(state)
-    inboxes = last.inboxes.values() if last else ()
-    return {**known_mounts(state), **{i.path: i.mount for i in inboxes if i.mount is not None}}
-
-
 def _silence_seconds(health: Health, now: datetime) -> float:
     return (now - health.updated_at).total_seconds()
 

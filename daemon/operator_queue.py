@@ -19,7 +19,7 @@ from typing import Any
 from daemon.config import Config, current_config
 from daemon.console import complain, printable
 from daemon.errors import ConfigError
-from daemon.health import all_known_mounts
+from daemon.health import known_mounts
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, TaskBusy
@@ -58,7 +58,7 @@ class OperatorQueue:
 
     def mounts(self) -> Mapping[str, str]:
         """Return where file systems were mounted when the service saw them last."""
-        return all_known_mounts(self.state)
+        return known_mounts(self.state)
 
     def refresh(self, task_id: str) -> None:
         """Write a task's status file; where that fails it is told, and is the service's to do."""

@@ -1,4 +1,4 @@
-"""Is an outbox or inbox there, on the file system that it lay on when the service saw it last?"""
+"""Is an outbox there, on the file system that it lay on when the service saw it last?"""
 
 from __future__ import annotations
 

@@ -201,8 +201,8 @@ def cleanup(spool: Spool, days: float, now: datetime, mounts: Mounts = dict) -> 
     """
     Remove the tasks that ended at least `days` ago, with their files; 0 is all that have ended.
 
-    All: also those of a clock that was ahead and has been set back since. One whose outbox is away,
-    or the inbox that holds its upload, stays: without its record nobody would know what lies there.
+    All: also those of a clock that was ahead and has been set back since. One whose outbox is away
+    stays: without its record nobody would know what lies there.
     """
     tally = _Tally()
     _remove_tasks(spool, now - timedelta(days=days) if days else _FAR_AHEAD, tally, mounts)
@@ -242,8 +242,7 @@ def _remove_tasks(
         if not may_go(task):
             continue
         with tally.noting(f"task {task.task_id}"):
-            for folder in _folders(task):
-                check_outbox(folder, known)
+            check_outbox(Path(task.outbox), known)
             spool.remove(task.task_id, lambda task: tally.add(*_remove_all(task)))
             tally.deleted_tasks += 1
 
@@ -281,24 +280,11 @@ def _remove_result(task: Task) -> int:
 
 def _remove_upload(task: Task) -> int:
     """Remove the folder that an upload was given; one that lies elsewhere was put there by hand."""
-    inbox = _inbox_of_upload(task)
-    return 0 if inbox is None else remove_folder(inbox, own_place(task.task_id))
-
-
-def _inbox_of_upload(task: Task) -> Path | None:
     place = own_place(task.task_id)
     folder = Path(task.original).parent
     if folder.parts[-len(place.parts) :] != place.parts:
-        return None
-    return folder.parents[len(place.parts) - 1]
-
-
-def _folders(task: Task) -> Iterator[Path]:
-    """Yield the folders below which files go with a task's record."""
-    yield Path(task.outbox)
-    inbox = _inbox_of_upload(task) if task.inbox is None else None
-    if inbox is not None:
-        yield inbox
+        return 0
+    return remove_folder(folder.parents[len(place.parts) - 1], place)
 
 
 def _remove_tree(path: Path) -> None:

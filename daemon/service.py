@@ -390,7 +390,7 @@ class Service:
         config = self._config
         inboxes = [config.place(inbox.inbox) for inbox in config.inboxes]
         rules = Rules(**config.retention.model_dump())
-        return Retention(self._spool, inboxes, rules, lambda: health.all_known_mounts(self._state))
+        return Retention(self._spool, inboxes, rules, lambda: self._disks.mounts)
 
     def _made_pool(self) -> Pool:
         return Pool(self._worker_count, _bounds(self._config), stall_s=self._config.stall_s)

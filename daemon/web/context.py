@@ -9,7 +9,7 @@ from pathlib import Path
 from flask import Flask, current_app
 
 from daemon.config import Config
-from daemon.health import all_known_mounts
+from daemon.health import known_mounts
 from daemon.keys import Keys
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
@@ -38,7 +38,7 @@ class Context:
 
     def mounts(self) -> Mapping[str, str]:
         """Return where file systems were mounted when the service saw them last."""
-        return all_known_mounts(self.state)
+        return known_mounts(self.state)
 
 
 def keep(app: Flask, context: Context) -> None:

@@ -394,17 +394,6 @@ def test_a_task_whose_outbox_is_not_mounted_is_kept(house: House) -> None:
     assert not any(house.has_result(task) for task in tasks)
 
 
-def test_an_upload_whose_inbox_is_not_mounted_is_kept(house: House) -> None:
-    task = house.completed(None)
-    original = Path(task.original)
-    inbox = original.parents[4]
-    assert original.is_relative_to(inbox / ".media-cleaner")
-    found = cleanup(house.spool, 0, house.clock.now, lambda: {str(inbox): str(inbox)})
-    assert (found.deleted_tasks, len(found.problems)) == (0, 1)
-    assert house.has_result(task)
-    assert original.exists()
-
-
 def test_many_troubles_are_told_in_few_words(house: House) -> None:
     for _ in range(30):
         task = house.completed()
