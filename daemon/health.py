@@ -209,12 +209,6 @@ def _of_service(
     )
 
 
-def known_mounts(state: Path) -> Mapping[str, str]:
-    """Return where file systems were mounted when the service saw them last, by the folder."""
-    last = read(state)
-    return last.mounts if last else {}
-
-
 def _silence_seconds(health: Health, now: datetime) -> float:
     return (now - health.updated_at).total_seconds()
 

@@ -19,7 +19,6 @@ from typing import Any
 from daemon.config import Config, current_config
 from daemon.console import complain, printable
 from daemon.errors import ConfigError
-from daemon.health import known_mounts
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, TaskBusy
@@ -56,14 +55,10 @@ class OperatorQueue:
             return {}
         return {task_id: n for n, task_id in enumerate(self.spool.pending_ids(), 1)}
 
-    def mounts(self) -> Mapping[str, str]:
-        """Return where file systems were mounted when the service saw them last."""
-        return known_mounts(self.state)
-
     def refresh(self, task_id: str) -> None:
         """Write a task's status file; where that fails it is told, and is the service's to do."""
         try:
-            StatusFiles(self.spool, self.language, self.mounts).refresh(task_id)
+            StatusFiles(self.spool, self.language).refresh(task_id)
         except OSError as error:
             complain(f"the status file was not written: {error.strerror} ({error.filename}).")
         except TaskBusy as error:

@@ -24,7 +24,6 @@ from daemon.atomic import (
     write_volatile,
 )
 from daemon.held_folder import held_folder, held_new_folder, told_as
-from daemon.outbox_place import Mounts, check_outbox
 from daemon.removal import remove_file
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
@@ -142,10 +141,9 @@ def sweep(outbox: Path, is_wanted: Callable[[str, str], bool], now: float) -> No
 class StatusFiles:
     """Writes the status files of a spool's tasks."""
 
-    def __init__(self, spool: Spool, language: Language, mounts: Mounts = dict) -> None:
+    def __init__(self, spool: Spool, language: Language) -> None:
         self.language = language
         self._spool = spool
-        self._mounts = mounts
 
     def refresh(
         self, task_id: str, queue_position: int | None = None, known: Task | None = None
@@ -205,8 +203,6 @@ class StatusFiles:
         # Undecodable bytes of a file name are written as JSON writes lone surrogates.
         data = text.encode("utf-8", "backslashreplace") + b"\n"
         write = write_atomically if task.is_ended else write_volatile
-        # In the folder below the mount nobody would see it, and the file there would stay as it is.
-        check_outbox(Path(task.outbox), self._mounts())
         with _held_results_folder(task) as folder:
             write(folder / status_path(task).name, data)
 

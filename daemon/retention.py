@@ -19,7 +19,6 @@ from pathlib import Path, PurePath
 
 from daemon.originals import ORIGINALS, OWN_FOLDER, own_place
 from daemon.outbox import result_path, status_path
-from daemon.outbox_place import Mounts, check_outbox
 from daemon.removal import names_in, remove_file, remove_folder, remove_if_empty
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask, WrongStatus
@@ -101,13 +100,10 @@ def may_lose_dropped(task: Task, rules: Rules, now: datetime) -> bool:
 class Retention:
     """Applies the rules, each night."""
 
-    def __init__(
-        self, spool: Spool, inboxes: Iterable[Path], rules: Rules, mounts: Mounts = dict
-    ) -> None:
+    def __init__(self, spool: Spool, inboxes: Iterable[Path], rules: Rules) -> None:
         self._spool = spool
         self._inboxes = tuple(inboxes)
         self._rules = rules
-        self._mounts = mounts
         self._last: datetime | None = None
         self._last_whole: datetime | None = None
 
@@ -118,13 +114,7 @@ class Retention:
         if self._rules.records_days is not None:
             until = now - timedelta(days=self._rules.records_days)
             # A file that is to be kept longer keeps its record: nothing else says what it is.
-            _remove_tasks(
-                self._spool,
-                until,
-                tally,
-                self._mounts,
-                lambda task: not self._keeps_files(task, now),
-            )
+            _remove_tasks(self._spool, until, tally, lambda task: not self._keeps_files(task, now))
         if self._rules.originals_days is not None:
             for inbox in self._inboxes:
                 with tally.noting(f"the originals in {inbox}"):
@@ -197,15 +187,14 @@ class Retention:
             tally.add(remove_folder(inbox, place))
 
 
-def cleanup(spool: Spool, days: float, now: datetime, mounts: Mounts = dict) -> Cleaned:
+def cleanup(spool: Spool, days: float, now: datetime) -> Cleaned:
     """
     Remove the tasks that ended at least `days` ago, with their files; 0 is all that have ended.
 
-    All: also those of a clock that was ahead and has been set back since. One whose outbox is away
-    stays: without its record nobody would know what lies there.
+    All: also those of a clock that was ahead and has been set back since.
     """
     tally = _Tally()
-    _remove_tasks(spool, now - timedelta(days=days) if days else _FAR_AHEAD, tally, mounts)
+    _remove_tasks(spool, now - timedelta(days=days) if days else _FAR_AHEAD, tally)
     return tally.total()
 
 
@@ -231,10 +220,8 @@ def _remove_tasks(
     spool: Spool,
     moment: datetime,
     tally: _Tally,
-    mounts: Mounts,
     may_go: Callable[[Task], bool] = lambda task: True,
 ) -> None:
-    known = mounts()
     for task in spool.ended_until(moment):
         if isinstance(task, RecordDamaged):
             tally.note(task.message)
@@ -242,7 +229,6 @@ def _remove_tasks(
         if not may_go(task):
             continue
         with tally.noting(f"task {task.task_id}"):
-            check_outbox(Path(task.outbox), known)
             spool.remove(task.task_id, lambda task: tally.add(*_remove_all(task)))
             tally.deleted_tasks += 1
 

@@ -29,13 +29,13 @@ from daemon.errors import ConfigError, UsageError
 from daemon.folders import problems
 from daemon.inbox import InboxWatcher
 from daemon.inbox import Rules as InboxRules
+from daemon.inbox_place import is_share_away
 from daemon.inspector import Inspector
 from daemon.jobs import Bounds
 from daemon.listening import check_host
 from daemon.logs import Once, configure_logs, queue_log, server_log
 from daemon.machine import default_workers
 from daemon.networks import network_problems
-from daemon.outbox_place import is_outbox_away
 from daemon.own_health import OwnHealth
 from daemon.pool import Pool
 from daemon.retention import Retention, Rules, sweep_temp
@@ -98,11 +98,9 @@ class Service:
         _check_networks(self._config)
         self._state = self._config.place(self._config.state)
         self._spool = _made_spool(self._state)
-        self._files = outbox.StatusFiles(
-            self._spool, self._config.language, lambda: self._disks.mounts
-        )
+        self._files = outbox.StatusFiles(self._spool, self._config.language)
         self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
-        self._disks = Disks(self._config, health.known_mounts(self._state))
+        self._disks = Disks(self._config, _known_disk_mounts(health.read(self._state)))
         self._pool = self._made_pool()
         self._attempts = Attempts(
             self._spool,
@@ -389,8 +387,7 @@ class Service:
     def _made_retention(self) -> Retention:
         config = self._config
         inboxes = [config.place(inbox.inbox) for inbox in config.inboxes]
-        rules = Rules(**config.retention.model_dump())
-        return Retention(self._spool, inboxes, rules, lambda: self._disks.mounts)
+        return Retention(self._spool, inboxes, Rules(**config.retention.model_dump()))
 
     def _made_pool(self) -> Pool:
         return Pool(self._worker_count, _bounds(self._config), stall_s=self._config.stall_s)
@@ -683,7 +680,7 @@ def _make_folders(config: Config, mounts: Mapping[str, str]) -> None:
         if key.endswith(".inbox"):
             continue
         try:
-            if key.endswith("outbox") and is_outbox_away(folder, mounts):
+            if key.endswith("outbox") and _is_share_away(folder, mounts.get(str(folder))):
                 continue  # the disks tell of that; in the empty folder below it nothing is made
             make_folder(folder)
         except OSError as error:
@@ -692,12 +689,22 @@ def _make_folders(config: Config, mounts: Mapping[str, str]) -> None:
             ) from error
 
 
+def _is_share_away(folder: Path, known_mount: str | None) -> bool:
+    if known_mount is None:
+        return False
+    return is_share_away(next(p for p in (folder, *folder.parents) if p.is_dir()), known_mount)
+
+
 def _max_bytes(config: Config) -> int:
     return int(config.max_video_size_gb * (1 << 30))
 
 
 def _bounds(config: Config) -> Bounds:
     return Bounds(memory_gb=config.limits.worker_memory_gb, device=config.device)
+
+
+def _known_disk_mounts(last: health.Health | None) -> Mapping[str, str]:
+    return last.mounts if last else {}
 
 
 def _known_mounts(last: health.Health | None) -> dict[str, str]:

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not 0 <= days <= _MOST_DAYS:
         raise UsageError(f"--days is {days:g}; allowed is a number from 0 to {_MOST_DAYS}.")
     with opened_queue(arguments) as queue:
-        cleaned = cleanup(queue.spool, days, queue.spool.now(), queue.mounts)
+        cleaned = cleanup(queue.spool, days, queue.spool.now())
     if arguments.json:
         say_json(dataclasses.asdict(cleaned))
     else:

@@ -15,7 +15,6 @@ from gunicorn.errors import AppImportError
 from daemon.atomic import make_folder
 from daemon.config import Config, current_config
 from daemon.errors import ConfigError
-from daemon.health import known_mounts
 from daemon.keys import FOLDER, Keys
 from daemon.logs import configure_logs
 from daemon.outbox import StatusFiles
@@ -76,7 +75,7 @@ def app_of(config: Config, spool: Spool | None = None) -> Flask:
             config=config,
             state=state,
             spool=spool,
-            statuses=StatusFiles(spool, config.language, lambda: known_mounts(state)),
+            statuses=StatusFiles(spool, config.language),
             index=index,
             keys=Keys(state / FOLDER),
         ),

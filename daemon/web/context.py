@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from flask import Flask, current_app
 
 from daemon.config import Config
-from daemon.health import known_mounts
 from daemon.keys import Keys
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
@@ -35,10 +33,6 @@ class Context:
     statuses: StatusFiles
     index: Index
     keys: Keys
-
-    def mounts(self) -> Mapping[str, str]:
-        """Return where file systems were mounted when the service saw them last."""
-        return known_mounts(self.state)
 
 
 def keep(app: Flask, context: Context) -> None:

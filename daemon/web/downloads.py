@@ -27,7 +27,6 @@ from werkzeug.http import http_date, is_resource_modified, parse_range_header, q
 from werkzeug.utils import send_file
 
 from daemon.held_folder import held_folder
-from daemon.outbox_place import is_outbox_away
 from daemon.task import Status, Task
 from daemon.web.answers import success
 from daemon.web.auth import caller
@@ -140,7 +139,7 @@ def _not_finished(task: Task) -> ApiError:
 
 
 def _gone(task: Task, outbox: Path) -> ApiError:
-    if outbox.is_dir() and not is_outbox_away(outbox, context().mounts()):
+    if outbox.is_dir():
         return ApiError(410, "removed", "downloads.removed", task_id=task.task_id)
     again = {"Retry-After": str(BUSY_SECONDS)}
     return ApiError(503, "outbox_unavailable", "downloads.away", headers=again)

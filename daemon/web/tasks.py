@@ -96,7 +96,7 @@ def cleanup() -> dict[str, Any]:
     require_admin()
     days = _days()
     spool = context().spool
-    cleaned = remove_ended(spool, days, spool.now(), context().mounts)
+    cleaned = remove_ended(spool, days, spool.now())
     told = {"deleted_tasks": cleaned.deleted_tasks, "freed_bytes": cleaned.freed_bytes}
     problems = list(cleaned.problems)
     server_log().info("cleanup", days=days, **told, problems=problems, key=caller().name)

@@ -104,18 +104,6 @@ def test_a_status_file_is_the_task_as_the_interface_shows_it(spool: Spool, box: 
     assert seen["output_video"] == outbox.result_name(task, ".mp4")
 
 
-def test_nothing_is_written_into_the_empty_folder_below_a_mount(spool: Spool, box: Path) -> None:
-    task = submitted(spool, box)
-    box.mkdir(exist_ok=True)
-    mounts = {str(box): str(box)}  # as it was; now nothing is mounted there
-    with pytest.raises(OSError, match="nothing is mounted"):
-        StatusFiles(spool, "ru", lambda: mounts).refresh(task.task_id)
-    assert not outbox.status_path(task).exists()
-    mounts.clear()
-    StatusFiles(spool, "ru", lambda: mounts).refresh(task.task_id)
-    assert outbox.status_path(task).exists()
-
-
 def test_status_texts_follow_the_language(spool: Spool, box: Path) -> None:
     task = submitted(spool, box)
     StatusFiles(spool, "en").refresh(task.task_id)

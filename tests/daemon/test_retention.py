@@ -379,21 +379,6 @@ def test_one_trouble_does_not_stop_the_next(house: House) -> None:
     assert not house.has_result(third)
 
 
-def test_a_task_whose_outbox_is_not_mounted_is_kept(house: House) -> None:
-    """Its result would lie there for ever, and nobody would know whose it is."""
-    tasks = [house.completed() for _ in range(3)]
-    below = house.outbox.rename(house.outbox.with_name("away"))
-    house.outbox.mkdir()
-    mounts = {str(house.outbox): str(house.outbox)}
-    found = cleanup(house.spool, 0, house.clock.now, lambda: mounts)
-    assert found.deleted_tasks == 0
-    assert found.problems == (f"{house.outbox} is not there; nothing below it was removed.",)
-    house.outbox.rmdir()
-    below.rename(house.outbox)
-    assert cleanup(house.spool, 0, house.clock.now).deleted_tasks == 3
-    assert not any(house.has_result(task) for task in tasks)
-
-
 def test_many_troubles_are_told_in_few_words(house: House) -> None:
     for _ in range(30):
         task = house.completed()

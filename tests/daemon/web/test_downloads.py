@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,8 +15,6 @@ from web_servers import gunicorn
 from werkzeug.http import http_date
 from werkzeug.test import TestResponse
 
-from daemon import health
-from daemon.health import Health, ServiceStatus, Workers
 from daemon.outbox import result_name
 from daemon.spool import Spool
 from daemon.task import Submission
@@ -273,15 +270,6 @@ def test_an_outbox_that_is_away_may_come_back(house: WebApp) -> None:
     answer = house.get(f"/download/{task_id}")
     assert refused(answer) == (503, "outbox_unavailable")
     assert answer.headers["Retry-After"]
-
-
-def test_the_empty_folder_below_an_outbox_that_was_mounted_is_not_it(house: WebApp) -> None:
-    task_id, path = finished(house.spool, house.outbox)
-    now, mounts = datetime.now().astimezone(), {str(house.outbox): str(house.outbox)}
-    last = Health(1, now, now, ServiceStatus.RUNNING, Workers(0, 0, 0), mounts=mounts)
-    health.write(house.state, last)
-    path.unlink()
-    assert refused(house.get(f"/download/{task_id}")) == (503, "outbox_unavailable")
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "pipe", "directory"])
