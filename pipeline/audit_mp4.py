@@ -42,9 +42,11 @@ _CHILDREN = _by_parent(
         "mvex": "mehd trex",
         "wave": "frma mp4a alac enda esds dac3 dec3 chan \0\0\0\0",
         "sv3d": "svhd proj",
-        "proj": "prhd equi cbmp mshp prji",
-        "vexu": "eyes proj pack must",
-        "eyes": "stri hero cams cmfy must",
+        "proj": "prhd equi cbmp prji",
+        "vexu": "eyes proj",
+        "eyes": "stri hero cams cmfy",
+        "cams": "blin",
+        "cmfy": "dadj",
         # FFmpeg's muxer writes an empty item list beside chapters, and as `kind` what a track
         # is for (commentary, for the deaf), which is how to play it.
         "udta": "chpl meta kind",
@@ -56,7 +58,7 @@ _CHILDREN = _by_parent(
 _IN_ENTRY = _split(
     "avcC hvcC lhvC vpcC av1C dvcC dvvC esds dOps dfLa dac3 dec3 dmlp ddts alac pcmC pasp colr"
     " clap fiel gama btrt mdcv clli amve SmDm CoLL st3d sv3d vexu hfov ftab wave chan chnl SA3D"
-    " srat vttC d263 damr jp2h glbl vvcC evcC av3c dvc1 dvwC wfex iacb DpxE ACLR ADHR APRG ARES"
+    " srat vttC d263 damr jp2h glbl dvwC DpxE ACLR ADHR APRG ARES"
     " \0\0\0\0"
 )
 # Avid's boxes of DNxHD and DNxHR hold numbers only: range of values, number of the profile,
@@ -66,6 +68,19 @@ _AVID = {
     "ADHR": re.compile(rb"0001\0\0..\0{4}\0{3}[\0-\2]\0{8}", re.DOTALL),
     "APRG": re.compile(rb"APRG0001\0{3}[\0-\2]\0{4}"),
     "ARES": re.compile(rb"ARES0001(\0\0..){3}\0{3}[\0-\2]\0{4}\0{3}[\0-\7]\0{80}", re.DOTALL),
+}
+# Boxes of how a picture is shown that have one form: what else they held would be somebody's text.
+_FORMS = {
+    "st3d": re.compile(rb"\0{4}[\0-\4]"),
+    "prhd": re.compile(rb"\0{4}.{12}", re.DOTALL),
+    "equi": re.compile(rb"\0{4}.{16}", re.DOTALL),
+    "cbmp": re.compile(rb"\0{4}.{8}", re.DOTALL),
+    **dict.fromkeys(("prji", "blin", "dadj"), re.compile(rb"\0{4}.{4}", re.DOTALL)),
+    **dict.fromkeys(("stri", "hero"), re.compile(rb"\0{4}.", re.DOTALL)),
+    "hfov": re.compile(rb".{4}", re.DOTALL),
+    "amve": re.compile(rb".{8}", re.DOTALL),
+    **dict.fromkeys(("dvcC", "dvvC", "dvwC"), re.compile(rb".{5}\0{19}", re.DOTALL)),
+    **_AVID,
 }
 _KINDS_OF_TRACK = frozenset({"vide", "soun", "text", "sbtl", "subt", "clcp", "subp"})
 _NEUTRAL_NAMES = frozenset(
@@ -240,8 +255,8 @@ def _spherical_source(file: BinaryIO, box: Box) -> Iterator[str]:
         yield "spherical metadata's source (svhd)"
 
 
-def _avid(file: BinaryIO, box: Box) -> Iterator[str]:
-    if not _AVID[box.kind].fullmatch(payload_of(file, box, 256)):
+def _form(file: BinaryIO, box: Box) -> Iterator[str]:
+    if not _FORMS[box.kind].fullmatch(payload_of(file, box, 256)):
         yield f"more than numbers in a {box.kind} box"
 
 
@@ -268,5 +283,5 @@ _CHECKS: dict[str, Callable[[BinaryIO, Box], Iterator[str]]] = {
     "alis": _reference,
     "chpl": _chapter_list,
     "svhd": _spherical_source,
-    **dict.fromkeys(_AVID, _avid),
+    **dict.fromkeys(_FORMS, _form),
 }

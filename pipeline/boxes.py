@@ -36,7 +36,7 @@ def _kinds(text: str) -> frozenset[str]:
 
 _CONTAINERS = _kinds(
     "moov trak mdia minf stbl edts dinf udta moof traf mvex mfra ilst gmhd wave tref sinf schi"
-    " tapt sv3d proj vexu eyes"
+    " tapt sv3d proj vexu eyes cams cmfy"
 )
 # Bytes between the payload's start and the first child.
 _FULL_CONTAINERS = {"stsd": 8, "dref": 8, "keys": 8}
@@ -225,8 +225,9 @@ def _palette_size(end_of_entry: bytes) -> int:
     Return the bytes of the table of colours in QuickTime's description of a picture, mostly 0.
 
     Args:
-        end_of_entry: depth and number of the table, 0 for one that follows: of its seed and flags,
-            and its last colour's index and colours, 8 bytes each.
+        end_of_entry: the last 4 bytes of the description, depth and number of the table, which
+            follows where that is 0; and the table's first 8: seed, flags, index of the last
+            colour. Each colour has 8 bytes more.
     """
     if len(end_of_entry) < 12:
         return 0

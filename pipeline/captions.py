@@ -22,7 +22,8 @@ _CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "av1"})
 _KIND = "A53_CC"
 _PARITY = 0x80
 _FILLING = bytes((_PARITY, _PARITY))
-_SECOND_FIELD = 0b101  # a triplet's lowest bits: it counts, and is the second field's of CEA-608
+# A triplet's lowest bits: it counts; and is the second field's of CEA-608.
+_COUNTS, _SECOND_FIELD = 0b100, 0b101
 _XDS_END = 0x0F
 _COMMANDS = range(0x10, 0x20)  # of captions, which interrupt XDS
 _MOST_TRIPLETS = 31
@@ -53,6 +54,8 @@ class CaptionReader:
     def _without_xds(self, triplets: bytes) -> bytes:
         kept = bytearray(triplets)
         for at in range(0, len(kept) - 2, 3):
+            if not kept[at] & _COUNTS:
+                kept[at + 1 : at + 3] = bytes(2)  # nobody is shown it
             if kept[at] & 0b111 != _SECOND_FIELD:
                 continue
             first = kept[at + 1] & ~_PARITY

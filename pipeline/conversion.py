@@ -59,7 +59,8 @@ def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 def is_grey(frame: av.VideoFrame) -> bool:
     """Whether a frame has luma and no chroma, as opposed to RGB that happens to be grey."""
     kind = frame.format
-    return not (kind.is_rgb or kind.has_palette or any(c.is_chroma for c in kind.components))
+    # Not by PyAV's `is_chroma`, which 4:4:4 has not.
+    return not kind.has_palette and sum(not part.is_alpha for part in kind.components) == 1
 
 
 def neutral(frame: av.VideoFrame) -> av.VideoFrame:

@@ -97,14 +97,14 @@ class HiddenPictures:
             return [packet]
         if pts < self._start and not packet.is_keyframe:
             return [packet]  # shown before the first one, decoded after it
-        if packet.is_keyframe or len(self._held) == MOST_REORDERED:
+        if len(self._held) == MOST_REORDERED:
             self._is_cut = True
         else:
             self._held.append(packet)
         return []
 
     def _now_shown(self, packet: av.Packet[Any], pts: int) -> list[av.Packet[Any]]:
-        if self._is_cut or (self._held and packet.is_keyframe):
+        if self._is_cut or any(pts >= (held.pts or 0) for held in self._held):
             raise UnsupportedMedia(
                 f"{self._name} is cut by its edit list where a copy of its packets cannot be; use"
                 " mode: protect."

@@ -11,13 +11,14 @@ Source: ISO/IEC 14496-12 (clap, mdcv, clli, amve); Google Spherical Video V2 RFC
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.boxes import Box, walk_boxes
+from pipeline.boxes import Box, payload_of, walk_boxes
 from pipeline.sidedata import (
     Projection,
     StereoLayout,
@@ -30,9 +31,24 @@ from pipeline.sidedata import (
 
 # What FFmpeg's muxer leaves out of the description of a copied track, or writes in other words:
 # Dolby Vision, spherical and stereo.
-LEFT_OUT = frozenset({"dvcC", "dvvC", "dvwC", "st3d", "sv3d", "vexu", "hfov"})
-_IN_SPHERE = ("svhd", "proj")
-_LARGEST_DESCRIPTION = 1 << 16
+_LEFT_OUT = ("dvcC", "dvvC", "dvwC", "st3d", "sv3d", "vexu", "hfov")
+_DOLBY_VISION = frozenset({"dvcC", "dvvC", "dvwC"})
+_DOLBY_VISION_USED = 5  # bytes of it; the others are reserved
+# Bytes of what has one form, and what may lie in the others. Meshes, which have none, are left out.
+_FORMS = {
+    **dict.fromkeys(_DOLBY_VISION, 24),
+    **{"st3d": 5, "hfov": 4, "prhd": 16, "equi": 20, "cbmp": 12, "prji": 8},
+    **{"stri": 5, "hero": 5, "blin": 8, "dadj": 8},
+}
+_WITHIN = {
+    "sv3d": ("svhd", "proj"),
+    "vexu": ("eyes", "proj"),
+    "eyes": ("stri", "hero", "cams", "cmfy"),
+    "proj": ("prhd", "equi", "cbmp", "prji"),
+    "cams": ("blin",),
+    "cmfy": ("dadj",),
+}
+_SHAPES = frozenset({"equi", "cbmp", "prji"})
 _ST3D_MODE = {StereoLayout.MONO: 0, StereoLayout.TOP_BOTTOM: 1, StereoLayout.SIDE_BY_SIDE: 2}
 _ST3D_RIGHT_LEFT = 4
 # An index is a few bytes for each sample; one of a day's frames has about 40 MB.
@@ -73,20 +89,34 @@ def insert_in_video_entry(
         os.fsync(file.fileno())
 
 
-def left_out_boxes(path: Path) -> list[bytes]:
+def left_out_boxes(path: Path) -> dict[str, bytes]:
     """
     Return the boxes of a file's first video track that FFmpeg's muxer would leave out of a copy.
 
-    They are to replace what it writes of their kinds, `LEFT_OUT`.
+    By kind, whole; an empty one is of a kind that the muxer is to leave out besides, since it
+    would say the same in other words, and FFmpeg reads no file that says it twice. Of a box only
+    what has a known form is taken: the rest might be anybody's text.
 
     Raises:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        boxes = list(walk_boxes(file))
+        described = itertools.takewhile(lambda box: box.kind != "moof", walk_boxes(file))
+        boxes = [b for b in described if b.path[0] == "moov"]
         lineage = _first_video_entry(boxes)
-        left_out = _children(boxes, lineage[-1], LEFT_OUT) if lineage else []
-        return [_copied(file, box, boxes) for box in left_out if box.size <= _LARGEST_DESCRIPTION]
+        children = _first_children(boxes, lineage[-1], _LEFT_OUT) if lineage else []
+        found = {box.kind: _known_part(file, box, boxes) for box in children}
+    kept = {kind: box for kind, box in found.items() if box}
+    if {"st3d", "sv3d"} & kept.keys():
+        kept = {"vexu": b"", "hfov": b""} | kept
+    return kept
+
+
+def _first_children(boxes: Sequence[Box], parent: Box, kinds: Collection[str]) -> list[Box]:
+    found: dict[str, Box] = {}
+    for box in _children(boxes, parent, kinds):
+        found.setdefault(box.kind, box)
+    return list(found.values())
 
 
 def _children(boxes: Sequence[Box], parent: Box, kinds: Collection[str]) -> list[Box]:
@@ -94,14 +124,23 @@ def _children(boxes: Sequence[Box], parent: Box, kinds: Collection[str]) -> list
     return [b for b in inside if b.path[:-1] == parent.path and b.kind in kinds]
 
 
-def _copied(file: BinaryIO, box: Box, boxes: Sequence[Box]) -> bytes:
-    """Return a box as it is, but for the name of the program that made a sphere of it."""
-    if box.kind != "sv3d":
-        file.seek(box.offset)
-        return file.read(box.size)
-    inner = _children(boxes, box, _IN_SPHERE)
-    kept = [_NAMELESS if b.kind == "svhd" else _copied(file, b, ()) for b in inner]
-    return _box("sv3d", b"".join(kept))
+def _known_part(file: BinaryIO, box: Box, boxes: Sequence[Box]) -> bytes:
+    """Return a box as far as its form is known; nothing where what matters is not."""
+    if box.kind == "svhd":
+        return _NAMELESS
+    if box.kind in _FORMS:
+        size = _FORMS[box.kind]
+        payload = payload_of(file, box, size)
+        if not box.payload_size == len(payload) == size:
+            return b""
+        if box.kind in _DOLBY_VISION:
+            payload = payload[:_DOLBY_VISION_USED].ljust(size, b"\0")
+        return _box(box.kind, payload)
+    inner = _first_children(boxes, box, _WITHIN[box.kind])
+    parts = {b.kind: part for b in inner if (part := _known_part(file, b, boxes))}
+    if (box.kind == "proj" and not _SHAPES & parts.keys()) or not parts.keys() - {"svhd"}:
+        return b""
+    return _box(box.kind, b"".join(parts.values()))
 
 
 def clean_aperture(width: int, height: int, pad_right: int, pad_bottom: int) -> bytes:

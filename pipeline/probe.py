@@ -31,7 +31,8 @@ _CONTAINERS = (
     "gxf,nut,rm,dv,ivf,wtv"
 )
 NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-# What FFmpeg tells of these is when they end, on a clock that need not begin at zero.
+# FFmpeg's muxers state when these end, on a clock that need not begin at zero; other programs how
+# long they last.
 _COUNT_FROM_ZERO = frozenset({"matroska", "nut"})
 _STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix", "heif"})
 _AV_TIME_BASE = 1_000_000
@@ -307,7 +308,10 @@ def _duration(container: InputContainer) -> Fraction | None:
     if not stated:
         return None
     start = container.start_time or 0
-    if _COUNT_FROM_ZERO & set(container.format.name.split(",")) and 0 < start < stated:
+    tags = {name.lower(): text for name, text in container.metadata.items()}
+    is_end = tags.get("encoder", "").startswith("Lavf")
+    may_be_end = _COUNT_FROM_ZERO & set(container.format.name.split(","))
+    if is_end and may_be_end and 0 < start < stated:
         stated -= start  # a recording may go on with the clock of what it was recorded from
     return Fraction(stated, _AV_TIME_BASE)
 

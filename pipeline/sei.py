@@ -79,12 +79,18 @@ def with_registered_user_data(packet: bytes, codec: str, payloads: Iterable[byte
         packet: in Annex B form.
         codec: `h264` or `hevc`.
         payloads: from the country's code on.
+
+    Raises:
+        ValueError: there is no slice in it.
     """
     syntax = _syntax(codec)
     messages = [bytes((_USER_DATA_REGISTERED,)) + _coded_size(p) + p for p in payloads]
     unit = syntax.header + _escaped(b"".join(messages) + _STOP)
     pictures = (u for u in _annex_b_units(packet) if syntax.is_picture(packet[u.start]))
-    at = next(pictures).start - _START_CODE_SIZE
+    picture = next(pictures, None)
+    if picture is None:
+        raise ValueError("an access unit without a slice")
+    at = picture.start - _START_CODE_SIZE
     return packet[:at] + b"\0\0\1" + unit + packet[at:]
 
 

@@ -30,7 +30,7 @@ from pipeline.errors import (
     UnsupportedMedia,
 )
 from pipeline.hidden import HiddenPictures, HiddenSound
-from pipeline.mp4 import LEFT_OUT, insert_in_video_entry, left_out_boxes
+from pipeline.mp4 import insert_in_video_entry, left_out_boxes
 from pipeline.picture_track import has_alpha_beside, sample_aspect
 from pipeline.probe import (
     NOT_A_PICTURE,
@@ -67,7 +67,7 @@ class Stripped:
     What was copied.
 
     Attributes:
-        frames: packets of the picture.
+        frames: pictures that are shown.
         streams: indices in the output.
         dropped: streams that were left out, in words.
         ended_early: the original breaks off.
@@ -93,7 +93,7 @@ def strip(
     Copy `original`'s picture, sound and subtitles into `output`, without metadata.
 
     Args:
-        progress: called with the frames copied so far and their number, if known.
+        progress: called with the packets of the picture copied so far and their number, if known.
 
     Raises:
         UnreadableMedia: not a video.
@@ -167,7 +167,7 @@ def _copy(
     video = next(s for s in kept if s.type == "video")
     total = video.frames or None
     ended_early = False
-    boxes = left_out_boxes(original) if muxer in _WITH_EDIT_LISTS else []
+    boxes = left_out_boxes(original) if muxer in _WITH_EDIT_LISTS else {}
     target = _opened(output, muxer, may_move_index=not boxes)
     with refusal_told(original.name, muxer), _completed(target, output):
         # The container may say otherwise than the codec, or be the only one to say.
@@ -195,11 +195,11 @@ def _copy(
             track.copy(packet)
             if track is picture:
                 progress(track.packets, total)
-    if not picture.packets:
+    if not picture.frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
     if boxes:
-        insert_in_video_entry(output, boxes, replacing=LEFT_OUT)
+        insert_in_video_entry(output, list(boxes.values()), replacing=boxes)
     if muxer == "avi":
         counts = {index: track.packets for index, track in tracks.items()}
         state_clocks(kept, counts, original, output)

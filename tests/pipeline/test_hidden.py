@@ -11,7 +11,7 @@ import pytest
 from media import Audio, Video, make_video
 
 from pipeline.boxes import walk_boxes
-from pipeline.errors import UnsupportedMedia
+from pipeline.errors import UnreadableMedia, UnsupportedMedia
 from pipeline.parameters import Parameters
 from pipeline.protect import protect
 from pipeline.settings import Settings
@@ -27,9 +27,18 @@ EMPTY = -1
 Edits = Sequence[tuple[int, int]]
 
 
-def edited(tmp_path: Path, picture: Edits, sound: Edits, name: str = "edited.mp4") -> Path:
-    """Make four seconds of video with key frames at each whole one, and edit it as editors do."""
+def edited(
+    tmp_path: Path, picture: Edits, sound: Edits, name: str = "edited.mp4", *, is_open: bool = False
+) -> Path:
+    """
+    Make four seconds of video with key frames at each whole one, and edit it as editors do.
+
+    Args:
+        is_open: pictures shown before a key frame need it, as in broadcasts.
+    """
     options = {"g": "25", "bf": "2", "keyint_min": "25", "sc_threshold": "0"}
+    if is_open:
+        options["x264-params"] = "open-gop=1:b-adapt=0"
     codec = "aac" if name.endswith(".mp4") else "pcm_s16le"
     track = Audio(codec=codec, layout="mono")
     video = Video(width=128, height=96, frames=100, options=options, audio=[track])
@@ -72,23 +81,34 @@ def heard(path: Path) -> tuple[float, float]:
     return start, sum(frame.samples for frame in frames) / RATE
 
 
+@pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.parametrize("last", range(10, 17))
-def test_a_stripped_copy_ends_with_the_last_picture_shown(tmp_path: Path, last: int) -> None:
-    """Wherever the end is among pictures that need later ones."""
+def test_a_stripped_copy_ends_with_the_last_picture_shown(
+    tmp_path: Path, last: int, is_open: bool
+) -> None:
+    """Wherever the end is among pictures that need later ones, a key frame too."""
     edits = [(40 * (30 + last), 400)]
-    original, output = edited(tmp_path, edits, edits), tmp_path / "out.mp4"
+    original, output = edited(tmp_path, edits, edits, is_open=is_open), tmp_path / "out.mp4"
     report = protect(original, output, STRIP, FAST).report
     assert pictures(output) == pictures(original)
     assert report.frames == len(pictures(original)) == 30 + last
     assert heard(output) == pytest.approx(heard(original), abs=0.03)
 
 
-def test_parts_that_are_joined_are_not_stripped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_open", [False, True])
+def test_parts_that_are_joined_are_not_stripped(tmp_path: Path, is_open: bool) -> None:
     edits = [(1000, 0), (1000, 2500)]
-    original = edited(tmp_path, edits, edits)
+    original = edited(tmp_path, edits, edits, is_open=is_open)
     with pytest.raises(UnsupportedMedia, match=r"edit list.*use mode: protect"):
         protect(original, tmp_path / "out.mp4", STRIP, FAST)
     assert [path.name for path in tmp_path.iterdir()] == [original.name]
+
+
+def test_what_shows_nothing_is_not_stripped(tmp_path: Path) -> None:
+    edits = [(1000, 5000)]
+    original = edited(tmp_path, edits, edits)
+    with pytest.raises(UnreadableMedia, match="no frame"):
+        protect(original, tmp_path / "out.mp4", STRIP, FAST)
 
 
 def test_pictures_hidden_behind_a_pause_are_not_stripped(tmp_path: Path) -> None:

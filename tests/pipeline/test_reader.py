@@ -17,6 +17,7 @@ from av.filter import Graph
 from media import Video, make_video
 
 from pipeline import reader
+from pipeline.errors import LimitExceeded
 from pipeline.media import FieldOrder
 from pipeline.probe import probe
 from pipeline.reader import Reader, VideoItem
@@ -74,6 +75,9 @@ def test_a_recording_that_keeps_another_clock_is_as_long_as_its_pictures(
     assert info.duration is not None
     assert float(info.duration) == pytest.approx(2, abs=0.1)
     assert info.expected_frames == pytest.approx(50, abs=2)
+    late.write_bytes(late.read_bytes().replace(b"Lavf", b"mkvm"))  # mkvmerge states how long it is
+    with pytest.raises(LimitExceeded, match="20.*hours"):
+        probe(late, Limits(max_duration_h=12))
 
 
 @pytest.mark.parametrize("order", [FieldOrder.TOP_FIRST, FieldOrder.BOTTOM_FIRST])

@@ -107,6 +107,27 @@ def test_how_the_picture_is_shown_stays(tmp_path: Path, name: str, kinds: tuple[
     assert not report.audit
 
 
+@pytest.mark.parametrize("kind", ["dvvC", "st3d", "amve"])
+def test_text_behind_the_numbers_is_not_given_out(tmp_path: Path, kind: str) -> None:
+    original, text = _make(tmp_path / "a.mp4"), b"Alice at home"
+    content = _BOXES[kind][8:]
+    longer = content[: -len(text)] + text if kind == "dvvC" else content + text
+    mp4.insert_in_video_entry(original, [_box(kind, longer)])
+    assert audit(original, {0}).findings == (f"more than numbers in a {kind} box",)
+    _strip(original, tmp_path / "b.mp4")
+    assert text not in (tmp_path / "b.mp4").read_bytes()
+    assert (kind in _in_entry(tmp_path / "b.mp4")) == (kind in ("dvvC", "amve"))
+
+
+def test_a_mesh_is_no_known_form(tmp_path: Path) -> None:
+    original = _make(tmp_path / "a.mp4")
+    shape = _box("prhd", bytes(16)) + _box("mshp", b"Alice at home")
+    sphere = _box("sv3d", _box("svhd", bytes(4) + _TOOL) + _box("proj", shape))
+    mp4.insert_in_video_entry(original, [sphere])
+    _strip(original, tmp_path / "b.mp4")
+    assert "sv3d" not in _in_entry(tmp_path / "b.mp4")
+
+
 def test_protected_ones_keep_the_surroundings_that_hdr_is_meant_for(tmp_path: Path) -> None:
     original, output = _make(tmp_path / "a.mov"), tmp_path / "b.mp4"
     mp4.insert_in_video_entry(original, [_BOXES["amve"]])
