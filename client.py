@@ -453,14 +453,19 @@ class _Download:
         return target
 
     def _fetch_whole(self, part: Path, length: int, etag: str) -> None:
-        for number in range(1, _TRIES + 1):
+        number = have = 0
+        while True:
+            number += 1
             try:
                 return self._fetch(part, length, etag)
             except _BROKEN as error:
+                before, have = have, part.stat().st_size
+                if have > before:
+                    number = 1  # it gets on, if only by pieces, as on a slow line
                 if number == _TRIES:
                     raise MediaCleanerError(
                         f"the connection broke off; call it again to go on from"
-                        f" {part.stat().st_size} of {length} bytes"
+                        f" {have} of {length} bytes"
                     ) from error
                 time.sleep(_pause(number))
             except OSError as error:

@@ -7,6 +7,7 @@ for passwords guard against, the short and the well-known, it cannot be.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -215,8 +216,9 @@ class Keys:
     def _looked(self, before: _Seen | None) -> _Seen:
         try:
             fingerprint = _fingerprint(self._folder)
+            state = _identity(self._folder.parent)
             if before is not None and before.fingerprint and not fingerprint:
-                self._folder.parent.stat()  # a `state` that was moved away revokes nothing
+                _check_same(before.state, state)
             if before is not None and before.fingerprint == fingerprint:
                 return before
             keys, unreadable = listed(self._folder)
@@ -228,7 +230,7 @@ class Keys:
         self._once.tell("API keys cannot be read", False)
         for trouble in unreadable:
             server_log().warning("an API key cannot be read", reason=trouble.message)
-        return _Seen(fingerprint, tuple(keys))
+        return _Seen(fingerprint, tuple(keys), state)
 
 
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
@@ -238,6 +240,25 @@ _Fingerprint = tuple[tuple[str, int, int, int], ...]
 class _Seen:
     fingerprint: _Fingerprint
     keys: tuple[Key, ...]
+    state: tuple[int, int] | None  # device and inode of the folder that holds the keys' own
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _check_same(before: tuple[int, int] | None, now: tuple[int, int] | None) -> None:
+    """
+    Raises:
+        OSError: `state` was moved away or is not mounted, which revokes nothing; an empty
+            folder may lie in its place.
+    """
+    if now != before:
+        raise FileNotFoundError(errno.ENOENT, "the folder that holds the keys is another one")
 
 
 def _fingerprint(folder: Path) -> _Fingerprint:

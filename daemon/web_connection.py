@@ -52,6 +52,7 @@ class Connection(TConn):
         self.is_left = False  # somebody closes it
         # Since when an answer was seen to wait for the client, what was taken then, the last look.
         self._waits_since, self._taken_then, self._looked_at = 0.0, 0, 0.0
+        self._pace = math.inf
         # By the kernel, which counts from the last byte; a time-out of Python's counts from the
         # beginning of a piece, however much of it has been taken.
         patience = struct.pack("ll", int(_STALL_SECONDS), 0)
@@ -79,19 +80,24 @@ class Connection(TConn):
         """
         Return bytes per second that its client takes of an answer that waits for it.
 
-        Infinite where none waits, or none did at each look within so many seconds.
+        As it was in the last span of so many seconds at each look of which an answer waited;
+        infinite before there was one. A quick beginning is forgotten with its span.
         """
         now = time.monotonic()
         taken, is_waiting = self._answered()
+        waits_for = now - self._waits_since
         if not is_waiting or now - self._looked_at > _FORGOTTEN_SECONDS:
+            self._waits_since, self._taken_then, self._pace = now, taken, math.inf
+        elif waits_for >= seconds:
+            self._pace = (taken - self._taken_then) / waits_for
             self._waits_since, self._taken_then = now, taken
         self._looked_at = now
-        waits_for = now - self._waits_since
-        return (taken - self._taken_then) / waits_for if waits_for >= seconds else math.inf
+        return self._pace
 
     def break_off(self) -> None:
-        """Have the thread that serves it find it gone."""
+        """Have the thread that serves it find it gone, and the kernel drop what is left of it."""
         with contextlib.suppress(OSError):  # it is gone
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def _answered(self) -> tuple[int, bool]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import select
 import selectors
 import socket
 import threading
@@ -48,8 +49,8 @@ _LAST_HEAD_SECONDS = 1.0
 _REFUSAL_SECONDS = 2.0
 # Connections with unread bytes that are kept for a moment, so that their clients get the answer.
 _MOST_PARTING = 64
-# While all threads are taken, a client that takes an answer for so long at less than this pace
-# loses its own: it holds up others, and can go on where it was by Range.
+# While all threads are taken and others wait, a client that takes an answer for so long at less
+# than this pace loses its own; it can go on where it was by Range.
 _SLOW_SECONDS = 10.0
 _SLOW_BYTES_PER_SECOND = 16 << 10
 _LOOK_SECONDS = 1.0
@@ -167,8 +168,15 @@ class PatientWorker(ThreadWorker):
         self._look_at = now + _LOOK_SECONDS
         paces = {conn: conn.pace(_SLOW_SECONDS) for conn in self._handed_out}
         slowest = min(paces, key=paces.__getitem__, default=None)
-        if slowest is not None and paces[slowest] < _SLOW_BYTES_PER_SECOND:
+        is_slow = slowest is not None and paces[slowest] < _SLOW_BYTES_PER_SECOND
+        if slowest is not None and is_slow and self._somebody_waits():
             slowest.break_off()
+
+    def _somebody_waits(self) -> bool:
+        """Is there a request that has no thread, or a connection that is not accepted yet?"""
+        if len(self._handed_out) > self.cfg.threads:
+            return True
+        return bool(select.select(self.sockets, (), (), 0)[0])
 
     def _await_head(self, conn: Connection) -> None:
         conn.sock.setblocking(False)

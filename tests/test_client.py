@@ -400,6 +400,29 @@ def test_a_download_that_broke_off_goes_on_where_it_was(
     assert begins[2] not in (None, "bytes=0-")
 
 
+def test_a_download_that_gets_on_piece_by_piece_is_not_given_up(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a slow line, from which a busy server takes its thread back."""
+    monkeypatch.setattr("client._pause", lambda number: 0.01)
+    content = os.urandom(1_000_000)
+    headers = {
+        "ETag": '"one"',
+        "Content-Length": str(len(content)),
+        "Content-Disposition": "attachment; filename=a.mp4",
+    }
+
+    def piece(request: Trouble) -> None:
+        begin = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=")[:-1])
+        status, told = (206, part_of(content, begin, '"one"')) if begin else (200, headers)
+        request.reply(status, content[begin : begin + 100_000], told)
+        hang_up(request)
+
+    trouble.script = [lambda request: request.reply(200, b"", headers), *[piece] * 10]
+    saved = caller(trouble).download_result("x", tmp_path / "a.mp4")
+    assert Path(saved).read_bytes() == content
+
+
 def test_a_name_that_is_offered_controls_no_terminal(
     trouble: type[Trouble], tmp_path: Path
 ) -> None:

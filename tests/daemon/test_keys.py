@@ -230,6 +230,11 @@ def test_a_state_that_is_moved_away_opens_nothing(
     clock.now += 10
     assert known.are_there
     assert known.find(text) is not None
+    folder.parent.mkdir()  # as a command makes it anew
+    clock.now += 10
+    assert known.are_there
+    assert known.find(text) is not None
+    folder.parent.rmdir()
     moved.rename(folder.parent)
     (folder / "laptop.json").unlink()
     clock.now += 10

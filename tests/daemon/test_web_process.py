@@ -306,13 +306,23 @@ def test_a_changed_configuration_is_taken_over_without_losing_a_request(house: H
     wait_for(lambda: len(house.processes()) == 3, 10)  # the old ones go
 
 
-def test_one_that_comes_up_takes_a_changed_configuration_over_then(house: House) -> None:
+def test_one_that_comes_up_takes_a_changed_configuration_over_then(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill, sent = os.kill, list[tuple[int, int]]()
+
+    def noted(pid: int, number: int) -> None:
+        sent.append((pid, number))
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", noted)
     house.web.start()
     first = house.web.pid
     house.web.reload()
     house.configure("language: ru\n")
     house.wait_until_ready()
     assert house.web.pid == first
+    assert (first, signal.SIGHUP) in sent  # it may have read the old one before
     wait_for(lambda: house.get("nothing").headers["Content-Language"] == "ru")
     assert "failed" not in house.log()
 

@@ -417,6 +417,23 @@ def test_who_takes_next_to_nothing_gives_its_thread_to_who_waits(
             assert house.get()[0] == b"/x"
 
 
+def test_a_quick_beginning_does_not_count_for_ever(
+    tmp_path: Path, clients: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STALL_SECONDS", "60")
+    with served(tmp_path) as house:
+        clients += [slow_client(house, "/much") for _ in range(2)]
+        for client in clients:
+            client.settimeout(5)
+            taken = 0
+            while taken < 10_000_000:
+                taken += len(client.recv(1 << 20))
+            client.settimeout(0.01)
+        with dripping(clients):
+            time.sleep(0.3)
+            assert house.get(timeout=25)[0] == b"/x"
+
+
 def test_who_takes_at_a_fair_pace_keeps_its_thread(
     tmp_path: Path, clients: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
