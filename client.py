@@ -242,6 +242,7 @@ class MediaCleanerClient:
         Raises:
             MediaCleanerError: there is no result, or it cannot be fetched whole.
             FileExistsError: at the file's own name something is that may not be replaced.
+            BlockingIOError: another download of this result into the same place is going on.
         """
         download = _Download(self, f"/download/{_segment(task_id)}", progress)
         return str(download.into(output_path, may_replace))
@@ -642,20 +643,18 @@ def _held(part: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with part.open("ab") as file:
-        is_ours = True
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            is_ours = False
-        except OSError:
-            pass  # a share that knows no locks
-        # It may have been finished before it was locked, and is something else by now.
-        if not (
-            is_ours and part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat())
-        ):
-            raise BlockingIOError(errno.EAGAIN, _BUSY, str(part))
-        yield
+    while True:
+        with part.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(errno.EAGAIN, _BUSY, str(part)) from None
+            except OSError:
+                pass  # a share that knows no locks
+            if part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                yield
+                return
+        # It was finished before it was locked, and is something else by now.
 
 
 def _free_place(target: Path, result: Path) -> Path:
