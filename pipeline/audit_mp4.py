@@ -25,7 +25,7 @@ def _split(kinds: str) -> frozenset[str]:
 
 # For each box the children that may be in it. Leaves that have to be looked into are in
 # `_CHECKS`; sample entries may hold what `_IN_ENTRY` says.
-_CHILDREN = _by_parent(
+CHILDREN = _by_parent(
     {
         "": "ftyp moov mdat free wide skip",
         "moov": "mvhd trak mvex udta iods",
@@ -58,8 +58,7 @@ _CHILDREN = _by_parent(
 _IN_ENTRY = _split(
     "avcC hvcC lhvC vpcC av1C dvcC dvvC esds dOps dfLa dac3 dec3 dmlp ddts alac pcmC pasp colr"
     " clap fiel gama btrt mdcv clli amve SmDm CoLL st3d sv3d vexu hfov ftab wave chan chnl SA3D"
-    " srat vttC d263 damr jp2h glbl dvwC DpxE ACLR ADHR APRG ARES"
-    " \0\0\0\0"
+    " srat vttC d263 damr jp2h glbl dvwC DpxE ACLR ADHR APRG ARES \0\0\0\0"
 )
 # Avid's boxes of DNxHD and DNxHR hold numbers only: range of values, number of the profile,
 # whether there are fields, size as shown; and zeros, where an author could leave a text.
@@ -70,7 +69,7 @@ _AVID = {
     "ARES": re.compile(rb"ARES0001(\0\0..){3}\0{3}[\0-\2]\0{4}\0{3}[\0-\7]\0{80}", re.DOTALL),
 }
 # Boxes of how a picture is shown that have one form: what else they held would be somebody's text.
-_FORMS = {
+FORMS = {
     "st3d": re.compile(rb"\0{4}[\0-\4]"),
     "prhd": re.compile(rb"\0{4}.{12}", re.DOTALL),
     "equi": re.compile(rb"\0{4}.{16}", re.DOTALL),
@@ -155,7 +154,7 @@ def _is_allowed(box: Box) -> bool:
         return box.kind != UNPARSED
     if box.path[-3:-2] == ("stsd",):
         return box.kind in _IN_ENTRY
-    return box.kind in _CHILDREN.get(parent, ())
+    return box.kind in CHILDREN.get(parent, ())
 
 
 def _unknown(file: BinaryIO, box: Box) -> Iterator[str]:
@@ -256,7 +255,7 @@ def _spherical_source(file: BinaryIO, box: Box) -> Iterator[str]:
 
 
 def _form(file: BinaryIO, box: Box) -> Iterator[str]:
-    if not _FORMS[box.kind].fullmatch(payload_of(file, box, 256)):
+    if not FORMS[box.kind].fullmatch(payload_of(file, box, 256)):
         yield f"more than numbers in a {box.kind} box"
 
 
@@ -283,5 +282,5 @@ _CHECKS: dict[str, Callable[[BinaryIO, Box], Iterator[str]]] = {
     "alis": _reference,
     "chpl": _chapter_list,
     "svhd": _spherical_source,
-    **dict.fromkeys(_FORMS, _form),
+    **dict.fromkeys(FORMS, _form),
 }

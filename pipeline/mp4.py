@@ -18,6 +18,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.audit_mp4 import CHILDREN, FORMS
 from pipeline.boxes import Box, payload_of, walk_boxes
 from pipeline.sidedata import (
     Projection,
@@ -34,20 +35,7 @@ from pipeline.sidedata import (
 _LEFT_OUT = ("dvcC", "dvvC", "dvwC", "st3d", "sv3d", "vexu", "hfov")
 _DOLBY_VISION = frozenset({"dvcC", "dvvC", "dvwC"})
 _DOLBY_VISION_USED = 5  # bytes of it; the others are reserved
-# Bytes of what has one form, and what may lie in the others. Meshes, which have none, are left out.
-_FORMS = {
-    **dict.fromkeys(_DOLBY_VISION, 24),
-    **{"st3d": 5, "hfov": 4, "prhd": 16, "equi": 20, "cbmp": 12, "prji": 8},
-    **{"stri": 5, "hero": 5, "blin": 8, "dadj": 8},
-}
-_WITHIN = {
-    "sv3d": ("svhd", "proj"),
-    "vexu": ("eyes", "proj"),
-    "eyes": ("stri", "hero", "cams", "cmfy"),
-    "proj": ("prhd", "equi", "cbmp", "prji"),
-    "cams": ("blin",),
-    "cmfy": ("dadj",),
-}
+_LARGEST_FORM = 256  # bytes of a box that has one form
 _SHAPES = frozenset({"equi", "cbmp", "prji"})
 _ST3D_MODE = {StereoLayout.MONO: 0, StereoLayout.TOP_BOTTOM: 1, StereoLayout.SIDE_BY_SIDE: 2}
 _ST3D_RIGHT_LEFT = 4
@@ -128,15 +116,13 @@ def _known_part(file: BinaryIO, box: Box, boxes: Sequence[Box]) -> bytes:
     """Return a box as far as its form is known; nothing where what matters is not."""
     if box.kind == "svhd":
         return _NAMELESS
-    if box.kind in _FORMS:
-        size = _FORMS[box.kind]
-        payload = payload_of(file, box, size)
-        if not box.payload_size == len(payload) == size:
-            return b""
+    if box.kind in FORMS:
+        payload = payload_of(file, box, _LARGEST_FORM)
         if box.kind in _DOLBY_VISION:
-            payload = payload[:_DOLBY_VISION_USED].ljust(size, b"\0")
-        return _box(box.kind, payload)
-    inner = _first_children(boxes, box, _WITHIN[box.kind])
+            payload = payload[:_DOLBY_VISION_USED].ljust(len(payload), b"\0")
+        is_whole = len(payload) == box.payload_size
+        return _box(box.kind, payload) if is_whole and FORMS[box.kind].fullmatch(payload) else b""
+    inner = _first_children(boxes, box, CHILDREN[box.kind])
     parts = {b.kind: part for b in inner if (part := _known_part(file, b, boxes))}
     if (box.kind == "proj" and not _SHAPES & parts.keys()) or not parts.keys() - {"svhd"}:
         return b""
