@@ -25,6 +25,8 @@ _DEEPEST = 8
 # A program that writes into a pipe cannot come back to state a size.
 _UNSTATED = (0, 0xFFFFFFFF)
 _LISTS = (b"RIFF", b"LIST")
+# Places in a stream's header, and its length.
+_SCALE_AT, _LENGTH_AT, _TICK_BYTES_AT, _HEADER_BYTES = 20, 32, 44, 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +117,6 @@ def _stream_clock(file: BinaryIO, header: Chunk) -> StreamClock:
     scale, rate = struct.unpack_from("<II", payload, _SCALE_AT)
     (tick_bytes,) = struct.unpack_from("<I", payload, _TICK_BYTES_AT)
     return StreamClock(header.payload_offset, scale, rate, tick_bytes)
-
-
-# In a stream's header.
-_SCALE_AT, _LENGTH_AT, _TICK_BYTES_AT, _HEADER_BYTES = 20, 32, 44, 48
 
 
 @dataclass(frozen=True)

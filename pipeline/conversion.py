@@ -64,7 +64,7 @@ def is_grey(frame: av.VideoFrame) -> bool:
 
 
 def neutral(frame: av.VideoFrame) -> av.VideoFrame:
-    """Return a converted frame without a cast: of 8-bit grey swscale makes a chroma of 127."""
+    """Return a converted frame without a cast: of grey, swscale makes a chroma up to a unit low."""
     picture = planes_of(frame)
     picture.cb[:] = picture.cr[:] = 128 * picture.level
     return frame

@@ -17,12 +17,12 @@ import av
 from pipeline.errors import UnsupportedMedia
 from pipeline.timeline import MOST_REORDERED
 
-# FFmpeg's demuxer gives a second of sound before the first that is heard.
-_MOST_BEFORE = 1000
+# FFmpeg's demuxer gives a second of preroll before the first sound that is heard.
+_MOST_PREROLL = 1000
 
 
-class HiddenSound:
-    """Leaves out hidden packets of a track of sound or subtitles."""
+class HiddenPackets:
+    """Leaves out hidden packets of a track of sound or subtitles, but for what decoders need."""
 
     def __init__(self, kind: str, container: str) -> None:
         """
@@ -32,7 +32,7 @@ class HiddenSound:
         """
         self._hides_start = container in ("mp4", "mov")
         self._has_begun = False
-        self._before: deque[av.Packet[Any]] = deque(maxlen=_MOST_BEFORE if kind == "audio" else 0)
+        self._before: deque[av.Packet[Any]] = deque(maxlen=_MOST_PREROLL if kind == "audio" else 0)
 
     def kept(self, packet: av.Packet[Any]) -> list[av.Packet[Any]]:
         """Return what is to be written now, in order; times are the copy's."""

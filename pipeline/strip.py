@@ -29,7 +29,7 @@ from pipeline.errors import (
     UnreadableMedia,
     UnsupportedMedia,
 )
-from pipeline.hidden import HiddenPictures, HiddenSound
+from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import insert_in_video_entry, left_out_boxes
 from pipeline.picture_track import has_alpha_beside, sample_aspect
 from pipeline.probe import (
@@ -272,7 +272,7 @@ class _Track:
         self.pictures = HiddenPictures(name) if stream.type == "video" else None
         self.time_base: Fraction = stream.time_base
         self._copy, self._target = copy, target
-        self._hidden = self.pictures or HiddenSound(stream.type, muxer)
+        self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
         self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
 
     @property

@@ -31,7 +31,7 @@ from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
 from pipeline.edits import skip_priming, state_length
 from pipeline.errors import OutputFailed, UnsupportedMedia
-from pipeline.hidden import HiddenSound
+from pipeline.hidden import HiddenPackets
 from pipeline.media import AudioTrack, Chapter, FieldOrder, MediaInfo, SubtitleTrack
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
 from pipeline.probe import open_media
@@ -82,7 +82,7 @@ class Writer:
         """Of each track copied so far, by stream index, on the output's clock."""
         is_top_first = info.video.field_order is FieldOrder.TOP_FIRST
         self._clocks: dict[int, PacketClock] = {}
-        self._hidden: dict[int, HiddenSound] = {}
+        self._hidden: dict[int, HiddenPackets] = {}
         self._longest_sound: dict[int, int] = {}  # of each copied track's packets, in ticks
         self._marker = _TopFieldMarker(plan.video) if is_top_first else None
         self._retexted: set[int] = set()
@@ -177,9 +177,9 @@ class Writer:
         with self._muxing():
             self._container.mux(packet)
 
-    def _hidden_of(self, track: AudioTrack | SubtitleTrack) -> HiddenSound:
+    def _hidden_of(self, track: AudioTrack | SubtitleTrack) -> HiddenPackets:
         if track.index not in self._hidden:
-            self._hidden[track.index] = HiddenSound(_kind_of(track), self._plan.container)
+            self._hidden[track.index] = HiddenPackets(_kind_of(track), self._plan.container)
         return self._hidden[track.index]
 
     def _clock_of(self, track: AudioTrack | SubtitleTrack) -> PacketClock:

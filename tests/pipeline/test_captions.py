@@ -150,3 +150,8 @@ def test_more_than_one_message_holds(codec: str) -> None:
     pieces = body.split(b"GA94\x03")[1:]
     assert [piece[0] & 0x1F for piece in pieces] == [31, 31, 8]
     assert b"".join(p[2 : 2 + 3 * (p[0] & 0x1F)] for p in pieces) == triplets
+
+
+def test_an_access_unit_without_a_slice_is_told() -> None:
+    with pytest.raises(ValueError, match="without a slice"):
+        with_registered_user_data(b"\0\0\0\1\x67\xaa", "h264", [b"x"])
