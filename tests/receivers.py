@@ -21,7 +21,7 @@ class Message:
     path: str
     headers: dict[str, str]  # names in lower case
     body: bytes
-    at_once: int  # how many were being answered then, this one included
+    at_once: int  # how many waited for their answer then, this one included
 
     @property
     def values(self) -> Any:
@@ -87,16 +87,14 @@ class Receiver:
             self._at_once += 1
             self.messages.append(Message(handler.path, headers, body, self._at_once))
             answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        try:
-            if callable(answer):
-                answer(handler)
-            else:
-                self._answer(handler, answer)
-        finally:
-            with self._lock:
-                self._at_once -= 1
+        if callable(answer):
+            answer(handler)
+        else:
+            self._answer(handler, answer)
 
     def _answer(self, handler: BaseHTTPRequestHandler, status: int) -> None:
+        with self._lock:  # not afterwards: who has its answer may send the next before we are back
+            self._at_once -= 1
         handler.send_response(status)
         for name, value in self._headers.items():
             handler.send_header(name, value)
