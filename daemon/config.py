@@ -399,6 +399,8 @@ def _what_is_wrong(found: Any, values: Mapping[str, Any]) -> str:
     allowed = _ALLOWED[str(leaf)] if leaf else found["msg"].removeprefix("Value error, ")
     if found["type"] == "missing":
         return f"{key} is missing; give {allowed}."
+    if found["loc"][-1] in _MAY_HOLD_A_SECRET:
+        return f"{key} is wrong, and not shown here; allowed is {allowed}."
     shown = repr(found["input"])
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     message = f"{key} is {shown}; allowed is {allowed}."
@@ -423,6 +425,9 @@ def _hint(message: str) -> str:
         return ""
     return " YAML reads yes, no, on and off as true and false; put text in quotes."
 
+
+# A message goes to logs, which more people read than config.yaml. `webhook: whsec_…` is a slip.
+_MAY_HOLD_A_SECRET = frozenset({"secret", "webhook"})
 
 _ALLOWED = {
     "inboxes": "a list of {name, inbox, outbox, defaults}, each name once",

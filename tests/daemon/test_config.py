@@ -188,6 +188,23 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "webhook: {secret: 1234567890123456789}",
+        "webhook: {secret: short-1234567}",
+        "webhook: {secret: '" + "1234567" * 40 + "'}",
+        "webhook: {secret: [1234567]}",
+        "webhook: whsec_1234567",
+    ],
+)
+def test_a_secret_that_cannot_be_one_is_not_told_to_the_log(tmp_path: Path, text: str) -> None:
+    message = complaint(tmp_path, text)
+    assert "webhook" in message
+    assert "allowed is" in message
+    assert "1234567" not in message
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("crf: 20\ncrf: 21", ["line 2", "crf", "twice"]),
