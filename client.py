@@ -276,7 +276,10 @@ class MediaCleanerClient:
 
     def health_check(self) -> dict[str, Any]:
         """Return how the server is; also when it is not well (`status` is `unhealthy` then)."""
-        return _parsed(self._once("GET", "/health"))
+        try:
+            return _parsed(self._once("GET", "/health"))
+        except _BROKEN as error:
+            raise self._unreachable(error) from error
 
     def cleanup(self, days: float = 7) -> dict[str, Any]:
         """Remove tasks that ended at least so many days ago; for an admin's key."""
@@ -312,9 +315,7 @@ class MediaCleanerClient:
                 answer = self._once(method, path, **options)
             except _BROKEN as error:
                 if number == _TRIES:
-                    raise MediaCleanerError(
-                        f"{self.base_url} cannot be reached: {_reason(error)}"
-                    ) from error
+                    raise self._unreachable(error) from error
                 pause = _pause(number)
             else:
                 if answer.status_code not in _RETRIED_STATUSES or number == _TRIES:
@@ -331,6 +332,9 @@ class MediaCleanerClient:
         """Raise what GET is refused with: an answer to HEAD has no words."""
         with contextlib.suppress(*_BROKEN):
             _checked(self._once("GET", path, stream=True)).close()
+
+    def _unreachable(self, error: requests.exceptions.RequestException) -> MediaCleanerError:
+        return MediaCleanerError(f"{self.base_url} cannot be reached: {_reason(error)}")
 
     def _once(self, method: str, path: str, **options: Any) -> requests.Response:
         try:

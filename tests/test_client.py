@@ -322,6 +322,11 @@ def test_why_a_server_cannot_be_reached_is_told_in_a_few_words(
         MediaCleanerClient(url).get_statistics()
 
 
+def test_a_server_that_is_not_there_has_no_health_to_tell() -> None:
+    with pytest.raises(MediaCleanerError, match="^http://127.0.0.1:1 cannot be reached: "):
+        MediaCleanerClient("http://127.0.0.1:1").health_check()
+
+
 def test_a_busy_server_is_asked_again_when_it_says(trouble: type[Trouble]) -> None:
     trouble.script = [
         lambda request: request.reply(429, b"{}", {"Retry-After": "0.3"}),
