@@ -334,7 +334,9 @@ class MediaCleanerClient:
             _checked(self._once("GET", path, stream=True)).close()
 
     def _unreachable(self, error: requests.exceptions.RequestException) -> MediaCleanerError:
-        return MediaCleanerError(f"{self.base_url} cannot be reached: {_reason(error)}")
+        return MediaCleanerError(
+            f"{self.base_url} cannot be reached{_way(self.base_url)}: {_reason(error)}"
+        )
 
     def _once(self, method: str, path: str, **options: Any) -> requests.Response:
         try:
@@ -345,10 +347,15 @@ class MediaCleanerClient:
                 allow_redirects=False,
                 **options,
             )
-        except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
-            raise MediaCleanerError(f"{self.base_url} is no http or https URL") from error
         except ValueError as error:  # of `requests`, or of what it calls where a host is odd
-            raise MediaCleanerError(f"{self.base_url} is no URL: {error}") from error
+            raise self._misnamed(error) from error
+
+    def _misnamed(self, error: ValueError) -> MediaCleanerError:
+        if not re.match("https?:", self.base_url.strip(), re.IGNORECASE):
+            return MediaCleanerError(f"{self.base_url} is no http or https URL")
+        if way := _way(self.base_url):
+            return MediaCleanerError(f"{self.base_url} cannot be reached{way}: {error}")
+        return MediaCleanerError(f"{self.base_url} is no URL: {error}")
 
 
 _BROKEN = (
@@ -578,6 +585,16 @@ def _checked(answer: requests.Response) -> requests.Response:
                     f" and sends on to {answer.headers['Location']}; name that server instead"
                 )
     raise MediaCleanerError(str(message), answer.status_code, code, field)
+
+
+def _way(url: str) -> str:
+    """Tell of the proxy that `requests` asks instead: what is wrong may be that one."""
+    with contextlib.suppress(ValueError):  # such a URL gets as far as no proxy
+        proxies = requests.utils.get_environ_proxies(url)
+        if requests.utils.select_proxy(url, proxies):
+            # Not its address, which may hold a password.
+            return " through the proxy that is set (http_proxy, https_proxy, all_proxy; no_proxy)"
+    return ""
 
 
 def _reason(error: BaseException) -> str:

@@ -322,6 +322,20 @@ def test_why_a_server_cannot_be_reached_is_told_in_a_few_words(
         MediaCleanerClient(url).get_statistics()
 
 
+@pytest.mark.parametrize(
+    "proxy", ["http://me:word@127.0.0.1:1", "socks5://127.0.0.1:1", "garbage://", "odd://a:1"]
+)
+def test_a_proxy_that_is_what_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(MediaCleanerError) as told:
+        MediaCleanerClient("http://localhost:1").get_statistics()
+    assert str(told.value).startswith("http://localhost:1 cannot be reached through the proxy ")
+    assert "word" not in str(told.value)
+
+
 def test_a_server_that_is_not_there_has_no_health_to_tell() -> None:
     with pytest.raises(MediaCleanerError, match="^http://127.0.0.1:1 cannot be reached: "):
         MediaCleanerClient("http://127.0.0.1:1").health_check()
