@@ -737,6 +737,8 @@ def main(line: Sequence[str] | None = None) -> int:
         return _failed("interrupted", 130)
     except MediaCleanerError as error:
         return _failed(error.message)
+    except BrokenPipeError:  # whoever closed it, as `head` does, has what it wanted
+        return 1
     except (OSError, TimeoutError) as error:
         message = f"{error.filename}: {error.strerror}" if _names_file(error) else str(error)
         return _failed(message, 2 if isinstance(error, FileExistsError) else 1)

@@ -772,6 +772,25 @@ def test_a_key_that_cannot_be_one_is_told(key: str, capsys: pytest.CaptureFixtur
     assert "API key has characters" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_enough_is_no_error(trouble: type[Trouble]) -> None:
+    trouble.script = [task_json]
+    line = ["--server", caller(trouble).base_url, "status", "x"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "client.py"), *line],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "ascii"])
 def test_a_terminal_that_lacks_characters_shows_the_rest(
     trouble: type[Trouble], encoding: str
