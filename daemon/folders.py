@@ -33,10 +33,12 @@ def _unusable(config: Config) -> Iterator[str]:
 
 
 def _problem_of(folder: Path) -> str | None:
-    if folder.exists() and not folder.is_dir():
-        return f"{folder} is not a folder; name another or move it away."
     existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not existing.is_dir():
+        return f"{existing} is not a folder; name another or move it away."
     if not os.access(existing, os.W_OK | os.X_OK):
+        if os.statvfs(existing).f_flag & os.ST_RDONLY:
+            return f"{existing} is read-only; mount it for writing, or name another."
         return f"{existing} may not be written by this user; change its owner or mode."
     return None
 

@@ -30,7 +30,21 @@ def test_a_file_in_a_folders_place_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "state" in found(tmp_path, "state: file/state")
+    problem = found(tmp_path, "state: file/deep/state")
+    assert problem == f"state: {tmp_path / 'file'} is not a folder; name another or move it away."
+
+
+def test_a_file_system_that_may_only_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No owner or mode would mend that."""
+    real = os.statvfs(tmp_path)
+    flags = real.f_flag | os.ST_RDONLY
+    read_only = os.statvfs_result((*real[:8], flags, *real[9:]))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    assert "is read-only; mount it" in found(tmp_path, "")
+    assert "mode" not in found(tmp_path, "")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
