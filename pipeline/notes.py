@@ -36,6 +36,11 @@ def reader_notes(
                 f"{sound.dropped_seconds:.1f} s of sound in stream {sound.track.index} lay over"
                 " other sound or before the picture's start and are left out."
             )
+        if sound.wild_samples:
+            notes.append(
+                f"In stream {sound.track.index} silence stands for samples that are no numbers or"
+                f" too large for any sound: {sound.wild_samples}."
+            )
     return notes
 
 

@@ -26,6 +26,9 @@ _LONGEST_FILLING = 4096  # samples: two frames of HE-AAC
 # PyAV 18.1 reads beyond the planes of a frame of so many, and crashes.
 _MISREAD_PLANES = 8
 _SILENCE_SECONDS = 1  # a long gap is filled in pieces of this
+# No sound is 120 dB beyond full scale; damaged packets decode to such samples, and to no numbers.
+# An encoder refuses a whole track for one of them, and each would stay in the masking's sums.
+_LOUDEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,14 @@ def kind_of(frame: av.AudioFrame) -> tuple[str, str, int]:
     alone, and where they were its own it hands through whatever comes after.
     """
     return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def without_wild(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """Return samples with silence in place of what can be no sound, and how many these are."""
+    is_sound = np.abs(samples) <= _LOUDEST  # of what is no number as well
+    if is_sound.all():
+        return samples, 0
+    return np.where(is_sound, samples, np.float32(0)), int(np.count_nonzero(~is_sound))
 
 
 class Untouched:
@@ -106,6 +117,7 @@ class SoundProtector:
             else Untouched(level)
         )
         self._written = 0
+        self._wild = 0
 
     @property
     def samples(self) -> int:
@@ -121,6 +133,11 @@ class SoundProtector:
     def dropped_seconds(self) -> float:
         """How much sound was left out because other sound had its place."""
         return self._clock.dropped / self._rate
+
+    @property
+    def wild_samples(self) -> int:
+        """How many samples, of all channels, could be no sound and became silence."""
+        return self._wild
 
     @property
     def summary(self) -> AudioSummary:
@@ -142,6 +159,8 @@ class SoundProtector:
         yield from self._placed(time, self._as_float(frame))
 
     def _placed(self, time: Fraction | None, samples: NDArray[np.float32]) -> Iterator[Sound]:
+        samples, wild = without_wild(samples)
+        self._wild += wild
         gap = self._clock.place(time, samples.shape[1])
         if self._clock.end > self._longest * self._rate:
             raise LimitExceeded(

@@ -24,7 +24,7 @@ from pipeline.measure import snr_db
 from pipeline.media import AudioTrack, MediaInfo
 from pipeline.probe import open_media
 from pipeline.settings import Limits
-from pipeline.sound import kind_of
+from pipeline.sound import kind_of, without_wild
 from pipeline.timeline import AudioClock, time_of
 
 Samples = NDArray[np.float32]
@@ -263,7 +263,8 @@ def _decoded(source: SoundSource, rate: int) -> Iterator[tuple[Fraction | None, 
 def _by_channel(frame: av.AudioFrame) -> Samples:
     """Return (channels, n) of an interleaved frame; PyAV 18.1 misreads eight planes."""
     interleaved = np.asarray(frame.to_ndarray(), np.float32)
-    return interleaved.reshape(-1, frame.layout.nb_channels).T
+    samples, _ = without_wild(interleaved.reshape(-1, frame.layout.nb_channels).T)
+    return samples
 
 
 def _frames(source: SoundSource) -> Iterator[av.AudioFrame]:

@@ -497,6 +497,26 @@ class TestSound:
         assert any("not masked" in note for note in report.notes)
         np.testing.assert_allclose(samples(output), samples(original), atol=1e-4)
 
+    @pytest.mark.parametrize("wild", [np.nan, np.inf, 1e30])
+    def test_a_sample_that_is_no_number_costs_itself_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wild: float
+    ) -> None:
+        def broken(seconds: float, rate: int, channels: int, level: float) -> np.ndarray:
+            samples = np.repeat(voice(seconds, rate), channels, axis=0)
+            samples[0, rate] = wild
+            return samples
+
+        monkeypatch.setattr("media.voice", broken)
+        video = Video(frames=50, audio=[Audio("pcm_f32le")])
+        _, protected, report = run(tmp_path, video, "clip.mkv")
+        assert [track.treatment for track in report.audio] == ["masked"]
+        assert any("no numbers or too large for any sound: 1." in n for n in report.notes)
+        with av.open(str(protected)) as container:
+            blocks = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        after = np.concatenate(blocks, axis=1)[:, 60_000:]
+        assert np.isfinite(after).all()
+        assert after.std() > 0.01
+
     def test_audio_level_none_copies_the_packets(self, tmp_path: Path) -> None:
         video = Video(audio=[Audio(language="fra")])
         original, output, report = run(tmp_path, video, parameters=NO_SOUND)

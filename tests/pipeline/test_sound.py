@@ -16,15 +16,16 @@ from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
 from pipeline.plan import AudioPlan
 from pipeline.sound import SoundProtector
+from tests.pipeline.voices import voice
 
 RATE = 48_000
 NOISE = np.random.default_rng(1).uniform(-1, 1, (2, 1024)).astype(np.float32)
 
 
-def protector() -> SoundProtector:
-    """One that masks nothing, so that what comes out is what was decoded."""
+def protector(*, is_masked: bool = False) -> SoundProtector:
+    """One that masks nothing by default, so that what comes out is what was decoded."""
     track = AudioTrack(1, "aac", RATE, 2, "stereo", Fraction(1, RATE), None, 0)
-    plan = AudioPlan(track, "aac", "stereo", None, is_masked=False)
+    plan = AudioPlan(track, "aac", "stereo", None, is_masked)
     return SoundProtector(plan, AudioLevel.WEAK, Fraction(0), 3600, 1)
 
 
@@ -81,6 +82,29 @@ def test_no_sample_is_lost_where_a_recording_changes_its_rate(tmp_path: Path) ->
     assert abs(samples.shape[1] - seconds * RATE) < 2
     assert sound.samples == samples.shape[1]
     assert sound.dropped_seconds == 0
+
+
+@pytest.mark.parametrize("wild", [np.nan, np.inf, -np.inf, 1e20, -3e38])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_a_sample_that_can_be_no_sound_becomes_silence_and_spoils_no_other(
+    wild: float, is_masked: bool
+) -> None:
+    """Damaged packets decode to such; the encoder refuses all that comes with one."""
+    spoken = np.repeat(voice(3, RATE), 2, axis=0)
+    spoilt = spoken.copy()
+    spoilt[1, RATE] = wild
+    healed = spoken.copy()
+    healed[1, RATE] = 0
+    sound, other = protector(is_masked=is_masked), protector(is_masked=is_masked)
+    assert np.array_equal(protected(sound, frame_of(spoilt)), protected(other, frame_of(healed)))
+    assert (sound.wild_samples, other.wild_samples) == (1, 0)
+
+
+def test_what_is_beyond_full_scale_is_sound() -> None:
+    loud = NOISE * np.float32(1000)
+    sound = protector()
+    assert np.array_equal(protected(sound, frame_of(loud)), loud)
+    assert sound.wild_samples == 0
 
 
 def joined_recordings(path: Path, rates: Sequence[int]) -> Path:

@@ -133,6 +133,18 @@ def test_silence_has_no_snr(tmp_path: Path) -> None:
     assert _measured(path, path).snr_db is None
 
 
+def test_a_sample_that_is_no_number_is_measured_as_silence(tmp_path: Path) -> None:
+    clean = _speechlike(3)
+    broken = clean.copy()
+    broken[0, RATE] = np.nan
+    path = _file(tmp_path / "a.mkv", broken)
+
+    assert _measured(path, path).snr_db == EQUAL_DB
+    found = _measured(path, _file(tmp_path / "b.mkv", clean))
+    assert found.snr_db is not None
+    assert 30 < found.snr_db < EQUAL_DB
+
+
 def test_sound_is_aligned_by_its_timestamps(tmp_path: Path) -> None:
     """The second file begins 100 ms later and lacks the first 100 ms."""
     clean = _speechlike(2)
