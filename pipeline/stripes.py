@@ -212,7 +212,7 @@ def _doubled(planes: Tensor, axis: int) -> Tensor:
     for side in (0, 1):
         neighbours = padded.narrow(axis, 2 * side, length)
         every_second = (slice(None),) * axis + (slice(side, None, 2),)
-        torch.lerp(planes, neighbours, 0.25, out=doubled[every_second])
+        doubled[every_second] = torch.lerp(planes, neighbours, 0.25)  # `out=` has no gradient
     return doubled
 
 

@@ -285,6 +285,14 @@ def test_a_small_face_gets_a_smoother_drawing() -> None:
     assert roughness(5.0) < 0.7 * roughness(1.0)
 
 
+def test_landmarks_close_together_are_drawn_on_as_well() -> None:
+    """A detector may put all of them within a few pixels of a wide box."""
+    seen, generator = picture(), torch.Generator().manual_seed(0)
+    sigma = smoothness(CROP_SIDE / 6)
+    drawing = turn_away(blank(CPU, generator), seen, [embedder()], AMPLITUDE, sigma, 2, generator)
+    assert drawing.isfinite().all()
+
+
 def test_the_change_is_as_strong_as_its_amplitude() -> None:
     seen = picture()
     drawing = drawn(seen, 2)

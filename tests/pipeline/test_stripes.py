@@ -129,6 +129,15 @@ def test_blur_agrees_with_an_exact_gaussian(sigma: float) -> None:
     assert np.abs(blurred - exact)[inside].max() < 0.05 * picture.std()
 
 
+@pytest.mark.parametrize("sigma", [1.0, 3.0, 9.0])
+def test_a_gradient_passes_through_a_blur_of_any_width(sigma: float) -> None:
+    """As where a drawing on a face is smoothed, which of a tiny one is a wide blur."""
+    leaf = torch.rand(1, 40, 56, requires_grad=True)
+    gaussian_blur(leaf, sigma)[0, 20, 28].backward()
+    assert leaf.grad is not None
+    assert float(leaf.grad.sum()) == pytest.approx(1.0, abs=1e-3)
+
+
 def test_blur_keeps_a_constant_to_the_edges() -> None:
     for sigma in (0.5, 3.0, 20.0):
         assert torch.allclose(gaussian_blur(torch.full((2, 33, 17), 7.0), sigma), torch.tensor(7.0))
