@@ -16,7 +16,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from pipeline import chroma, mp4
-from pipeline.errors import InvalidParameters
+from pipeline.errors import InvalidParameters, UnsupportedMedia
 from pipeline.masking import MAX_RATE, MIN_RATE
 from pipeline.media import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.parameters import AudioLevel, Parameters
@@ -45,6 +45,13 @@ _X265_MATRICES = frozenset(range(16)) - {3}
 # Propagating costs between frames, x265 4.2 writes beyond its memory where a picture is up to 48
 # pixels wide, and the process dies or goes on with other data broken.
 _NARROWEST_TREE = 64
+# What each encoder makes, and the fewest and the most pixels of a side that it takes; but OpenCV,
+# by which motion is followed, counts in 16 bits.
+_SIDES = {
+    "libx264": ("H.264", 1, 16_384),
+    "libx265": ("HEVC", 16, 32_766),
+    "libvpx-vp9": ("VP9", 1, 32_766),
+}
 _AAC_BITS_PER_CHANNEL = 96_000
 
 
@@ -141,11 +148,13 @@ def plan_output(
 
     Raises:
         InvalidParameters: the container asked for cannot hold this video.
+        UnsupportedMedia: the encoder does not take its size.
     """
     is_copied = parameters.audio_level is AudioLevel.NONE
     container = _container(info, is_copied, suffix)
     notes = list(info.dropped and [f"Not kept: {', '.join(info.dropped)}."])
     video = _plan_video(info.video, container, settings, notes)
+    _check_sides(video, info.path.name)
     audio = tuple(_plan_audio(track, is_copied, container, notes) for track in info.audio)
     subtitles = _plan_subtitles(info.subtitles, container, notes)
     notes.extend(_lost_places(audio, container))
@@ -258,6 +267,16 @@ def _plan_video(
         # Apple's players take HEVC only under this name.
         codec_tag="hvc1" if encoder == "libx265" and container != "matroska" else None,
     )
+
+
+def _check_sides(video: VideoPlan, name: str) -> None:
+    codec, least, most = _SIDES[video.encoder]
+    sides = video.coded_width, video.coded_height
+    if min(sides) < least or max(sides) > most:
+        raise UnsupportedMedia(
+            f"{name} is {video.width}x{video.height}; {codec} takes sides of {least} to {most}"
+            " pixels: scale it first."
+        )
 
 
 def _with_fields_as_kept(track: VideoTrack, container: str, notes: list[str]) -> VideoTrack:

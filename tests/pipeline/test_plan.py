@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from av.audio.layout import AudioLayout
 
-from pipeline.errors import InvalidParameters
+from pipeline.errors import InvalidParameters, UnsupportedMedia
 from pipeline.media import AudioTrack, Colour, FieldOrder, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.parameters import Parameters
 from pipeline.plan import plan_output
@@ -79,6 +79,41 @@ def test_a_plain_video_becomes_h264_with_aac_in_mp4() -> None:
     assert (plan.container, plan.suffix, plan.video.encoder) == ("mp4", ".mp4", "libx264")
     assert plan.audio[0].encoder == "aac"
     assert plan.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "depth", "suffix"),
+    [
+        (16_386, 16, 8, ".mp4"),
+        (16, 16_385, 8, ".mp4"),  # padded by one line
+        (32_768, 16, 10, ".mp4"),
+        (32_767, 15, 8, ".mkv"),  # VP9 takes it, OpenCV does not
+        (320, 14, 10, ".mp4"),
+        (13, 320, 10, ".mp4"),
+    ],
+)
+def test_a_side_that_cannot_be_encoded_is_refused_by_its_size(
+    width: int, height: int, depth: int, suffix: str
+) -> None:
+    video = replace(PICTURE, width=width, height=height, depth=depth)
+    with pytest.raises(UnsupportedMedia, match=rf"clip\.mkv is {width}x{height}; .* scale it"):
+        plan_output(info(video), MASK, Settings(), suffix)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "depth", "suffix"),
+    [
+        (16_383, 1, 8, ".mp4"),
+        (32_766, 16, 10, ".mp4"),
+        (32_765, 1, 8, ".mkv"),
+        (15, 15, 10, ".mp4"),
+    ],
+)
+def test_the_largest_and_the_smallest_sides_are_taken(
+    width: int, height: int, depth: int, suffix: str
+) -> None:
+    video = replace(PICTURE, width=width, height=height, depth=depth)
+    assert plan_output(info(video), MASK, Settings(), suffix).video.width == width
 
 
 @pytest.mark.parametrize(
