@@ -14,7 +14,7 @@ from pipeline.planes import planes_of
 # What `Planes` can view without conversion.
 _DIRECT = {"yuv420p": ("yuv420p", "yuvj420p"), "yuv420p10le": ("yuv420p10le",)}
 # swscale's numbers.
-_UNSPECIFIED_RANGE = 0
+_UNSPECIFIED_RANGE, _LIMITED_RANGE, _FULL_RANGE = 0, 1, 2
 # From luma and chroma to luma and chroma the matrix plays no part. swscale refuses those that it
 # does not know (YCgCo, ICtCp, constant luminance, reserved numbers), so it is told of one for both.
 ANY_MATRIX = "ITU709"
@@ -29,6 +29,7 @@ def to_working_format(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     Range and matrix stay; RGB becomes the plan's matrix, limited range. Padding repeats
     the last column and row, or the last row of each field.
     """
+    frame = as_ranged(frame)
     fits = (frame.width, frame.height) == (plan.width, plan.height)
     if not (fits and frame.format.name in _DIRECT[plan.pixel_format]):
         frame = _converted(frame, plan)
@@ -54,6 +55,26 @@ def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
         threads=1,
     )
     return neutral(converted) if is_grey(frame) else converted
+
+
+def as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
+    """
+    Return a frame that swscale takes for what it says of its range.
+
+    Grey it takes for full range whatever it is told: that of limited range, as monochrome HEVC
+    and AV1 have it, would lose its blacks and whites. Such becomes 4:2:0 with the same luma.
+    """
+    if not (is_grey(frame) and frame.color_range == _LIMITED_RANGE):
+        return frame
+    is_deep = frame.format.components[0].bits > 8
+    converted = frame.reformat(
+        format="yuv420p10le" if is_deep else "yuv420p",
+        src_color_range=_FULL_RANGE,
+        dst_color_range=_FULL_RANGE,
+        threads=1,
+    )
+    converted.color_range = _LIMITED_RANGE
+    return neutral(converted)
 
 
 def is_grey(frame: av.VideoFrame) -> bool:

@@ -188,6 +188,17 @@ def test_full_and_limited_range_meet_in_the_originals(tmp_path: Path) -> None:
         assert a.luma[5, 5] == b.luma[5, 5] == white
 
 
+def test_grey_of_limited_range_meets_a_copy_of_the_same_levels(tmp_path: Path) -> None:
+    grey, copy = _frame(64, 48, "gray", 40), _frame(64, 48, "yuv420p", 128)
+    planes_of(copy).luma[:] = 40
+    grey.color_range = copy.color_range = 1
+
+    for frames in ((grey, copy), (copy, grey)):
+        a, b = common_planes(*frames, _ways(tmp_path))
+        assert all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+        assert a.luma[5, 5] == 40
+
+
 @pytest.mark.parametrize(
     "form", ["yuv444p", "yuvj422p", "nv12", "yuva420p", "yuv422p10le", "gray", "rgb24", "gbrp"]
 )
