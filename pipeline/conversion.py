@@ -14,7 +14,7 @@ from pipeline.planes import planes_of
 # What `Planes` can view without conversion.
 _DIRECT = {"yuv420p": ("yuv420p", "yuvj420p"), "yuv420p10le": ("yuv420p10le",)}
 # swscale's numbers.
-_UNSPECIFIED_RANGE, _LIMITED_RANGE, _FULL_RANGE = 0, 1, 2
+_UNSPECIFIED_RANGE, _FULL_RANGE = 0, 2
 # From luma and chroma to luma and chroma the matrix plays no part. swscale refuses those that it
 # does not know (YCgCo, ICtCp, constant luminance, reserved numbers), so it is told of one for both.
 ANY_MATRIX = "ITU709"
@@ -62,9 +62,10 @@ def as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
     Return a frame that swscale takes for what it says of its range.
 
     Grey it takes for full range whatever it is told: that of limited range, as monochrome HEVC
-    and AV1 have it, would lose its blacks and whites. Such becomes 4:2:0 with the same luma.
+    and AV1 have it, would lose its blacks and whites. And told of a matrix it makes 10 bits of it
+    up to three units lighter. So grey that has a range becomes 4:2:0 with the same luma.
     """
-    if not (is_grey(frame) and frame.color_range == _LIMITED_RANGE):
+    if not is_grey(frame) or frame.color_range == _UNSPECIFIED_RANGE:
         return frame
     is_deep = frame.format.components[0].bits > 8
     converted = frame.reformat(
@@ -73,7 +74,7 @@ def as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
         dst_color_range=_FULL_RANGE,
         threads=1,
     )
-    converted.color_range = _LIMITED_RANGE
+    converted.color_range = frame.color_range
     return neutral(converted)
 
 
