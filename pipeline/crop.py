@@ -22,14 +22,12 @@ import av
 from av.filter import Graph
 
 from pipeline.boxes import Box, payload_of, walk_boxes
-from pipeline.elements import EBML_MAGIC, element_payload, walk_elements
+from pipeline.elements import EBML_MAGIC, video_track_numbers
 
 _TRACK = ("moov", "trak", "mdia")
 _ENTRIES = (*_TRACK, "minf", "stbl", "stsd")
 _ENTRY_SIZE = struct.Struct(">HH")
 _CLAP = struct.Struct(">IIIIiIiI")
-_TRACK_ENTRY = ("Segment", "Tracks", "TrackEntry")
-_VIDEO_TRACK = 1
 
 
 @dataclass(frozen=True)
@@ -152,19 +150,7 @@ def _clean_aperture(payload: bytes, coded_width: int, coded_height: int) -> Crop
 
 
 def _matroska_crops(file: BinaryIO) -> Iterator[Crop | None]:
-    elements = walk_elements(file)
-    if not any(element.path == ("Segment", "Tracks") for element in elements):
-        return
-    track: dict[str, int] = {}
-    for element in itertools.takewhile(lambda element: len(element.path) > 2, elements):
-        if element.path == _TRACK_ENTRY:
-            if track.get("TrackType") == _VIDEO_TRACK:
-                yield _pixel_crop(track)
-            track = {}
-        elif element.payload_size <= 8:
-            track[element.name] = int.from_bytes(element_payload(file, element))
-    if track.get("TrackType") == _VIDEO_TRACK:
-        yield _pixel_crop(track)
+    return map(_pixel_crop, video_track_numbers(file))
 
 
 def _pixel_crop(track: dict[str, int]) -> Crop | None:

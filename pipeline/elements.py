@@ -23,6 +23,10 @@ _MOST_ELEMENTS = 2_000_000
 _MOST_JUDGED = 1000
 _DEEPEST = 16
 
+_TRACKS = ("Segment", "Tracks")
+_TRACK_ENTRY = (*_TRACKS, "TrackEntry")
+_VIDEO_TRACK = 1
+
 _TOP = {0x1A45DFA3: "EBML", 0x18538067: "Segment"}
 _LEVEL_1 = {
     0x114D9B74: "SeekHead",
@@ -270,6 +274,23 @@ def element_payload(file: BinaryIO, element: Element, most: int = 1 << 20) -> by
     """Return the first `most` bytes of an element's payload, fewer where the file ends."""
     file.seek(element.payload_offset)
     return file.read(max(0, min(most, element.payload_size)))
+
+
+def video_track_numbers(file: BinaryIO) -> Iterator[dict[str, int]]:
+    """Yield, for each video track in the order of the file, its whole numbers by their names."""
+    elements = walk_elements(file)
+    if not any(element.path == _TRACKS for element in elements):
+        return
+    track: dict[str, int] = {}
+    for element in itertools.takewhile(lambda element: len(element.path) > 2, elements):
+        if element.path == _TRACK_ENTRY:
+            if track.get("TrackType") == _VIDEO_TRACK:
+                yield track
+            track = {}
+        elif element.payload_size <= 8:
+            track[element.name] = int.from_bytes(element_payload(file, element))
+    if track.get("TrackType") == _VIDEO_TRACK:
+        yield track
 
 
 @dataclass(frozen=True)

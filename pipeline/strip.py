@@ -29,6 +29,7 @@ from pipeline.errors import (
     UnreadableMedia,
     UnsupportedMedia,
 )
+from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import insert_in_video_entry, left_out_boxes
 from pipeline.picture_track import has_alpha_beside, sample_aspect
@@ -48,7 +49,7 @@ from pipeline.writer import refusal_told
 
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
-_WITH_ALPHA_BESIDE = frozenset({"matroska", "webm"})
+_MATROSKA = frozenset({"matroska", "webm"})
 # Not MXF and GXF: FFmpeg's muxers sign those with its name, packages' numbers and time codes.
 _MUXER_OF = {
     "avi": "avi",
@@ -173,6 +174,10 @@ def _copy(
         # The container may say otherwise than the codec, or be the only one to say.
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
         streams = {s.index: _copy_of(s, target, aspects.get(s.index)) for s in kept}
+        if muxer in _MATROSKA:
+            rates = stated_rates(source, original)
+            for index in streams.keys() & rates.keys():
+                streams[index].codec_context.framerate = rates[index]
         if muxer == "avi":
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapter_times(source)))
@@ -247,7 +252,7 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
     if aspect is not None:
         set_aspect(copy, target.format.name, aspect)
-    may_have_alpha = stream.type == "video" and target.format.name in _WITH_ALPHA_BESIDE
+    may_have_alpha = stream.type == "video" and target.format.name in _MATROSKA
     if may_have_alpha and has_alpha_beside(stream):
         copy.metadata["alpha_mode"] = "1"
     clean_header(copy)

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import mp4
 from pipeline.boxes import walk_boxes
+from pipeline.elements import Element, element_payload, walk_elements
 from pipeline.metadata import audit
 from pipeline.parameters import Mode, Parameters
 from pipeline.protect import protect
@@ -177,3 +178,34 @@ def test_what_r10k_says_of_its_order_of_bytes_stays(tmp_path: Path) -> None:
     original = _make(tmp_path / "a.mov", "r10k", "gbrp10le")
     _strip(original, tmp_path / "b.mov")
     assert _in_entry(tmp_path / "b.mov").keys() >= {"DpxE"}
+
+
+@pytest.mark.parametrize("is_stated", [True, False])
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_the_frame_rate_that_matroska_states_stays(
+    tmp_path: Path, name: str, is_stated: bool
+) -> None:
+    """Also of codecs that do not know it themselves; televisions choose their own by it."""
+    original, output = _make(tmp_path / name, "libvpx-vp9"), tmp_path / f"stripped_{name}"
+    stated = _default_durations(original)
+    assert stated == [40_000_000]
+    if not is_stated:
+        content = original.read_bytes()
+        (at,) = (e.offset for e in _elements(original) if e.name == "DefaultDuration")
+        original.write_bytes(content[:at] + b"\xec\x86" + bytes(6) + content[at + 8 :])
+    _strip(original, output)
+    assert _default_durations(output) == (stated if is_stated else [])
+
+
+def _elements(path: Path) -> list[Element]:
+    with path.open("rb") as file:
+        return list(walk_elements(file))
+
+
+def _default_durations(path: Path) -> list[int]:
+    with path.open("rb") as file:
+        return [
+            int.from_bytes(element_payload(file, element))
+            for element in walk_elements(file)
+            if element.name == "DefaultDuration"
+        ]
