@@ -45,6 +45,7 @@ from pipeline.probe import (
 )
 from pipeline.settings import Limits
 from pipeline.timeline import PacketClock
+from pipeline.tta import end_with_file, stated_ends
 from pipeline.writer import refusal_told
 
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
@@ -182,6 +183,7 @@ def _copy(
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapter_times(source)))
         packets = source.demux(kept)
+        ends = stated_ends({s.index: s for s in kept})
         tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
         picture = tracks[video.index]
         while True:
@@ -197,6 +199,8 @@ def _copy(
             if not packet.size:
                 continue
             track = tracks[packet.stream_index]
+            if packet.stream_index in ends:
+                end_with_file(packet, ends[packet.stream_index])
             track.copy(packet)
             if track is picture:
                 progress(track.packets, total)

@@ -39,6 +39,7 @@ from pipeline.sei import with_registered_user_data, without_settings_sei
 from pipeline.sidedata import discarded_samples
 from pipeline.subtitles import plain_text
 from pipeline.timeline import PacketClock, Placed, decoding_times
+from pipeline.tta import end_with_file, stated_ends
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
 _MOST_X265_FRAMES = 16  # at once; told of more, x265 does not begin
@@ -84,8 +85,10 @@ class Writer:
         self._clocks: dict[int, PacketClock] = {}
         self._hidden: dict[int, HiddenPackets] = {}
         self._longest_sound: dict[int, int] = {}  # of each copied track's packets, in ticks
+        self._intervals: dict[int, _Interval] = {}
         self._marker = _TopFieldMarker(plan.video) if is_top_first else None
         self._retexted: set[int] = set()
+        self._ends: dict[int, int] = {}
         self._boxes = _extra_boxes(plan, info)
         self._durations: dict[int, int] = {}
         self._captions: dict[int, bytes] = {}
@@ -152,6 +155,8 @@ class Writer:
 
     def copy_packet(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
         """Write one packet of a copied track as it is."""
+        if track.index in self._ends:
+            end_with_file(packet, self._ends[track.index])
         shift = round(self._origin / track.time_base)
         if packet.pts is not None:
             packet.pts -= shift
@@ -197,7 +202,8 @@ class Writer:
         Matroska and Ogg tell how many of the last packet's samples are to be discarded; Ogg's
         duration is without them already, so they are taken off a whole packet's.
         """
-        duration = packet.duration or 0
+        interval = self._intervals.setdefault(track.index, _Interval()).to(packet)
+        duration = packet.duration or interval
         whole = max(duration, self._longest_sound.get(track.index, 0))
         self._longest_sound[track.index] = whole
         discarded = discarded_samples(packet) * Fraction(1, track.sample_rate)
@@ -295,6 +301,7 @@ class Writer:
         copied = [self._info.tracks[i] for i in sorted(self._plan.copied)]
         streams = {}
         with open_media(self._info.path) as original:
+            self._ends = stated_ends({t.index: original.streams[t.index] for t in copied})
             for track in copied:
                 stream = self._add_copy(track, original.streams[track.index])
                 _describe(stream, track)
@@ -430,6 +437,28 @@ class _TopFieldMarker:
         marked = self._graph.pull()
         assert isinstance(marked, av.VideoFrame)
         return marked
+
+
+class _Interval:
+    """
+    How long a packet of copied sound lasts of which the file does not say: ALAC's in Matroska.
+
+    MP4 has to say it of the last one, or that is not heard: as long as the closest two were apart,
+    and a tick for what the file rounds.
+    """
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._shortest: int | None = None
+
+    def to(self, packet: av.Packet[Any]) -> int:
+        """Return the ticks that a packet lasts, given all before it."""
+        pts = packet.pts or 0
+        if self._last is not None and pts > self._last:
+            interval = pts - self._last + 1
+            self._shortest = min(interval, self._shortest or interval)
+        self._last = pts
+        return self._shortest or 0
 
 
 class _Span:

@@ -465,6 +465,33 @@ class TestSound:
             levels, found = np.delete(levels, 3), np.delete(found, 3)
         np.testing.assert_allclose(found, levels, rtol=0.05, atol=2e-3)
 
+    @pytest.mark.parametrize("wanted", [{"mode": "strip"}, {"audio_level": "none"}])
+    @pytest.mark.parametrize("rate", [48000, 44100])
+    def test_copied_tta_is_heard_to_its_end(
+        self, tmp_path: Path, wanted: dict[str, str], rate: int
+    ) -> None:
+        """Its last packet is a second, and is lost where the file states to last longer."""
+        audio = Audio(codec="tta", rate=rate, layout="mono", seconds=3)
+        made = make_video(tmp_path / "a.mkv", Video(frames=75, audio=[audio]))
+        original, output = tmp_path / "original.mkv", tmp_path / "out.mkv"
+        # PyAV's muxer states that the last packet is whole.
+        ffmpeg("-i", made, "-c:v", "copy", "-c:a", "tta", original)
+        protect(original, output, Parameters.parse(wanted), FAST)
+        before, after = samples(original), samples(output)
+        assert before.shape[1] > 2.9 * rate
+        np.testing.assert_array_equal(after, before)
+
+    def test_copied_alac_is_heard_to_its_end(self, tmp_path: Path) -> None:
+        """Matroska does not say how long its packets last, and MP4 has to."""
+        audio = Audio(codec="alac", layout="mono", seconds=3)
+        original = make_video(tmp_path / "a.mkv", Video(frames=75, audio=[audio]))
+        parameters = Parameters.parse({"audio_level": "none"})
+        output = tmp_path / "out.mp4"
+        protect(original, output, parameters, FAST)
+        before, after = samples(original), samples(output)
+        assert before.shape[1] == 3 * 48000
+        np.testing.assert_array_equal(after, before)
+
     def test_sound_whose_speakers_mp4_cannot_say_makes_a_matroska_file(
         self, tmp_path: Path
     ) -> None:
