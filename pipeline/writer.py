@@ -30,7 +30,7 @@ from pipeline.captions import registered_messages
 from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
 from pipeline.edits import skip_priming, state_length
-from pipeline.errors import OutputFailed, UnsupportedMedia
+from pipeline.errors import InvalidParameters, OutputFailed, UnsupportedMedia
 from pipeline.hidden import HiddenPackets
 from pipeline.media import AudioTrack, Chapter, FieldOrder, MediaInfo, SubtitleTrack
 from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
@@ -74,6 +74,7 @@ class Writer:
         Raises:
             OutputFailed: the file cannot be made.
             UnsupportedMedia: the container does not take one of its tracks.
+            InvalidParameters: nor one that is to be copied.
         """
         self.path = path
         self._plan = plan
@@ -312,7 +313,16 @@ class Writer:
         if self._plan.container == "matroska" and track.codec == "mov_text":
             self._retexted.add(track.index)
             return self._container.add_mux_stream("subrip", time_base=track.time_base)
-        stream = self._container.add_stream_from_template(template)
+        try:
+            stream = self._container.add_stream_from_template(template)
+        except ValueError as error:
+            # G.711 and ADPCM, for some, which Matroska has no name of its own for.
+            raise InvalidParameters(
+                f"The {track.codec} sound of stream {track.index} cannot be copied into"
+                f" {self._plan.container}; use another audio_level than none, which encodes it"
+                " anew.",
+                "audio_level",
+            ) from error
         clean_header(stream)
         return stream
 

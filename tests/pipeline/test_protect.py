@@ -481,6 +481,14 @@ class TestSound:
         assert before.shape[1] > 2.9 * rate
         np.testing.assert_array_equal(after, before)
 
+    def test_sound_that_cannot_be_copied_is_named(self, tmp_path: Path) -> None:
+        audio = Audio(codec="pcm_mulaw", rate=8000, layout="mono")
+        original = make_video(tmp_path / "a.mov", Video(frames=5, audio=[audio]))
+        parameters = Parameters.parse({"audio_level": "none"})
+        with pytest.raises(InvalidParameters, match="pcm_mulaw sound of stream 1.*audio_level"):
+            protect(original, None, parameters, FAST)
+        assert [p.name for p in tmp_path.iterdir()] == ["a.mov"]
+
     def test_copied_alac_is_heard_to_its_end(self, tmp_path: Path) -> None:
         """Matroska does not say how long its packets last, and MP4 has to."""
         audio = Audio(codec="alac", layout="mono", seconds=3)
