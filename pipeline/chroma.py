@@ -21,6 +21,8 @@ from pipeline.elements import element_payload, walk_elements
 UNSPECIFIED, LEFT, CENTRE, TOP_LEFT, TOP = range(5)
 # By Matroska's two: 1 is at the left or upper sample of luma, 2 halfway to the next.
 _LOCATION = {(1, 2): LEFT, (2, 2): CENTRE, (1, 1): TOP_LEFT, (2, 1): TOP}
+# Codecs that FFmpeg's Matroska muxer does not take: what their decoders say of every picture.
+_OF_CODEC = {"dvvideo": TOP_LEFT, "h263": CENTRE}
 
 
 def chroma_location(stream: Any) -> int:
@@ -29,6 +31,8 @@ def chroma_location(stream: Any) -> int:
 
     `UNSPECIFIED` too where Matroska has no word for it (below luma) or does not take the codec.
     """
+    if stream.codec_context.name in _OF_CODEC:
+        return _OF_CODEC[stream.codec_context.name]
     header = io.BytesIO()
     try:
         with av.open(header, "w", format="matroska") as container:

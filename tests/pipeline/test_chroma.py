@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -87,3 +88,17 @@ def test_of_a_codec_that_matroska_does_not_take_nothing_is_said(tmp_path: Path) 
 def located(path: Path) -> int:
     with av.open(str(path)) as container:
         return chroma_location(container.streams.video[0])
+
+
+@pytest.mark.parametrize(
+    ("codec", "size", "location"), [("dvvideo", (720, 576), TOP_LEFT), ("h263", (176, 144), CENTRE)]
+)
+def test_codecs_that_matroska_does_not_take_keep_it(
+    tmp_path: Path, codec: str, size: tuple[int, int], location: int
+) -> None:
+    width, height = size
+    video = Video(width=width, height=height, frames=3, codec=codec, rate=Fraction(25))
+    clip = make_video(tmp_path / "clip.avi", video)
+    assert probe(clip, Limits()).video.chroma_location == location
+    output = protect(clip, tmp_path / "out.mp4", Parameters(), FAST).output
+    assert probe(output, Limits()).video.chroma_location == location
