@@ -38,10 +38,14 @@ _MATROSKA_SUBTITLES = frozenset(
 _RGB_MATRIX, _BT709, _BT601 = 0, 1, 6
 _UNSPECIFIED = 2
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
-# What x265 4.2 takes; with another number it does not begin.
-_X265_PRIMARIES = frozenset(range(13)) - {3}
-_X265_TRANSFERS = frozenset(range(19)) - {3}
-_X265_MATRICES = frozenset(range(16)) - {3}
+# Numbers of primaries, transfers and matrices that the encoders take. With another one x265 4.2
+# does not begin, and x264 writes the one for "unspecified".
+_TAKEN = {
+    "libx264": tuple(frozenset(range(end)) - {3} for end in (13, 19, 15)),
+    "libx265": tuple(frozenset(range(end)) - {3} for end in (13, 19, 16)),
+}
+# x265's wrapper takes no smaller picture.
+_SHORTEST_SIDE_IN_HEVC = 16
 # Propagating costs between frames, x265 4.2 writes beyond its memory where a picture is up to 48
 # pixels wide, and the process dies or goes on with other data broken.
 _NARROWEST_TREE = 64
@@ -240,6 +244,9 @@ def _plan_video(
 ) -> VideoPlan:
     _note_losses(track, container, notes)
     is_deep = track.depth > 8 or track.is_hdr
+    if is_deep and min(track.width, track.height) < _SHORTEST_SIDE_IN_HEVC:
+        notes.append("10 bits are not kept: HEVC takes no picture as small as this.")
+        is_deep = False
     is_odd = bool(track.width % 2 or track.height % 2)
     # Matroska's crop cannot be written through FFmpeg's muxer: there an odd size is kept. Elsewhere
     # 10 bits go before it, as the encoder that takes one has 8.
@@ -251,8 +258,8 @@ def _plan_video(
     if track.has_captions and encoder == "libvpx-vp9":
         notes.append("Closed captions inside the video stream are not kept: VP9 has none.")
     colour = _output_colour(track)
-    if encoder == "libx265":
-        colour = _colour_for_x265(colour, notes)
+    if encoder in _TAKEN:
+        colour = _colour_as_taken(encoder, colour, notes)
     if encoder == "libx264":
         track = _with_fields_as_kept(track, container, notes)
     return VideoPlan(
@@ -321,12 +328,13 @@ def _output_colour(track: VideoTrack) -> Colour:
     return colour
 
 
-def _colour_for_x265(colour: Colour, notes: list[str]) -> Colour:
-    """Return the colour with what x265 refuses, above all reserved numbers, unspecified."""
+def _colour_as_taken(encoder: str, colour: Colour, notes: list[str]) -> Colour:
+    """Return the colour with what the encoder refuses, above all reserved numbers, unspecified."""
+    primaries, transfers, matrices = _TAKEN[encoder]
     taken = Colour(
-        colour.primaries if colour.primaries in _X265_PRIMARIES else _UNSPECIFIED,
-        colour.transfer if colour.transfer in _X265_TRANSFERS else _UNSPECIFIED,
-        colour.matrix if colour.matrix in _X265_MATRICES else _UNSPECIFIED,
+        colour.primaries if colour.primaries in primaries else _UNSPECIFIED,
+        colour.transfer if colour.transfer in transfers else _UNSPECIFIED,
+        colour.matrix if colour.matrix in matrices else _UNSPECIFIED,
         colour.range,
     )
     if taken != colour:

@@ -320,3 +320,27 @@ def test_where_padding_cannot_be_hidden_the_mark_of_interlacing_goes_and_is_note
     fitting = plan_output(info(replace(picture, height=480)), MASK, Settings(), ".mkv")
     assert fitting.video.options["x264-params"] == "tff=1"
     assert not fitting.notes
+
+
+@pytest.mark.parametrize(
+    ("colour", "kept"),
+    [
+        (Colour(22, 1, 1, 1), Colour(2, 1, 1, 1)),
+        (Colour(1, 1, 15, 1), Colour(1, 1, 2, 1)),
+        (Colour(12, 13, 14, 1), Colour(12, 13, 14, 1)),
+    ],
+)
+def test_numbers_of_colours_that_x264_does_not_write_are_named(
+    colour: Colour, kept: Colour
+) -> None:
+    plan = plan_output(info(replace(PICTURE, colour=colour)), MASK, Settings())
+    assert plan.video.colour == kept
+    assert any("colour description" in note for note in plan.notes) == (colour != kept)
+
+
+@pytest.mark.parametrize(("width", "height"), [(12, 64), (64, 12)])
+def test_a_picture_too_small_for_hevc_has_eight_bits(width: int, height: int) -> None:
+    small = replace(PICTURE, width=width, height=height, pixel_format="yuv420p10le", depth=10)
+    plan = plan_output(info(small), MASK, Settings())
+    assert (plan.video.encoder, plan.video.pixel_format) == ("libx264", "yuv420p")
+    assert any("10 bits are not kept" in note for note in plan.notes)
