@@ -22,6 +22,8 @@ from pipeline.audit_mp4 import CHILDREN, FORMS
 from pipeline.boxes import Box, payload_of, walk_boxes
 from pipeline.sidedata import (
     Projection,
+    Spherical,
+    Stereo,
     StereoLayout,
     parse_ambient_light,
     parse_content_light,
@@ -29,12 +31,15 @@ from pipeline.sidedata import (
     parse_spherical,
     parse_stereo,
 )
+from pipeline.spherical_v1 import UUID as SPHERICAL_V1
+from pipeline.spherical_v1 import parse_xml
 
 # What FFmpeg's muxer leaves out of the description of a copied track, or writes in other words:
 # Dolby Vision, spherical and stereo.
 _LEFT_OUT = ("dvcC", "dvvC", "dvwC", "st3d", "sv3d", "vexu", "hfov")
 _DOLBY_VISION = frozenset({"dvcC", "dvvC", "dvwC"})
 _DOLBY_VISION_USED = 5  # bytes of it; the others are reserved
+_LARGEST_XML = 1 << 16
 _LARGEST_FORM = 256  # bytes of a box that has one form
 _SHAPES = frozenset({"equi", "cbmp", "prji"})
 _ST3D_MODE = {StereoLayout.MONO: 0, StereoLayout.TOP_BOTTOM: 1, StereoLayout.SIDE_BY_SIDE: 2}
@@ -83,7 +88,8 @@ def left_out_boxes(path: Path) -> dict[str, bytes]:
 
     By kind, whole; an empty one is of a kind that the muxer is to leave out besides, since it
     would say the same in other words, and FFmpeg reads no file that says it twice. Of a box only
-    what has a known form is taken: the rest might be anybody's text.
+    what has a known form is taken: the rest might be anybody's text. What the older form of
+    spherical pictures says is stated in the newer one.
 
     Raises:
         OSError: the file cannot be read.
@@ -94,10 +100,23 @@ def left_out_boxes(path: Path) -> dict[str, bytes]:
         lineage = _first_video_entry(boxes)
         children = _first_children(boxes, lineage[-1], _LEFT_OUT) if lineage else []
         found = {box.kind: _known_part(file, box, boxes) for box in children}
-    kept = {kind: box for kind, box in found.items() if box}
+        kept = {kind: box for kind, box in found.items() if box}
+        if lineage and not {"st3d", "sv3d", "vexu"} & kept.keys():
+            kept |= _boxes_of_older_form(file, boxes, lineage[1])
     if {"st3d", "sv3d"} & kept.keys():
         kept = {"vexu": b"", "hfov": b""} | kept
     return kept
+
+
+def _boxes_of_older_form(file: BinaryIO, boxes: Sequence[Box], track: Box) -> dict[str, bytes]:
+    for box in _children(boxes, track, ("uuid",)):
+        payload = payload_of(file, box, _LARGEST_XML)
+        said = parse_xml(payload) if payload.startswith(SPHERICAL_V1) else None
+        if said is not None:
+            sphere, stereo = said
+            inserted = {"st3d": _st3d(stereo) if stereo else b"", "sv3d": _sv3d(sphere)}
+            return {kind: box for kind, box in inserted.items() if box}
+    return {}
 
 
 def _first_children(boxes: Sequence[Box], parent: Box, kinds: Collection[str]) -> list[Box]:
@@ -170,7 +189,10 @@ def ambient_light(side_data: bytes) -> bytes:
 
 def stereo_3d(side_data: bytes) -> bytes:
     """Return `st3d` from AVStereo3D; empty where the box has no word for its layout."""
-    stereo = parse_stereo(side_data)
+    return _st3d(parse_stereo(side_data))
+
+
+def _st3d(stereo: Stereo) -> bytes:
     mode: int | None = _ST3D_MODE.get(StereoLayout(stereo.layout)) if stereo.layout < 4 else None
     if stereo.is_inverted:
         mode = _ST3D_RIGHT_LEFT if stereo.layout == StereoLayout.SIDE_BY_SIDE else None
@@ -179,7 +201,10 @@ def stereo_3d(side_data: bytes) -> bytes:
 
 def spherical(side_data: bytes) -> bytes:
     """Return `sv3d` from AVSphericalMapping; empty where the box has no word for it."""
-    sphere = parse_spherical(side_data)
+    return _sv3d(parse_spherical(side_data))
+
+
+def _sv3d(sphere: Spherical) -> bytes:
     if sphere.projection == Projection.CUBEMAP:
         shape = _box("cbmp", struct.pack(">III", 0, 0, sphere.padding))
     elif sphere.projection in (Projection.EQUIRECTANGULAR, Projection.EQUIRECTANGULAR_TILE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pipeline.parameters import Mode, Parameters
 from pipeline.protect import protect
 from pipeline.report import Report
 from pipeline.settings import Settings
+from pipeline.sidedata import parse_spherical
+from pipeline.spherical_v1 import UUID
 
 _TOOL = b"Some Tool 7\0"
 
@@ -209,3 +212,68 @@ def _default_durations(path: Path) -> list[int]:
             for element in walk_elements(file)
             if element.name == "DefaultDuration"
         ]
+
+
+_V1 = (
+    '<?xml version="1.0"?><rdf:SphericalVideo xmlns:GSpherical="http://ns.google.com/videos/1.0/">'
+    "<GSpherical:Spherical>true</GSpherical:Spherical>"
+    "<GSpherical:Stitched>true</GSpherical:Stitched>"
+    "<GSpherical:StitchingSoftware>Alice's Camera 7</GSpherical:StitchingSoftware>"
+    "<GSpherical:ProjectionType>equirectangular</GSpherical:ProjectionType>"
+    "<GSpherical:StereoMode>top-bottom</GSpherical:StereoMode>"
+    "<GSpherical:InitialViewHeadingDegrees>-30</GSpherical:InitialViewHeadingDegrees>{}"
+    "</rdf:SphericalVideo>"
+)
+_HALF = (
+    "<GSpherical:CroppedAreaImageWidthPixels>64</GSpherical:CroppedAreaImageWidthPixels>"
+    "<GSpherical:FullPanoWidthPixels>128</GSpherical:FullPanoWidthPixels>"
+    "<GSpherical:CroppedAreaLeftPixels>32</GSpherical:CroppedAreaLeftPixels>"
+)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+@pytest.mark.parametrize("part", ["", _HALF])
+def test_a_sphere_of_the_older_form_stays_one(tmp_path: Path, name: str, part: str) -> None:
+    original, output = _make(tmp_path / name), tmp_path / f"stripped_{name}"
+    _describe_sphere(original, _V1.format(part))
+    _strip(original, output)
+    before, after = _side_data(original), _side_data(output)
+    assert after["STEREO3D"] == before["STEREO3D"]
+    sphere = parse_spherical(after["SPHERICAL"])
+    assert (sphere.yaw, sphere.pitch, sphere.roll) == (-30 << 16, 0, 0)
+    # FFmpeg does not read the older form's view and part.
+    assert replace(sphere, yaw=0, left=0, right=0, projection=0) == (
+        parse_spherical(before["SPHERICAL"])
+    )
+    quarter = 1 << 30 if part else 0
+    assert (sphere.left, sphere.right, sphere.top, sphere.bottom) == (quarter, quarter, 0, 0)
+    assert _packets(output) == _packets(original)
+    assert b"Alice" not in output.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _V1.format("").replace("equirectangular", "cubemap"),
+        _V1.format("").replace("true", "false"),
+        _V1[:200],
+    ],
+)
+def test_a_sphere_of_no_known_form_is_none(tmp_path: Path, text: str) -> None:
+    original = _make(tmp_path / "a.mp4")
+    _describe_sphere(original, text)
+    _strip(original, tmp_path / "b.mp4")
+    assert "SPHERICAL" not in _side_data(tmp_path / "b.mp4")
+
+
+def _describe_sphere(path: Path, text: str) -> None:
+    """Append the older form's box to the track of a file whose index lies at its end."""
+    addition = _box("uuid", UUID + text.encode())
+    with path.open("rb") as file:
+        boxes = [b for b in walk_boxes(file) if b.path in (("moov",), ("moov", "trak"))]
+    content = bytearray(path.read_bytes())
+    content[boxes[-1].end : boxes[-1].end] = addition
+    for box in boxes:
+        size = int.from_bytes(content[box.offset : box.offset + 4]) + len(addition)
+        content[box.offset : box.offset + 4] = size.to_bytes(4)
+    path.write_bytes(content)
