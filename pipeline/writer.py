@@ -25,6 +25,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from pipeline import mp4
+from pipeline.adts import stated_format
 from pipeline.aspect import set_aspect, state_aspects
 from pipeline.captions import registered_messages
 from pipeline.chapters import chapters_for
@@ -87,6 +88,7 @@ class Writer:
         self._hidden: dict[int, HiddenPackets] = {}
         self._longest_sound: dict[int, int] = {}  # of each copied track's packets, in ticks
         self._intervals: dict[int, _Interval] = {}
+        self._aac_formats: dict[int, int | None] = {}  # of each copied track's first packet
         self._marker = _TopFieldMarker(plan.video) if is_top_first else None
         self._retexted: set[int] = set()
         self._ends: dict[int, int] = {}
@@ -172,6 +174,8 @@ class Writer:
         if isinstance(track, AudioTrack) and self._plan.container != "matroska":
             packet.duration = self._heard(track, packet)
         self._extend_span(track, packet)
+        if track.codec == "aac":
+            self._refuse_change(track, packet)
         stream = self._copies[track.index]
         if track.index in self._retexted:
             text = plain_text(bytes(packet))
@@ -182,6 +186,15 @@ class Writer:
         self._filled.add(stream.index)
         with self._muxing():
             self._container.mux(packet)
+
+    def _refuse_change(self, track: AudioTrack | SubtitleTrack, packet: av.Packet[Any]) -> None:
+        stated = stated_format(packet)
+        if stated != self._aac_formats.setdefault(track.index, stated):
+            raise InvalidParameters(
+                f"The sound of stream {track.index} changes its channels or its rate on the way,"
+                " and cannot be copied; use another audio_level than none, which encodes it anew.",
+                "audio_level",
+            )
 
     def _hidden_of(self, track: AudioTrack | SubtitleTrack) -> HiddenPackets:
         if track.index not in self._hidden:

@@ -489,6 +489,20 @@ class TestSound:
             protect(original, None, parameters, FAST)
         assert [p.name for p in tmp_path.iterdir()] == ["a.mov"]
 
+    def test_copied_aac_that_changes_its_channels_is_refused(self, tmp_path: Path) -> None:
+        """It would be silent from there on."""
+        parts = []
+        for layout in ("stereo", "mono"):
+            clip = Video(width=64, height=48, frames=25, audio=[Audio(layout=layout)])
+            parts.append(make_video(tmp_path / f"{layout}.ts", clip))
+        original = tmp_path / "a.ts"
+        original.write_bytes(b"".join(part.read_bytes() for part in parts))
+        parameters = Parameters.parse({"audio_level": "none"})
+        with pytest.raises(InvalidParameters, match="stream 1 changes its channels"):
+            protect(original, tmp_path / "out.mp4", parameters, FAST)
+        whole = protect(parts[0], tmp_path / "whole.mp4", parameters, FAST).report
+        assert whole.audio[0].treatment == "copied"
+
     def test_copied_alac_is_heard_to_its_end(self, tmp_path: Path) -> None:
         """Matroska does not say how long its packets last, and MP4 has to."""
         audio = Audio(codec="alac", layout="mono", seconds=3)
