@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.boxes import completeness
 from pipeline.chunks import StreamClock, state_chunk_clock, stream_clocks
 
 _LARGEST_BIT_RATE = (1 << 31) - 1  # that the muxer can count with
@@ -50,21 +51,28 @@ def state_clocks(
         OSError: it cannot be written.
     """
     before, after = _clocks_of(original), _clocks_of(copy)
+    if completeness(original).is_truncated:
+        before = [replace(clock, length=0) for clock in before]  # is not that long any more
     with copy.open("r+b") as file:
         for stream, muxed in zip(kept, after, strict=True):
             if stream.type != "audio" or stream.index >= len(before):
                 continue
-            clock = _chunk_clock(stream.codec_context, before[stream.index], muxed)
+            count = packets[stream.index]
+            clock = _chunk_clock(stream.codec_context, before[stream.index], muxed, count)
             if clock is not None:
-                state_chunk_clock(file, clock, packets[stream.index])
+                state_chunk_clock(file, clock)
 
 
-def _chunk_clock(context: Any, original: StreamClock, muxed: StreamClock) -> StreamClock | None:
+def _chunk_clock(
+    context: Any, original: StreamClock, muxed: StreamClock, packets: int
+) -> StreamClock | None:
     """Return the clock to state; None where ticks stand for bytes."""
     if context.codec.canonical_name in _IN_FRAMES:
-        return muxed
+        return replace(muxed, length=packets)
     if original.tick_bytes == 0:
-        return replace(muxed, scale=original.scale, rate=original.rate)
+        # There may be empty chunks between packets, as of Vorbis, which lasts several ticks.
+        length = max(packets, original.length)
+        return replace(muxed, scale=original.scale, rate=original.rate, length=length)
     return None
 
 

@@ -87,12 +87,14 @@ class StreamClock:
     Attributes:
         offset: of the stream's header, `strh`, in the file: of its payload.
         scale, rate: a tick lasts scale / rate seconds.
+        length: in ticks.
         tick_bytes: that a tick stands for; 0 where each chunk is a tick, whatever its size.
     """
 
     offset: int
     scale: int
     rate: int
+    length: int
     tick_bytes: int
 
 
@@ -102,12 +104,12 @@ def stream_clocks(file: BinaryIO) -> list[StreamClock]:
     return [_stream_clock(file, header) for header in headers]
 
 
-def state_chunk_clock(file: BinaryIO, clock: StreamClock, chunks: int) -> None:
-    """Write into a stream's header, in place, `clock`'s scale and rate, and a tick a chunk."""
+def state_chunk_clock(file: BinaryIO, clock: StreamClock) -> None:
+    """Write `clock` into its stream's header, in place, as of one of which each chunk is a tick."""
     file.seek(clock.offset + _SCALE_AT)
     file.write(struct.pack("<II", clock.scale, clock.rate))
     file.seek(clock.offset + _LENGTH_AT)
-    file.write(struct.pack("<I", chunks))
+    file.write(struct.pack("<I", clock.length))
     file.seek(clock.offset + _TICK_BYTES_AT)
     file.write(struct.pack("<I", 0))
 
@@ -115,8 +117,9 @@ def state_chunk_clock(file: BinaryIO, clock: StreamClock, chunks: int) -> None:
 def _stream_clock(file: BinaryIO, header: Chunk) -> StreamClock:
     payload = chunk_payload(file, header, _HEADER_BYTES).ljust(_HEADER_BYTES, b"\0")
     scale, rate = struct.unpack_from("<II", payload, _SCALE_AT)
+    (length,) = struct.unpack_from("<I", payload, _LENGTH_AT)
     (tick_bytes,) = struct.unpack_from("<I", payload, _TICK_BYTES_AT)
-    return StreamClock(header.payload_offset, scale, rate, tick_bytes)
+    return StreamClock(header.payload_offset, scale, rate, length, tick_bytes)
 
 
 @dataclass(frozen=True)

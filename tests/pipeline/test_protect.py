@@ -843,7 +843,9 @@ class TestStrip:
         assert packets(stripped, "audio") == packets(original, "audio")
         assert close_to(sound_times(stripped), sound_times(original), Fraction(1, 1000))
 
-    @pytest.mark.parametrize("codec", ["ac3", "aac", "mp2", "libmp3lame", "eac3", "flac"])
+    @pytest.mark.parametrize(
+        "codec", ["ac3", "aac", "mp2", "libmp3lame", "eac3", "flac", "libvorbis"]
+    )
     def test_sound_in_frames_keeps_its_time_in_avi(self, tmp_path: Path, codec: str) -> None:
         original, stripped = avi_with_sound(tmp_path / "a.avi", codec), tmp_path / "out.avi"
         protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
