@@ -96,6 +96,40 @@ class VideoClock:
         return Placed(at, length)
 
 
+class DecodingOrder:
+    """
+    Times frames, in the order in which they are shown, by when the decoder gives them out.
+
+    For files that say only when a packet is decoded: between two frames there is as much time as
+    between the packets that let the decoder give them out.
+    """
+
+    def __init__(self) -> None:
+        self.interval: int | None = None
+        """Ticks to the last frame from the one before."""
+        self._at: int | None = None
+        self._last: int | None = None
+
+    def place(self, dts: int | None) -> int | None:
+        """
+        Return the ticks since the first frame; None where there is nothing to go by.
+
+        Args:
+            dts: of the packet that let the frame out; None at the end, where none is left.
+        """
+        if dts is not None:
+            if self._last is not None and dts > self._last:
+                self.interval = dts - self._last
+            self._last = dts
+        if self._at is None:
+            self._at = 0
+        elif self.interval is None:
+            return None  # a video so short that all its frames come at the end
+        else:
+            self._at += self.interval
+        return self._at
+
+
 class PacketClock:
     """
     Places the packets of a track that is copied, in the order of the file.

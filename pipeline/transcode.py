@@ -37,7 +37,7 @@ from pipeline.settings import Limits, Settings
 from pipeline.sound import Sound, SoundProtector
 from pipeline.stages import run_stages
 from pipeline.surrogate import load_surrogates
-from pipeline.timeline import Placed, VideoClock
+from pipeline.timeline import DecodingOrder, Placed, VideoClock
 from pipeline.video import VideoProtector
 from pipeline.writer import CopiedSpan, Writer
 
@@ -90,6 +90,7 @@ class Transcoder:
         self._info, self._plan, self._settings = info, plan, settings
         self._progress = progress
         self._clock = VideoClock(track.time_base, info.start, track.frame_rate)
+        self._order = DecodingOrder()
         self._origin = self._clock.origin * track.time_base
         self._captions = CaptionReader(track)
         self._timestamps = array("q")
@@ -207,8 +208,7 @@ class Transcoder:
             yield from sound.finish()
 
     def _protect_picture(self, frame: av.VideoFrame) -> _Picture:
-        pts = frame.pts if self._info.video.has_times else None
-        placed = self._clock.place(pts, frame.duration)
+        placed = self._place(frame)
         _check_length(placed, self.frames, self._info, self._settings.limits)
         # Held while its planes are in use: they are views of its memory.
         original = to_working_format(frame, self._plan.video)
@@ -219,6 +219,13 @@ class Transcoder:
         self._timestamps.append(placed.pts)
         self.frames += 1
         return _Picture(protected, placed, self._captions.read(frame))
+
+    def _place(self, frame: av.VideoFrame) -> Placed:
+        if self._info.video.has_times:
+            return self._clock.place(frame.pts, frame.duration)
+        at = self._order.place(frame.dts)
+        pts = None if at is None else self._clock.origin + at
+        return self._clock.place(pts, self._order.interval)
 
     def _show_encoded(self, frames: int) -> None:
         self._progress(Progress("protect", frames, self._info.expected_frames))

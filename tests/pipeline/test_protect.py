@@ -204,6 +204,23 @@ class TestTime:
             frame_times(output), [Fraction(n, 25) for n in range(25)], Fraction(1, 1000)
         )
 
+    def test_reordered_frames_between_empty_chunks_of_avi_keep_their_speed(
+        self, tmp_path: Path
+    ) -> None:
+        """FFmpeg 5 copies H.264 into AVI with twice as many chunks as frames."""
+        times = [2 * n for n in range(50)]
+        options = {"bf": "2"}
+        video = Video(160, 120, codec="mpeg4", rate=Fraction(50), times=times, options=options)
+        original = make_video(tmp_path / "a.avi", video)
+        assert stated_chunks(original) >= 98
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(
+            frame_times(output), [Fraction(n, 25) for n in range(50)], Fraction(1, 1000)
+        )
+        with av.open(str(output)) as container:
+            stream = container.streams.video[0]
+            assert stream.duration * stream.time_base == 2
+
     def test_a_picture_that_starts_later_than_the_sound_stays_in_step(self, tmp_path: Path) -> None:
         times = [n * 40 + 480 for n in range(25)]
         video = Video(time_base=Fraction(1, 1000), times=times, audio=[Audio()])
@@ -1475,3 +1492,9 @@ def test_why_the_copy_cannot_be_written_is_told_where_nothing_can_be_removed_eit
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(OutputFailed, match="copy cannot be written in .*absent: No such file"):
         protect(original, tmp_path / "absent/out.mp4", Parameters(mode=mode), Settings())
+
+
+def stated_chunks(path: Path) -> int:
+    """Return how many chunks an AVI states of its picture."""
+    with av.open(str(path)) as container:
+        return container.streams.video[0].frames

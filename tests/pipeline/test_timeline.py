@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.timeline import (
     AudioClock,
+    DecodingOrder,
     Gap,
     PacketClock,
     Placed,
@@ -179,3 +180,15 @@ def test_decoding_times_are_the_latest_in_order(shown: list[int]) -> None:
     assert times == sorted(times)
     slack = [at - time for at, time in zip(shown, times, strict=True)]
     assert min(slack) == 0
+
+
+def test_frames_lie_as_far_apart_as_the_packets_that_let_them_out() -> None:
+    order = DecodingOrder()
+    times = [order.place(dts) for dts in (4, 6, 8, 14, 16, None, None)]
+    assert times == [0, 2, 4, 10, 12, 14, 16]
+    assert order.interval == 2
+
+
+def test_frames_that_all_come_at_the_end_have_no_times_of_decoding() -> None:
+    order = DecodingOrder()
+    assert [order.place(None) for _ in range(3)] == [0, None, None]
