@@ -149,8 +149,6 @@ def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[An
         and s.codec_context is not None
         and not s.disposition & NOT_A_PICTURE
     ]
-    if not any(s.type == "video" for s in kept):
-        raise UnreadableMedia(f"{path.name} has no moving picture; it is not a video.")
     video = main_video(source, path)
     check_size(video.codec_context.width, video.codec_context.height, path, limits)
     check_time(source, video, path, limits)

@@ -1072,7 +1072,8 @@ class TestFailure:
         assert (again.code, again.message) == (caught.value.code, caught.value.message)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["fake.mp4", "other.mp4"]
 
-    def test_sound_alone_is_no_video(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_sound_alone_is_no_video(self, tmp_path: Path, mode: str) -> None:
         path = tmp_path / "song.mp4"
         with av.open(str(path), "w") as out:
             stream = out.add_stream("aac", rate=48000)
@@ -1083,7 +1084,7 @@ class TestFailure:
             out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
         with pytest.raises(UnreadableMedia, match="no moving picture"):
-            protect(path, None, Parameters(), FAST)
+            protect(path, None, Parameters.parse({"mode": mode}), FAST)
 
     def test_a_video_cut_short_is_protected_as_far_as_it_can_be_read(self, tmp_path: Path) -> None:
         video = Video(frames=100, options={"g": "10"}, muxer={"movflags": "faststart"})
@@ -1184,7 +1185,10 @@ class TestFailure:
                 protect(original, output, Parameters(), FAST)
         assert original.read_bytes() == before
 
-    def test_sound_that_states_a_gap_of_hours_is_refused(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("parameters", [Parameters(), NO_SOUND])
+    def test_sound_that_states_a_gap_of_hours_is_refused(
+        self, tmp_path: Path, parameters: Parameters
+    ) -> None:
         path = tmp_path / "gap.mkv"
         with av.open(str(path), "w") as out:
             picture: Any = out.add_stream("libx264", rate=25)
@@ -1206,7 +1210,7 @@ class TestFailure:
         path.write_bytes(data[:at] + struct.pack(">d", 400.0) + data[at + 8 :])
         settings = replace(FAST, limits=Limits(max_duration_h=0.5))
         with pytest.raises(LimitExceeded, match="max_duration_h"):
-            protect(path, None, Parameters(), settings)
+            protect(path, None, parameters, settings)
         assert [p.name for p in tmp_path.iterdir()] == ["gap.mkv"]
 
     def test_a_failing_stage_leaves_nothing(

@@ -1,4 +1,7 @@
-"""Copies without metadata are shown as their originals: as a sphere, in depth, in Dolby Vision."""
+"""
+Copies without metadata are what their originals were: in the same container, shown as a sphere, in
+depth, in Dolby Vision.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
+from media import Audio, Video, make_video
 
 from pipeline import mp4
 from pipeline.boxes import walk_boxes
 from pipeline.elements import Element, element_payload, walk_elements
+from pipeline.errors import Cancelled
 from pipeline.metadata import audit
 from pipeline.parameters import Mode, Parameters
+from pipeline.progress import Progress
 from pipeline.protect import protect
 from pipeline.report import Report
 from pipeline.settings import Settings
@@ -277,3 +284,133 @@ def _describe_sphere(path: Path, text: str) -> None:
         size = int.from_bytes(content[box.offset : box.offset + 4]) + len(addition)
         content[box.offset : box.offset + 4] = size.to_bytes(4)
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "codec", "sound", "stated"),
+    [
+        ("a.ts", "mpegts", "libx264", "aac", "h264"),
+        ("a.mpg", "mpeg", "mpeg2video", "mp2", "mpeg2video"),
+        ("a.flv", "flv", "flv", "libmp3lame", "flv1"),
+        ("a.wmv", "asf", "wmv2", "libmp3lame", "wmv2"),
+        ("a.ogv", "ogg", "libvpx", "libopus", "vp8"),
+        ("a.nut", "nut", "mpeg4", "mp2", "mpeg4"),
+    ],
+)
+def test_less_usual_containers_stay_what_they_are(
+    tmp_path: Path, name: str, form: str, codec: str, sound: str, stated: str
+) -> None:
+    tags = {"title": "PLANTED"}
+    video = Video(width=96, height=64, codec=codec, audio=[Audio(sound)], tags=tags)
+    original, output = make_video(tmp_path / name, video), tmp_path / f"out_{name}"
+    report = _strip(original, output)
+    with av.open(str(original)) as source, av.open(str(output)) as copy:
+        assert copy.format.name == source.format.name == form
+        assert len(copy.streams) == len(source.streams) == 2
+    assert [data for _, data in _packets(output)] == [data for _, data in _packets(original)]
+    assert (report.frames, report.video_codec) == (25, stated)
+    assert b"PLANTED" not in output.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.webm", "A.WEBM"])
+def test_webm_stays_webm(tmp_path: Path, name: str) -> None:
+    """Browsers go by the name of the kind of document, not by that of the file."""
+    made = make_video(
+        tmp_path / "made.webm", Video(width=96, height=64, frames=5, codec="libvpx-vp9")
+    )
+    original, output = made.rename(tmp_path / name), tmp_path / f"out_{name}"
+    report = _strip(original, output)
+    assert report.container == "webm"
+    assert b"\x42\x82\x84webm" in output.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "total"), [("a.mp4", 6), ("a.mkv", None)])
+def test_progress_counts_packets_of_the_picture_up_to_their_number(
+    tmp_path: Path, name: str, total: int | None
+) -> None:
+    original = make_video(
+        tmp_path / name, Video(width=96, height=64, frames=6, audio=[Audio("flac")])
+    )
+    steps: list[Progress] = []
+    protect(
+        original,
+        tmp_path / f"out_{name}",
+        Parameters(mode=Mode.STRIP),
+        Settings(),
+        progress=steps.append,
+    )
+    assert steps == [Progress("strip", n, total) for n in range(1, 7)] + [Progress("audit", 6, 6)]
+
+
+def test_a_track_that_nobody_knows_is_left_out_and_told(tmp_path: Path) -> None:
+    video = Video(width=96, height=64, frames=6, audio=[Audio(), Audio(language="deu")])
+    original = make_video(tmp_path / "a.mkv", video)
+    data = original.read_bytes()
+    assert data.count(b"A_AAC") == 2
+    original.write_bytes(data.replace(b"A_AAC", b"A_ZZZ", 1))
+    report = _strip(original, tmp_path / "b.mkv")
+    assert "Not kept: audio track (stream 1)." in report.notes
+    with av.open(str(tmp_path / "b.mkv")) as copy:
+        (sound,) = copy.streams.audio
+        assert (len(copy.streams), sound.language) == (2, "deu")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])  # QuickTime has no mark of a comment
+def test_subtitles_chapters_and_what_tracks_are_for_stay(tmp_path: Path, name: str) -> None:
+    subtitles = "subrip" if name.endswith("mkv") else "mov_text"
+    sounds = [Audio(language="eng"), Audio(language="deu")]
+    times = [(0.0, 0.5), (0.5, 2.0)]
+    video = Video(96, 64, frames=50, audio=sounds, subtitles=subtitles, chapters=times)
+    made = make_video(tmp_path / f"made_{name}", video)
+    original, output = _with_comment(made, tmp_path / name), tmp_path / f"out_{name}"
+    report = _strip(original, output)
+    with av.open(str(original)) as source, av.open(str(output)) as copy:
+        for before, after in zip(_tracks(source), _tracks(copy), strict=True):
+            assert (after.type, after.language) == (before.type, before.language)
+            assert after.disposition == before.disposition
+        assert Disposition.comment in [s.disposition for s in _tracks(copy)]
+        chapters = copy.chapters()
+    assert [
+        (float(c["start"] * (c["time_base"] or 0)), float(c["end"] * (c["time_base"] or 0)))
+        for c in chapters
+    ] == times
+    assert [c["metadata"]["title"] for c in chapters] == ["Chapter 1", "Chapter 2"]
+    assert not any("Not kept" in note for note in report.notes if "data" not in note)
+
+
+def _tracks(container: Any) -> list[Any]:
+    return [s for s in container.streams if s.type in ("video", "audio", "subtitle")]
+
+
+def _with_comment(made: Path, path: Path) -> Path:
+    """Write a video again, its second track of sound marked as a comment; returns `path`."""
+    with av.open(str(made)) as source, av.open(str(path), "w") as out:
+        copies: dict[int, Any] = {}
+        for stream in _tracks(source):
+            copies[stream.index] = out.add_stream_from_template(stream)
+            copies[stream.index].metadata.update(stream.metadata)
+            copies[stream.index].disposition = stream.disposition
+        copies[source.streams.audio[1].index].disposition = Disposition.comment
+        out.set_chapters(source.chapters())
+        for packet in source.demux(_tracks(source)):
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_copy_that_is_called_off_leaves_nothing(tmp_path: Path, name: str) -> None:
+    original = _make(tmp_path / name)
+    steps: list[Progress] = []
+    with pytest.raises(Cancelled):
+        protect(
+            original,
+            None,
+            Parameters(mode=Mode.STRIP),
+            Settings(),
+            progress=steps.append,
+            cancelled=lambda: len(steps) == 3,
+        )
+    assert [step.frames for step in steps] == [1, 2, 3]
+    assert list(tmp_path.iterdir()) == [original]

@@ -1,0 +1,194 @@
+"""What one video's way through decoder, protection and encoder keeps, and what the report says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from media import Audio, Video, make_video, scene
+
+from pipeline.errors import LimitExceeded
+from pipeline.parameters import Parameters
+from pipeline.protect import protect
+from pipeline.settings import Limits, Settings
+from tests.pipeline.voices import voice
+
+FAST = Settings(preset="ultrafast", threads=1)
+NO_SOUND = Parameters.parse({"audio_level": "none"})
+STRIP = Parameters.parse({"mode": "strip"})
+LATE = {"output_ts_offset": "5"}
+SMALL = Video(width=96, height=64, frames=25)
+
+
+def starts(path: Path) -> tuple[float, float]:
+    """Return the seconds at which picture and sound begin on a file's own clock."""
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0)).time
+    with av.open(str(path)) as container:
+        sound = next(container.decode(audio=0)).time
+    assert picture is not None
+    assert sound is not None
+    return picture, sound
+
+
+def times(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [frame.time or 0.0 for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("parameters", [Parameters(), NO_SOUND])
+@pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
+def test_a_clock_that_does_not_begin_at_zero_shifts_no_sound(
+    tmp_path: Path, out: str, parameters: Parameters
+) -> None:
+    """As of a broadcast's recording."""
+    sound = Audio(codec="aac", layout="mono", start=0.2, seconds=0.8)
+    original = make_video(tmp_path / "a.ts", replace(SMALL, audio=[sound], muxer=LATE))
+    output = protect(original, tmp_path / out, parameters, FAST).output
+    (picture, sound_at), (picture_before, sound_before) = starts(output), starts(original)
+    assert picture_before >= 5
+    assert picture < 0.3
+    assert sound_at - picture == pytest.approx(sound_before - picture_before, abs=0.025)
+
+
+def test_reordered_h264_in_avi_lies_evenly(tmp_path: Path) -> None:
+    """AVI says in which order frames are decoded, and nothing of when they are shown."""
+    video = replace(SMALL, options={"bf": "3", "b_strategy": "0"})
+    original = make_video(tmp_path / "a.avi", video)
+    report = protect(original, tmp_path / "out.mp4", Parameters(), FAST).report
+    assert times(tmp_path / "out.mp4") == pytest.approx([n / 25 for n in range(25)], abs=1e-3)
+    assert report.notes == ()
+
+
+def test_time_goes_on_where_the_clock_starts_anew_and_that_is_told(tmp_path: Path) -> None:
+    part = make_video(tmp_path / "part.ts", replace(SMALL, frames=50)).read_bytes()
+    original = tmp_path / "joined.ts"
+    original.write_bytes(part + part)
+    outcome = protect(original, tmp_path / "out.mp4", Parameters(), FAST)
+    found = times(outcome.output)
+    assert len(found) == 100
+    assert found[-1] - found[0] == pytest.approx(99 / 25, abs=0.05)
+    assert any("starts anew" in note for note in outcome.report.notes)
+
+
+def test_the_report_has_the_numbers_of_this_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watch:
+        seconds, cpu_seconds = 1.0, 2.0
+
+    monkeypatch.setattr("pipeline.protect.Watch", Watch)
+    original = with_a_cut(tmp_path / "a.mkv")
+    outcome = protect(original, tmp_path / "out.mkv", Parameters(), FAST)
+    report, output = outcome.report, outcome.output
+    assert (report.container, report.video_codec) == ("matroska", "h264")
+    assert (report.frames, report.cuts) == (20, 1)
+    assert (report.seconds, report.cpu_seconds) == (1.0, 2.0)
+    assert report.original_bytes == original.stat().st_size
+    assert report.protected_bytes == output.stat().st_size
+    assert report.mean_change is not None
+    assert report.p999_change is not None
+    assert report.largest_change is not None
+    assert 0 < report.mean_change < report.p999_change < report.largest_change
+
+
+def with_a_cut(path: Path) -> Path:
+    """Write a video whose second half shows something else; returns `path`."""
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for n in range(20):
+            image = scene(160, 120, n) if n < 10 else 255 - scene(160, 120, n)[::-1]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(stream.encode(frame.reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_tracks_are_reported_by_their_number_and_the_codec_they_have_now(tmp_path: Path) -> None:
+    tracks = [Audio("pcm_s16le", layout="mono"), Audio("flac", rate=16000, layout="mono")]
+    original = make_video(tmp_path / "a.mkv", replace(SMALL, audio=tracks))
+    report = protect(original, tmp_path / "out.mp4", Parameters(), FAST).report
+    found = [(t.track, t.codec, t.sample_rate, t.channels) for t in report.audio]
+    assert found == [(1, "aac", 48000, 1), (2, "aac", 16000, 1)]
+
+
+def test_the_sound_of_two_protections_differs(tmp_path: Path) -> None:
+    """What is added to one video tells nothing of what is added to another."""
+    original = with_speech(tmp_path / "a.mkv", seconds=3)
+    parameters = Parameters.parse({"audio_level": "strong"})
+    outcomes = [protect(original, tmp_path / f"{n}.mp4", parameters, FAST) for n in range(2)]
+    assert all(outcome.report.audio[0].speech_share for outcome in outcomes)
+    first, second = (sound_of(outcome.output) for outcome in outcomes)
+    assert first.shape == second.shape
+    assert np.abs(first - second).max() > 0.01
+
+
+def with_speech(path: Path, seconds: float) -> Path:
+    """Write a video with a voice that the detector of speech takes for one; returns `path`."""
+    rate = 16000
+    with av.open(str(path), "w") as out:
+        picture: Any = out.add_stream("ffv1", rate=5)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound: Any = out.add_stream("flac", rate=rate)
+        sound.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(voice(seconds, rate), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        out.mux([*sound.encode(frame), *sound.encode(None)])
+        for n in range(round(5 * seconds)):
+            still = av.VideoFrame(64, 48, "yuv420p")
+            still.pts, still.time_base = n, Fraction(1, 5)
+            out.mux(picture.encode(still))
+        out.mux(picture.encode(None))
+    return path
+
+
+def sound_of(path: Path) -> np.ndarray[Any, Any]:
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+
+
+@pytest.mark.parametrize("parameters", [NO_SOUND, STRIP])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_track_of_sound_without_any_is_no_failure(
+    tmp_path: Path, name: str, parameters: Parameters
+) -> None:
+    """As recorders of screens leave it that were muted."""
+    made, original = make_video(tmp_path / "made.mp4", SMALL), tmp_path / name
+    with av.open(str(made)) as source, av.open(str(original), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        sound: Any = out.add_stream("aac", rate=48000)
+        sound.layout = "mono"
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    output = protect(original, tmp_path / f"out_{name}", parameters, FAST).output
+    assert len(times(output)) == 25
+
+
+class TestLimits:
+    @pytest.mark.parametrize("parameters", [Parameters(), STRIP])
+    def test_a_video_within_them_by_a_hair_is_taken(
+        self, tmp_path: Path, parameters: Parameters
+    ) -> None:
+        second = 1.0001 / 3600
+        limits = Limits(max_pixels=96 * 64, max_streams=1, max_fps=25, max_duration_h=second)
+        original = make_video(tmp_path / "a.mp4", SMALL)
+        report = protect(original, None, parameters, replace(FAST, limits=limits)).report
+        assert report.frames == 25
+
+    def test_more_frames_than_their_rate_allows_are_refused(self, tmp_path: Path) -> None:
+        """A container may state fewer frames a second than it holds."""
+        video = replace(SMALL, rate=Fraction(5), time_base=Fraction(1, 1000), options={"bf": "0"})
+        original = make_video(tmp_path / "a.mkv", replace(video, times=range(0, 1000, 10)))
+        settings = replace(FAST, limits=Limits(max_fps=10, max_duration_h=5 / 3600))
+        with pytest.raises(LimitExceeded, match="longer than it states"):
+            protect(original, None, Parameters(), settings)
+        assert list(tmp_path.iterdir()) == [original]
