@@ -72,6 +72,7 @@ _CHUNK_BYTES = 1 << 20
 _READ_BYTES = 64 << 10  # what is lost of a download when the connection breaks
 # How bytes of the command line that are no text go to the server, which says what is wrong.
 _AS_GIVEN = "surrogateescape"
+_LONGEST_STEM = 200  # bytes of a part's name; file systems allow 255 for the whole
 _TAKEN = "something is there already; name another, or replace it by --force"
 _BUSY = "another download of this result is going on; wait for its end"
 _Advance = Callable[[int], object]
@@ -452,7 +453,8 @@ class _Download:
             _check_place(target, may_replace)
         # Named after what it is a part of, so that a part of something else is left alone.
         mark = hashlib.sha256(f"{self._client.base_url}{self._path}{etag}".encode()).hexdigest()[:8]
-        part = target.with_name(f".{target.name[:200]}.{mark}.part")
+        stem = os.fsencode(target.name)[:_LONGEST_STEM].decode("utf-8", "ignore")
+        part = target.with_name(f".{stem}.{mark}.part")
         with _held(part):
             self._fetch_whole(part, length, etag)
             if may_replace:

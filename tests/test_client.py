@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -240,7 +241,8 @@ class Trouble(http.server.BaseHTTPRequestHandler):
 def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Trouble]]:
     monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Trouble)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # It looks that often whether it is to end; by default each test would take half a second more.
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     Trouble.script, Trouble.seen = [], []
     Trouble.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
     yield Trouble
@@ -835,6 +837,461 @@ def test_where_nobody_can_be_complained_to_an_upload_is_made_all_the_same(
         )
         assert done.returncode == code, done.stdout
         assert bool(done.stdout) == (code == 0)
+
+
+# --- What a request says, and when it is said again ---
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 415, 422, 500, 507])
+def test_what_another_try_would_not_mend_is_asked_once(
+    trouble: type[Trouble], tmp_path: Path, status: int
+) -> None:
+    """A full disk too: the whole video would be sent again and again."""
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    trouble.script = [lambda request: request.reply(status, b'{"detail": "no"}')]
+    with pytest.raises(MediaCleanerError, match="no") as refused:
+        caller(trouble).upload_video(tmp_path / "clip.mp4")
+    assert refused.value.status_code == status
+    assert len(trouble.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [("7", 7), ("1e9", 60), ("-5", 0.1), ("Wed, 21 Oct 2015", 0.01)]
+)
+def test_a_server_may_ask_for_a_pause_within_reason(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch, asked: str, seconds: float
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(client_module.time, "sleep", pauses.append)
+    busy = functools.partial(Trouble.reply, status=429, headers={"Retry-After": asked})
+    trouble.script = [busy, task_json]
+    assert caller(trouble).get_task_status("x")["task_id"] == "x"
+    assert pauses == [seconds]
+
+
+def test_pauses_between_tries_grow_up_to_a_minute() -> None:
+    for number, longest in ((1, 1), (2, 2), (5, 16), (7, 60), (50, 60)):
+        pauses = [client_module._pause(number) for _ in range(20)]
+        assert all(longest / 2 <= pause <= longest for pause in pauses)
+        assert len(set(pauses)) > 1  # not all callers at once
+
+
+def test_a_server_that_falls_silent_is_asked_again(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_TIMEOUT_SECONDS", (5.0, 0.1))
+    may_end = threading.Event()
+    trouble.script = [lambda request: may_end.wait(60), task_json]  # type: ignore[list-item]
+    try:
+        assert caller(trouble).get_task_status("x")["task_id"] == "x"
+    finally:
+        may_end.set()
+    assert len(trouble.seen) == 2
+
+
+def test_requests_say_where_and_what(trouble: type[Trouble]) -> None:
+    paths: list[str] = []
+
+    def answer(request: Trouble) -> None:
+        paths.append(f"{request.command} {request.path}")
+        answers = {"task": TASK, "tasks": [TASK], "queue": {"total": 1}, "status": "success"}
+        request.reply(200, json.dumps(answers).encode())
+
+    trouble.script = [answer]
+    client = MediaCleanerClient(f"{caller(trouble).base_url}/media/", language="en")
+    client.get_task_status("a/../b?c")
+    client.list_tasks("u", "failed", 3, "x")
+    client.list_tasks()
+    client.get_statistics()
+    client.health_check()
+    client.cleanup(0)
+    client.cancel_task("x")
+    client.retry_task("x")
+    assert paths == [
+        "GET /media/task/a%2F..%2Fb%3Fc",
+        "GET /media/tasks?user_id=u&status=failed&limit=3&before=x",
+        "GET /media/tasks",
+        "GET /media/stats",
+        "GET /media/health",
+        "POST /media/cleanup?days=0",
+        "POST /media/cancel/x",
+        "POST /media/retry/x",
+    ]
+    assert {headers["Accept-Language"] for _, headers, _ in trouble.seen} == {"en"}
+    assert not any("X-API-Key" in headers for _, headers, _ in trouble.seen)
+
+
+def test_an_upload_says_every_parameter_and_the_file_s_name(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    video = tmp_path / 'a "b"\n.mp4'
+    video.write_bytes(b"the video")
+    trouble.script = [task_json]
+    values = {name: f"value of {name}" for name in client_module.PARAMETERS}
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+    line = ["--server", caller(trouble).base_url, "upload", str(video), *options]
+    assert client_module.main(line) == 0
+    ((_, headers, body),) = trouble.seen
+    boundary = headers["Content-Type"].partition("boundary=")[2].encode()
+    start, *parts, end = body.split(b"--" + boundary)
+    assert (start, end) == (b"", b"--\r\n")
+    for name, value in values.items():
+        field = f'\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        assert field.encode() in parts
+    assert b'filename="a %22b%22%0A.mp4"' in parts[-1]
+    assert parts[-1].endswith(b"\r\n\r\nthe video\r\n")
+
+
+def test_a_wait_looks_again_when_its_time_is_up_and_no_more_often_than_it_should(
+    trouble: type[Trouble],
+) -> None:
+    def pending(request: Trouble) -> None:
+        request.reply(200, json.dumps({"task": {**TASK, "status": "pending"}}).encode())
+
+    trouble.script = [pending, task_json]
+    began = time.monotonic()
+    assert caller(trouble).wait_for_completion("x", 600, 0.1)["status"] == "completed"
+    assert time.monotonic() - began < 300
+    trouble.script, trouble.seen = [pending], []
+    with pytest.raises(TimeoutError):
+        caller(trouble).wait_for_completion("x", 0, 0.5)
+    assert len(trouble.seen) <= 7  # ten a second
+
+
+# --- What a download leaves ---
+
+
+class Result:
+    """A server's result, fetched by HEAD and GET; each GET breaks off at byte `most`."""
+
+    def __init__(self, content: bytes, etag: str | None, most: int | None = None) -> None:
+        self.content, self.etag, self.most = content, etag, most
+        self.ranges: list[str | None] = []
+        self.name = "attachment; filename=a.mp4"
+
+    def __call__(self, request: Trouble) -> None:
+        size = len(self.content)
+        headers = {"Content-Disposition": self.name, "Content-Length": str(size)}
+        headers |= {"ETag": self.etag} if self.etag else {}
+        if request.command == "HEAD":
+            return request.reply(200, b"", headers)
+        asked = request.headers.get("Range")
+        self.ranges.append(asked)
+        begin, status = 0, 200
+        if asked is not None:
+            begin, status = int(asked.removeprefix("bytes=").removesuffix("-")), 206
+            if begin >= size:
+                return request.reply(416, b"")
+            headers["Content-Length"] = str(size - begin)
+            headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
+        end = size if self.most is None else max(begin, self.most)
+        request.reply(status, self.content[begin:end], headers)
+        if end < size:
+            hang_up(request)
+
+
+def broken_download(trouble: type[Trouble], result: Result, folder: Path) -> None:
+    """Have a download given up, and a part of it left."""
+    trouble.script = [result]
+    with pytest.raises(MediaCleanerError, match="call it again to go on"):
+        caller(trouble).download_result("x", folder)
+    (part,) = folder.iterdir()
+    assert part.stat().st_size > 0
+    assert part.name.startswith(".")
+
+
+def test_another_call_goes_on_with_what_one_left(trouble: type[Trouble], tmp_path: Path) -> None:
+    result = Result(os.urandom(300_000), '"one"', 100_000)
+    broken_download(trouble, result, tmp_path)
+    result.most, trouble.script = None, [result]
+    steps: list[int] = []
+    saved = caller(trouble).download_result("x", tmp_path, progress=steps.append)
+    assert Path(saved).read_bytes() == result.content
+    assert result.ranges[-1] not in (None, "bytes=0-")
+    assert sum(steps) == 300_000
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+@pytest.mark.parametrize("other", ["content", "task"])
+def test_a_part_of_something_else_is_not_gone_on_with(
+    trouble: type[Trouble], tmp_path: Path, other: str
+) -> None:
+    broken_download(trouble, Result(os.urandom(300_000), '"one"', 100_000), tmp_path)
+    etag, task_id = ('"two"', "x") if other == "content" else ('"one"', "y")
+    anew = Result(os.urandom(300_000), etag)
+    trouble.script = [anew]
+    saved = caller(trouble).download_result(task_id, tmp_path)
+    assert anew.ranges == [None]
+    assert Path(saved).read_bytes() == anew.content
+
+
+def test_a_part_that_has_too_much_is_fetched_anew(trouble: type[Trouble], tmp_path: Path) -> None:
+    result = Result(os.urandom(300_000), '"one"', 100_000)
+    broken_download(trouble, result, tmp_path)
+    (part,) = tmp_path.iterdir()
+    part.write_bytes(os.urandom(300_001))
+    result.most, trouble.script = None, [result]
+    assert Path(caller(trouble).download_result("x", tmp_path)).read_bytes() == result.content
+
+
+def test_a_part_that_is_whole_is_not_fetched_again(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the computer stopped before it had its name."""
+    result = Result(os.urandom(300_000), '"one"')
+    trouble.script = [result]
+
+    def stop(*places: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client_module.os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            caller(trouble).download_result("x", tmp_path, may_replace=True)
+    saved = caller(trouble).download_result("x", tmp_path)
+    assert Path(saved).read_bytes() == result.content
+    assert result.ranges == [None]
+
+
+def test_without_a_tag_a_download_begins_anew(trouble: type[Trouble], tmp_path: Path) -> None:
+    """Nothing else tells whether it is still the same file."""
+    result = Result(os.urandom(300_000), None, 100_000)
+    trouble.script = [result]
+    trouble.script = [*[result] * 2, Result(result.content, None)]
+    whole = trouble.script[-1]
+    assert Path(caller(trouble).download_result("x", tmp_path)).read_bytes() == result.content
+    assert result.ranges == whole.ranges == [None]  # type: ignore[attr-defined]
+
+
+def test_fewer_bytes_than_were_promised_are_no_result(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    def fewer(request: Trouble) -> None:
+        length = "6" if request.command == "HEAD" else "3"
+        headers = {"Content-Disposition": "attachment; filename=a.mp4", "Content-Length": length}
+        request.reply(200, b"abc", headers)
+
+    trouble.script = [fewer]
+    with pytest.raises(MediaCleanerError, match="3 of 6 bytes"):
+        caller(trouble).download_result("x", tmp_path)
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_a_result_is_on_the_disk_before_it_has_its_name(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Result(os.urandom(300_000), '"one"')
+    trouble.script = [result]
+    events: list[object] = []
+    replace = os.replace
+
+    def synced(descriptor: int) -> None:
+        events.append(os.fstat(descriptor).st_size)
+
+    def named(*places: Any) -> None:
+        events.append("named")
+        replace(*places)
+
+    monkeypatch.setattr(client_module.os, "fsync", synced)
+    monkeypatch.setattr(client_module.os, "replace", named)
+    caller(trouble).download_result("x", tmp_path)
+    assert events == [300_000, "named"]
+
+
+@pytest.mark.parametrize("place", ["results/of/today", "there/a.mov", "я" * 125 + ".m"])
+def test_a_result_goes_where_it_is_to_go(
+    trouble: type[Trouble], tmp_path: Path, place: str
+) -> None:
+    trouble.script = [Result(b"data", '"one"')]
+    saved = Path(caller(trouble).download_result("x", tmp_path / place))
+    wanted = tmp_path / place / "a.mp4" if "." not in place else tmp_path / place
+    assert saved == wanted
+    assert saved.read_bytes() == b"data"
+
+
+@pytest.mark.parametrize(
+    ("offered", "name"),
+    [
+        ("filename=\"plain.mp4\"; filename*=UTF-8''%D1%84.mp4", "ф.mp4"),
+        ('filename=".."', "result.mp4"),
+        ('filename="a\\\\..\\\\b.mp4"', "b.mp4"),
+        ("filename*=UTF-8''a%C2%9Bb.mp4", "ab.mp4"),
+    ],
+)
+def test_the_name_that_is_offered(
+    trouble: type[Trouble], tmp_path: Path, offered: str, name: str
+) -> None:
+    result = Result(b"data", '"one"')
+    result.name = f"attachment; {offered}"
+    trouble.script = [result]
+    assert caller(trouble).download_result("x", tmp_path) == str(tmp_path / name)
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    trouble.script = [Result(b"data", '"one"')]
+    mine, link = tmp_path / "mine.mp4", tmp_path / "link.mp4"
+    mine.write_bytes(b"mine")
+    link.symlink_to(mine)
+    caller(trouble).download_result("x", link, may_replace=True)
+    assert (mine.read_bytes(), link.read_bytes(), link.is_symlink()) == (b"mine", b"data", False)
+
+
+# --- What a command says ---
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "code"),
+    [
+        ("completed", [], 0),
+        ("completed", ["--wait"], 0),
+        ("pending", [], 0),
+        ("failed", [], 1),
+        ("failed", ["--wait"], 1),
+        ("cancelled", ["--wait"], 1),
+        ("processing", ["--wait", "--interval", "0", "--timeout", "0"], 1),
+    ],
+)
+def test_the_exit_code_says_what_became_of_the_task(
+    trouble: type[Trouble], tmp_path: Path, status: str, words: list[str], code: int
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    answer = {"task_id": "x", "message": "", "task": {**TASK, "status": status}}
+    trouble.script = [lambda request: request.reply(200, json.dumps(answer).encode())]
+    for command in (["status", "x"], ["upload", str(tmp_path / "clip.mp4")]):
+        line = ["--server", caller(trouble).base_url, *command, *words]
+        assert client_module.main(line) == code
+
+
+def test_an_interruption_is_told_by_its_own_exit_code(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(client: MediaCleanerClient) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MediaCleanerClient, "get_statistics", interrupted)
+    assert client_module.main(["stats"]) == 130
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "client: interrupted\n")
+
+
+def test_server_and_key_come_from_the_line_else_from_the_environment(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = caller(trouble).base_url
+    trouble.script = [lambda request: request.reply(200, b'{"queue": {"total": 3}}')]
+    monkeypatch.setenv("MEDIA_CLEANER_URL", url)
+    monkeypatch.setenv("MEDIA_CLEANER_API_KEY", "of-the-environment")
+    assert client_module.main(["stats"]) == 0
+    monkeypatch.setenv("MEDIA_CLEANER_URL", "http://127.0.0.1:1")
+    before = ["--server", url, "--api-key", "before", "--json", "stats"]
+    behind = ["stats", "--server", url, "--api-key", "behind", "--json"]
+    for line in (before, behind):
+        capsys.readouterr()
+        assert client_module.main(line) == 0
+        assert json.loads(capsys.readouterr().out) == {"queue": {"total": 3}}
+    keys = [headers["X-API-Key"] for _, headers, _ in trouble.seen]
+    assert keys == ["of-the-environment", "before", "behind"]
+
+
+def test_commands_answer_in_json(
+    trouble: type[Trouble], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    url = caller(trouble).base_url
+
+    def told(*words: str) -> Any:
+        assert client_module.main(["--server", url, "--json", *words]) == 0
+        return json.loads(capfdbinary.readouterr().out)
+
+    trouble.script = [lambda request: request.reply(200, json.dumps({"tasks": [TASK]}).encode())]
+    assert told("list") == {"count": 1, "tasks": [TASK]}
+    trouble.script = [Result(b"data", None)]
+    assert told("download", "x", str(tmp_path)) == {"downloaded": str(tmp_path / "a.mp4")}
+    trouble.script = [task_json, Result(b"data", None)]
+    saved = {"task": TASK, "downloaded": str(tmp_path / "a.mp4")}
+    assert told("status", "x", "--download", str(tmp_path)) == saved
+    trouble.script = [lambda request: request.reply(200, json.dumps({"task": TASK}).encode())]
+    client_module.main(["--server", url, "--json", "status", "x"])
+    assert "море".encode() in capfdbinary.readouterr().out  # as it is written
+
+
+def test_what_comes_from_the_server_controls_no_terminal(
+    trouble: type[Trouble], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = caller(trouble).base_url
+    evil = {**TASK, "input_video": "a\x1b[31m\n.mp4", "error_message": "b\x1b]0;c"}
+    trouble.script = [
+        lambda request: request.reply(200, json.dumps({"tasks": [evil]}).encode()),
+        lambda request: request.reply(200, json.dumps({"task": evil}).encode()),
+        lambda request: request.reply(404, json.dumps({"detail": "no\x1b[2J\n"}).encode()),
+    ]
+    assert [
+        client_module.main(["--server", url, *words.split()])
+        for words in ("list", "status x", "status x")
+    ] == [0, 0, 1]
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err
+    assert "a\\x1b[31m\\n.mp4" in told.out
+    assert told.err == "client: no\\x1b[2J\\n\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "is_shown"), [(["upload", "F"], True), (["--json", "upload", "F"], False)]
+)
+def test_a_terminal_shows_how_far_an_upload_is(
+    trouble: type[Trouble], tmp_path: Path, words: list[str], is_shown: bool
+) -> None:
+    (tmp_path / "F").write_bytes(bytes(3_000_000))
+    trouble.script = [task_json]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    done = subprocess.run(
+        [sys.executable, ROOT / "client.py", "--server", caller(trouble).base_url, *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=False,
+    )
+    os.set_blocking(ours, False)
+    try:
+        shown = os.read(ours, 1 << 16)
+    except BlockingIOError:
+        shown = b""
+    os.close(theirs)
+    os.close(ours)
+    assert (done.returncode, b"upload" in shown, b"%" in shown) == (0, is_shown, is_shown)
+
+
+def test_without_tqdm_nothing_is_shown_and_all_is_done(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    trouble.script = [task_json]
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    line = ["--server", caller(trouble).base_url, "upload", str(tmp_path / "clip.mp4")]
+    assert client_module.main(line) == 0
+
+
+@pytest.mark.parametrize("command", ["upload", "status", "download"])
+def test_force_replaces_the_file_that_is_named(
+    trouble: type[Trouble], tmp_path: Path, command: str
+) -> None:
+    there, video = tmp_path / "there.mp4", tmp_path / "clip.mp4"
+    there.write_bytes(b"old")
+    video.write_bytes(b"video")
+    place = [str(there)] if command == "download" else ["--download", str(there)]
+    subject = str(video) if command == "upload" else "x"
+    line = ["--server", caller(trouble).base_url, command, subject, *place]
+    answers: list[Callable[[Trouble], None]] = [] if command == "download" else [task_json]
+    trouble.script = [*answers, Result(b"data", None)]
+    assert client_module.main(line) == 2
+    assert there.read_bytes() == b"old"
+    trouble.script = [*answers, Result(b"data", None)]
+    assert client_module.main([*line, "--force"]) == 0
+    assert there.read_bytes() == b"data"
 
 
 def seen_to(pid: int) -> bool:
