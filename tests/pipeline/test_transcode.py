@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from media import Audio, Video, make_video, scene
 
+from pipeline.boxes import walk_boxes
 from pipeline.errors import LimitExceeded
 from pipeline.parameters import Parameters
 from pipeline.protect import protect
@@ -192,3 +193,12 @@ class TestLimits:
         with pytest.raises(LimitExceeded, match="longer than it states"):
             protect(original, None, Parameters(), settings)
         assert list(tmp_path.iterdir()) == [original]
+
+
+def test_the_index_lies_in_front(tmp_path: Path) -> None:
+    """So that a browser shows a video before it has the whole of it."""
+    output = protect(make_video(tmp_path / "a.mkv", SMALL), None, Parameters(), FAST).output
+    with output.open("rb") as file:
+        top = [box.kind for box in walk_boxes(file) if len(box.path) == 1]
+    assert output.suffix == ".mp4"
+    assert top.index("moov") < top.index("mdat")
