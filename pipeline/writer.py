@@ -110,7 +110,9 @@ class Writer:
                 a.track.index: self._add_audio(a) for a in plan.audio if a.encoder is not None
             }
             self._copies = self._add_copies()
-            chapters = [_chapter(c, n, origin) for n, c in enumerate(info.chapters)]
+            # Of others nothing is left, and Matroska takes no time below zero.
+            left = [c for c in info.chapters if c.start >= origin or c.end > origin]
+            chapters = [_chapter(c, n, origin) for n, c in enumerate(left)]
             self._container.set_chapters(chapters_for(plan.container, chapters))
 
     @property
@@ -599,7 +601,7 @@ def _chapter(chapter: Chapter, number: int, origin: Fraction) -> Any:
     milliseconds = Fraction(1, 1000)
     return {
         "id": number,
-        "start": round((chapter.start - origin) / milliseconds),
+        "start": max(0, round((chapter.start - origin) / milliseconds)),
         "end": round((chapter.end - origin) / milliseconds),
         "time_base": milliseconds,
         "metadata": {"title": f"Chapter {number + 1}"},

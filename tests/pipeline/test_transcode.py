@@ -202,3 +202,19 @@ def test_the_index_lies_in_front(tmp_path: Path) -> None:
         top = [box.kind for box in walk_boxes(file) if len(box.path) == 1]
     assert output.suffix == ".mp4"
     assert top.index("moov") < top.index("mdat")
+
+
+@pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
+def test_a_chapter_that_begins_before_the_first_picture_begins_with_it(
+    tmp_path: Path, out: str
+) -> None:
+    """Matroska takes no time below zero. Of a chapter that has ended by then nothing is left."""
+    times = [(0.0, 0.06), (0.06, 0.5), (0.5, 1.0)]
+    video = replace(SMALL, chapters=times, muxer={"output_ts_offset": "0.08"})
+    original = make_video(tmp_path / "a.mkv", video)
+    output = protect(original, tmp_path / out, Parameters(), FAST).output
+    with av.open(str(output)) as container:
+        chapters = container.chapters()
+    found = [tuple(float(c[at] * c["time_base"]) for at in ("start", "end")) for c in chapters]
+    assert found == [(0, 0.42), (0.42, 0.92)]
+    assert [c["metadata"]["title"] for c in chapters] == ["Chapter 1", "Chapter 2"]
