@@ -31,6 +31,7 @@ from av.stream import Disposition
 from media import Audio, Video, make_video
 
 from pipeline.chunks import walk_chunks
+from pipeline.crop import Crop, stated_crops
 from pipeline.errors import (
     Cancelled,
     InvalidParameters,
@@ -335,6 +336,8 @@ class TestPicture:
         at = aperture.index(b"clap") + 4
         assert int.from_bytes(aperture[at : at + 4], "big") == width
         assert int.from_bytes(aperture[at + 8 : at + 12], "big") == height
+        (crop,) = stated_crops(output)  # what was added lies right and below
+        assert crop == Crop(frame.width, frame.height, 0, 0, width, height)
 
     def test_an_odd_size_can_be_kept(self, tmp_path: Path) -> None:
         video = Video(width=321, height=241, codec="ffv1", frames=6)

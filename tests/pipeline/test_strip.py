@@ -150,6 +150,19 @@ def test_protected_ones_keep_the_surroundings_that_hdr_is_meant_for(tmp_path: Pa
     assert "surroundings" in note
 
 
+def test_protected_ones_are_shown_as_a_sphere_and_in_depth(tmp_path: Path) -> None:
+    original, output = _make(tmp_path / "a.mov"), tmp_path / "b.mp4"
+    mp4.insert_in_video_entry(original, [_BOXES["st3d"], _BOXES["sv3d"]])
+    report = protect(original, output, Parameters(), Settings()).report
+    wanted, found = _side_data(original), _side_data(output)
+    for kind in ("SPHERICAL", "STEREO3D"):
+        assert found[kind] == wanted[kind]
+    assert not report.notes
+    assert _TOOL not in output.read_bytes()
+    notes = protect(original, tmp_path / "b.mkv", Parameters(), Settings()).report.notes
+    assert [word in " ".join(notes) for word in ("spherical", "stereoscopic")] == [True, True]
+
+
 def test_without_such_marks_the_index_lies_in_front(tmp_path: Path) -> None:
     original = _make(tmp_path / "a.mp4")
     _strip(original, tmp_path / "b.mp4")
