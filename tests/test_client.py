@@ -881,11 +881,16 @@ def test_a_server_that_falls_silent_is_asked_again(
 ) -> None:
     monkeypatch.setattr(client_module, "_TIMEOUT_SECONDS", (5.0, 0.1))
     may_end = threading.Event()
-    trouble.script = [lambda request: may_end.wait(60), task_json]  # type: ignore[list-item]
-    try:
-        assert caller(trouble).get_task_status("x")["task_id"] == "x"
-    finally:
-        may_end.set()
+
+    def fall_silent(request: Trouble) -> None:
+        may_end.wait(30)
+        hang_up(request)
+
+    trouble.script = [fall_silent, task_json]
+    began = time.monotonic()
+    assert caller(trouble).get_task_status("x")["task_id"] == "x"
+    may_end.set()
+    assert time.monotonic() - began < 20
     assert len(trouble.seen) == 2
 
 
