@@ -8,7 +8,6 @@ timestamp is the original's. What FFmpeg's muxer cannot write goes in afterwards
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -185,7 +184,6 @@ class Writer:
                 return  # MP4 fills the time between two subtitles with empty ones
             packet = _packet_like(packet, text)
         packet.stream = stream
-        self._filled.add(stream.index)
         with self._muxing():
             self._container.mux(packet)
 
@@ -547,8 +545,6 @@ def refusal_told(name: str, container: str) -> Iterator[None]:
     try:
         yield
     except _REFUSED as error:
-        if error.errno == errno.EACCES:  # a folder's answer; a muxer's is EPERM
-            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise UnsupportedMedia(
             f"{name} states times or tracks that {container} cannot hold ({reason});"

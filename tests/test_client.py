@@ -290,6 +290,38 @@ def test_a_broken_upload_is_sent_whole_again_under_the_same_key(
     assert len(body) == int(second["Content-Length"])
 
 
+def test_progress_of_an_upload_that_breaks_begins_again_each_time(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(bytes(3_000_000))
+    trouble.script = [hang_up, hang_up, task_json]
+    steps: list[int] = []
+    caller(trouble).upload_video(video, progress=steps.append)
+    sent = list(itertools.accumulate(steps))
+    assert (min(sent), max(sent), sent[-1]) == (0, 3_000_000, 3_000_000)
+    assert steps.count(-3_000_000) == 2
+
+
+def test_of_a_file_that_grows_as_much_is_sent_as_was_said(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"a" * 1_500_000)
+
+    def grow(count: int) -> None:
+        with video.open("ab") as file:
+            file.write(b"b" * 1_000_000)
+
+    trouble.script = [task_json]
+    caller(trouble).upload_video(video, progress=grow)
+    ((_, headers, body),) = trouble.seen
+    assert b"a" * 1_500_000 + b"\r\n--" in body
+    assert b"ab" not in body
+    assert body.endswith(b"--\r\n")
+    assert len(body) == int(headers["Content-Length"])
+
+
 def test_a_file_that_cannot_be_read_on_is_not_the_server_s_fault(
     trouble: type[Trouble], tmp_path: Path
 ) -> None:

@@ -186,6 +186,28 @@ def test_a_shifted_timestamp_is_told_with_its_frame(tmp_path: Path) -> None:
         read_back(_write(tmp_path / "a.mp4", ticks), _expected())
 
 
+def test_a_frame_that_is_shown_too_early_is_told(tmp_path: Path) -> None:
+    ticks = list(TICKS)
+    ticks[4] -= 20  # 1.6 ms
+
+    with pytest.raises(
+        VerificationFailed, match=r"frame 4 is shown at 0\.1984 s instead of 0\.2000"
+    ):
+        read_back(_write(tmp_path / "a.mp4", ticks), _expected())
+
+
+def test_a_clock_of_longer_ticks_allows_one_of_them(tmp_path: Path) -> None:
+    """As AVI's, which counts frames: nothing finer was ever stated."""
+    path = _write(tmp_path / "a.mp4", [0, 512, 1024])
+    for off, is_right in ((0, True), (1, True), (-1, True), (2, False), (-2, False)):
+        expected = Expected([0, 4, 8 + off], Fraction(1, 100))
+        if is_right:
+            assert read_back(path, expected).frames == 3
+        else:
+            with pytest.raises(VerificationFailed, match="frame 2 is shown at"):
+                read_back(path, expected)
+
+
 def test_a_timestamp_off_by_less_than_a_millisecond_is_right(tmp_path: Path) -> None:
     ticks = list(TICKS)
     ticks[4] += 12  # 0.94 ms

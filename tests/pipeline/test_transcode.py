@@ -15,6 +15,8 @@ from media import Audio, Video, make_video, scene
 from pipeline.boxes import walk_boxes
 from pipeline.errors import LimitExceeded
 from pipeline.parameters import Parameters
+from pipeline.plan import plan_output
+from pipeline.probe import probe
 from pipeline.protect import protect
 from pipeline.settings import Limits, Settings
 from tests.pipeline.voices import voice
@@ -172,6 +174,51 @@ def test_a_track_of_sound_without_any_is_no_failure(
                 out.mux(packet)
     output = protect(original, tmp_path / f"out_{name}", parameters, FAST).output
     assert len(times(output)) == 25
+
+
+@pytest.mark.parametrize("parameters", [Parameters(), NO_SOUND])
+@pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
+def test_tracks_keep_their_order(tmp_path: Path, out: str, parameters: Parameters) -> None:
+    languages = ["deu", "eng", "fra"]
+    sounds = [Audio(layout="mono", language=language) for language in languages]
+    original = make_video(tmp_path / "a.mp4", replace(SMALL, audio=sounds))
+    output = protect(original, tmp_path / out, parameters, FAST).output
+    with av.open(str(output)) as container:
+        assert [stream.language for stream in container.streams.audio] == languages
+
+
+def test_a_late_track_behind_an_empty_one_begins_when_it_did(tmp_path: Path) -> None:
+    """The muxer leaves the empty one out, so the other's place in the file is another."""
+    late = Audio(layout="mono", start=0.3, seconds=0.5)
+    made = make_video(tmp_path / "made.mkv", replace(SMALL, audio=[late]))
+    original = tmp_path / "a.mkv"
+    with av.open(str(made)) as source, av.open(str(original), "w") as out:
+        picture = out.add_stream_from_template(source.streams.video[0])
+        empty: Any = out.add_stream("aac", rate=48000)
+        empty.layout = "mono"
+        copies = {0: picture, 1: out.add_stream_from_template(source.streams.audio[0])}
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    with av.open(str(original)) as container:
+        wanted = next(container.decode(audio=1)).time
+    output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+    picture_at, sound_at = starts(output)
+    assert wanted == pytest.approx(0.3, abs=0.03)
+    assert sound_at - picture_at == pytest.approx(wanted, abs=0.005)
+
+
+def test_encoded_sound_has_the_bits_that_are_planned(tmp_path: Path) -> None:
+    """Of six channels, which need more than an encoder takes by itself."""
+    sound = Audio("pcm_s16le", layout="5.1")
+    original = make_video(tmp_path / "a.mkv", replace(SMALL, audio=[sound]))
+    (plan,) = plan_output(probe(original, Limits()), Parameters(), FAST).audio
+    output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+    with av.open(str(output)) as container:
+        size = sum(packet.size for packet in container.demux(audio=0))
+    assert plan.bit_rate is not None
+    assert size * 8 == pytest.approx(plan.bit_rate, rel=0.4)
 
 
 class TestLimits:
