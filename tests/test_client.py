@@ -1096,7 +1096,10 @@ def test_without_a_tag_a_download_begins_anew(trouble: type[Trouble], tmp_path: 
     trouble.script = [result]
     trouble.script = [*[result] * 2, Result(result.content, None)]
     whole = trouble.script[-1]
-    assert Path(caller(trouble).download_result("x", tmp_path)).read_bytes() == result.content
+    steps: list[int] = []
+    saved = caller(trouble).download_result("x", tmp_path, progress=steps.append)
+    assert Path(saved).read_bytes() == result.content
+    assert sum(steps) == 300_000
     assert result.ranges == whole.ranges == [None]  # type: ignore[attr-defined]
 
 

@@ -31,7 +31,6 @@ from av.stream import Disposition
 from media import Audio, Video, make_video
 
 from pipeline.chunks import walk_chunks
-from pipeline.crop import Crop, stated_crops
 from pipeline.errors import (
     Cancelled,
     InvalidParameters,
@@ -336,8 +335,10 @@ class TestPicture:
         at = aperture.index(b"clap") + 4
         assert int.from_bytes(aperture[at : at + 4], "big") == width
         assert int.from_bytes(aperture[at + 8 : at + 12], "big") == height
-        (crop,) = stated_crops(output)  # what was added lies right and below
-        assert crop == Crop(frame.width, frame.height, 0, 0, width, height)
+        # What was added lies right and below: the centre of the rest is that much to the left.
+        across, parts, down, of = struct.unpack(">iIiI", aperture[at + 16 : at + 32])
+        assert Fraction(across, parts) == Fraction(width - frame.width, 2)
+        assert Fraction(down, of) == Fraction(height - frame.height, 2)
 
     def test_an_odd_size_can_be_kept(self, tmp_path: Path) -> None:
         video = Video(width=321, height=241, codec="ffv1", frames=6)

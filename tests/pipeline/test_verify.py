@@ -12,10 +12,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from media import Audio, Video, make_video
 
-from pipeline.errors import UnreadableMedia
+from pipeline.errors import LimitExceeded, UnreadableMedia
 from pipeline.measure import measure_planes
 from pipeline.planes import planes_of
+from pipeline.settings import Limits
 from pipeline.verify import compare, most_changed_pair
 
 REAL = Path(__file__).parents[3] / "shared" / "media"
@@ -143,6 +145,49 @@ def test_shifted_timestamps_are_told(tmp_path: Path, original: Path) -> None:
 
     assert found.alignment == "index"
     assert found.largest_shift_ms == pytest.approx(7)
+
+
+def test_a_clock_that_begins_elsewhere_shifts_nothing(tmp_path: Path) -> None:
+    sounds = [Audio(codec, layout="mono") for codec in ("pcm_s16le", "flac")]
+    late = Video(96, 64, audio=sounds[:1], muxer={"output_ts_offset": "5"})
+    original = make_video(tmp_path / "a.mkv", late)
+    protected = make_video(tmp_path / "b.mkv", Video(96, 64, audio=sounds[1:]))
+
+    for pair in ((original, protected), (protected, original)):
+        (found,) = compare(*pair).audio
+        assert abs(found.shift_ms) < 1
+        assert found.seconds == pytest.approx(1, abs=0.05)
+        assert found.snr_db is not None
+        assert found.snr_db > 60
+        codecs = (found.codec, found.protected_codec)
+        assert codecs == (("pcm_s16le", "flac") if pair[0] == original else ("flac", "pcm_s16le"))
+
+
+def test_what_was_lost_beside_picture_and_sound_is_told(tmp_path: Path) -> None:
+    full = Video(
+        96, 64, audio=[Audio(), Audio()], subtitles="subrip", chapters=[(0, 0.5), (0.5, 1)]
+    )
+    original = make_video(tmp_path / "a.mkv", full)
+    protected = make_video(tmp_path / "b.mkv", Video(96, 64, audio=[Audio(layout="mono")]))
+
+    notes = compare(original, protected).notes
+
+    for words in (
+        "2 tracks of sound became 1.",
+        "1 tracks of subtitles became 0.",
+        "2 chapters became 0.",
+        "2 channels became 1",
+    ):
+        assert any(words in note for note in notes), words
+
+
+def test_limits_hold_for_both_files(tmp_path: Path, original: Path) -> None:
+    larger = Clip(width=112).write(tmp_path / "larger.mkv")
+    limits = Limits(max_pixels=96 * 64)
+    assert compare(original, original, limits).notes == ()
+    for pair in ((original, larger), (larger, original)):
+        with pytest.raises(LimitExceeded, match="larger.mkv"):
+            compare(*pair, limits)
 
 
 def test_a_dropped_track_is_told(tmp_path: Path) -> None:
