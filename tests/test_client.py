@@ -911,7 +911,7 @@ def test_pauses_between_tries_grow_up_to_a_minute() -> None:
 def test_a_server_that_falls_silent_is_asked_again(
     trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_TIMEOUT_SECONDS", (5.0, 0.1))
+    monkeypatch.setattr(client_module, "_TIMEOUT_SECONDS", (5.0, 0.5))
     may_end = threading.Event()
 
     def fall_silent(request: Trouble) -> None:
@@ -923,7 +923,7 @@ def test_a_server_that_falls_silent_is_asked_again(
     assert caller(trouble).get_task_status("x")["task_id"] == "x"
     may_end.set()
     assert time.monotonic() - began < 20
-    assert len(trouble.seen) == 2
+    assert len(trouble.seen) >= 2
 
 
 def test_requests_say_where_and_what(trouble: type[Trouble]) -> None:
@@ -979,20 +979,36 @@ def test_an_upload_says_every_parameter_and_the_file_s_name(
     assert parts[-1].endswith(b"\r\n\r\nthe video\r\n")
 
 
+class FakeTime:
+    """A clock that goes on when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
 def test_a_wait_looks_again_when_its_time_is_up_and_no_more_often_than_it_should(
-    trouble: type[Trouble],
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pending(request: Trouble) -> None:
         request.reply(200, json.dumps({"task": {**TASK, "status": "pending"}}).encode())
 
-    trouble.script = [pending, task_json]
-    began = time.monotonic()
-    assert caller(trouble).wait_for_completion("x", 600, 0.1)["status"] == "completed"
-    assert time.monotonic() - began < 300
+    clock = FakeTime()
+    monkeypatch.setattr(client_module, "time", clock)
+    trouble.script = [pending, pending, task_json]
+    assert caller(trouble).wait_for_completion("x", 600, 700)["status"] == "completed"
+    assert clock.pauses == [600, 100]
     trouble.script, trouble.seen = [pending], []
     with pytest.raises(TimeoutError):
         caller(trouble).wait_for_completion("x", 0, 0.5)
-    assert len(trouble.seen) <= 7  # ten a second
+    assert 5 <= len(trouble.seen) <= 7  # ten a second
 
 
 # --- What a download leaves ---
