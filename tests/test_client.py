@@ -990,6 +990,7 @@ class FakeTime:
         return self.now
 
     def sleep(self, seconds: float) -> None:
+        assert seconds > 0, "no pause at all"
         self.pauses.append(seconds)
         self.now += seconds
 
