@@ -18,7 +18,7 @@ from daemon.held_folder import held_folder
 from daemon.jobs import Job
 from daemon.outbox import staging_name
 from daemon.removal import remove_file
-from pipeline.errors import Cancelled, OutputFailed
+from pipeline.errors import Cancelled, OutputFailed, is_caused_by
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK_BYTES = 1 << 20
@@ -119,18 +119,6 @@ def told_as_disk_full(name: str, folder: Path) -> Iterator[None]:
             f"{name}: the disk of {folder} is full, or its quota is used up;"
             " make room there, then retry the task."
         ) from error
-
-
-def is_caused_by(error: BaseException, numbers: tuple[int, ...]) -> bool:
-    """Say whether one of these system errors is anywhere in what led to `error`."""
-    cause: BaseException | None = error
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:
-        if getattr(cause, "errno", None) in numbers:
-            return True
-        seen.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 @contextlib.contextmanager

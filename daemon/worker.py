@@ -34,6 +34,7 @@ from pipeline.errors import (
     OutputFailed,
     PipelineError,
     UnreadableMedia,
+    is_caused_by,
 )
 from pipeline.limits import limit_address_space, limit_threads
 
@@ -297,7 +298,7 @@ def _folder_refused(end: Failed, job: Job, reason: str) -> Failed:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or staging.is_caused_by(error, (errno.ENOMEM,))
+    return isinstance(error, MemoryError) or is_caused_by(error, (errno.ENOMEM,))
 
 
 def _out_of_memory(job: Job) -> Failed:

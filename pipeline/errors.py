@@ -9,6 +9,7 @@ What can go wrong with one video, in words for the person who sent it.
     │     └─ LimitExceeded   larger than the operator allows
     ├─ SurrogateUnavailable  a named network cannot be loaded
     ├─ OutOfMemory           more memory was needed than there is or than is allowed
+    ├─ InputFailed           the original's disk or share does not give it
     ├─ OutputFailed          the result cannot be written (disk, rights)
     └─ VerificationFailed    the result was written but does not read back right
        └─ MetadataLeft       it still says what must not be said
@@ -84,6 +85,13 @@ class OutOfMemory(PipelineError):
     code = "out_of_memory"
 
 
+class InputFailed(PipelineError):
+    """The disk or the share on which the original lies fails; nothing is wrong with the file."""
+
+    code = "input_failed"
+    retryable = True
+
+
 class OutputFailed(PipelineError):
     """The protected file could not be written."""
 
@@ -107,3 +115,15 @@ class MetadataLeft(VerificationFailed):
 
 class Cancelled(Exception):
     """The work was called off. Not an error: nothing is wrong with the file."""
+
+
+def is_caused_by(error: BaseException, numbers: tuple[int, ...]) -> bool:
+    """Say whether one of these system errors is anywhere in what led to `error`."""
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        if getattr(cause, "errno", None) in numbers:
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -28,6 +28,7 @@ from pipeline.publish import protected_name, publish
 from pipeline.readback import read_back
 from pipeline.report import Report
 from pipeline.settings import Settings
+from pipeline.storage import storage_failure_told
 from pipeline.strip import strip
 from pipeline.transcode import Transcoder
 
@@ -90,7 +91,9 @@ def planned_suffix(original: Path, parameters: Parameters, settings: Settings) -
     """Return the file name's ending that fits `original`'s protected copy."""
     if parameters.mode is Mode.STRIP:
         return original.suffix
-    return plan_output(probe(original, settings.limits), parameters, settings).suffix
+    with storage_failure_told(original):
+        info = probe(original, settings.limits)
+    return plan_output(info, parameters, settings).suffix
 
 
 def protect_into(
@@ -111,7 +114,7 @@ def protect_into(
     Raises:
         PipelineError, Cancelled: as `protect`.
     """
-    with lack_of_memory_told(original):
+    with lack_of_memory_told(original), storage_failure_told(original):
         if parameters.mode is Mode.STRIP:
             return _strip(original, partial, settings, progress, cancelled)
         return _protect(original, partial, parameters, settings, progress, cancelled)

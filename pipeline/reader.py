@@ -22,6 +22,7 @@ from pipeline.crop import Cropper
 from pipeline.media import AudioTrack, MediaInfo, SubtitleTrack
 from pipeline.probe import check_size, open_media
 from pipeline.settings import Limits
+from pipeline.storage import refuse_what_storage_lost
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Reader:
                 packet = next(packets)
             except StopIteration:
                 return
-            except av.error.FFmpegError:
+            except av.error.FFmpegError as error:
+                refuse_what_storage_lost(self._info.path, error)
                 # The rest of a damaged container is out of reach; flush the decoders, so
                 # that the frames they still hold are not lost.
                 self.ended_early = True

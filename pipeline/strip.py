@@ -44,6 +44,7 @@ from pipeline.probe import (
     refuse_still_picture,
 )
 from pipeline.settings import Limits
+from pipeline.storage import refuse_what_storage_lost
 from pipeline.timeline import PacketClock
 from pipeline.tta import end_with_file, stated_ends
 from pipeline.writer import refusal_told
@@ -191,7 +192,8 @@ def _copy(
                 packet = next(packets)
             except StopIteration:
                 break
-            except av.error.FFmpegError:
+            except av.error.FFmpegError as error:
+                refuse_what_storage_lost(original, error)
                 ended_early = True
                 break
             if not packet.size:

@@ -15,13 +15,12 @@ from daemon.jobs import Job
 from daemon.staging import (
     DiskFull,
     copy_beside_place,
-    is_caused_by,
     needs_copy,
     part_of,
     remove_part,
     told_as_disk_full,
 )
-from pipeline.errors import Cancelled, OutputFailed
+from pipeline.errors import Cancelled, OutputFailed, is_caused_by
 from pipeline.parameters import Parameters
 from pipeline.settings import Settings
 

@@ -1,0 +1,72 @@
+"""
+Tell a disk or a share that fails from a file that breaks off.
+
+What breaks off is protected as far as it can be read. What a share did not give just now is still
+there, and a copy of the half that came would pass for the whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import av.error
+
+from pipeline.boxes import completeness
+from pipeline.errors import InputFailed, PipelineError, is_caused_by
+
+_FAILURES = (
+    *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM, errno.EREMOTEIO, errno.EUCLEAN),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    *(errno.ECONNRESET, errno.ECONNABORTED, errno.EBADMSG),
+)
+_READ_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def storage_failure_told(original: Path) -> Iterator[None]:
+    """
+    Raises:
+        InputFailed: in the place of whatever it led to that `original` cannot be read.
+    """
+    try:
+        yield
+    except (PipelineError, OSError) as error:
+        if is_caused_by(error, _FAILURES):  # the result's disk may have answered it as well
+            _read_through(original)
+        raise
+
+
+def refuse_what_storage_lost(original: Path, error: av.error.FFmpegError) -> None:
+    """
+    Take a file whose reading ended by an error for one that breaks off, if it may be one.
+
+    Raises:
+        InputFailed: its disk or share failed.
+    """
+    if error.errno not in _FAILURES:
+        return
+    _read_through(original)
+    # The failure is over. FFmpeg calls it one too where a file ends amid a packet.
+    found = completeness(original)
+    is_whole = found.stated_bytes is not None and not found.is_truncated
+    if is_whole or error.errno != errno.EIO:
+        raise _failed(original, error)
+
+
+def _read_through(original: Path) -> None:
+    try:
+        with original.open("rb", buffering=0) as file:
+            while file.read(_READ_BYTES):
+                pass
+    except OSError as error:
+        raise _failed(original, error) from error
+
+
+def _failed(original: Path, error: OSError | av.error.FFmpegError) -> InputFailed:
+    return InputFailed(
+        f"{original.name} cannot be read: {error.strerror}. Its disk or network share fails: mend"
+        " that, then try again."
+    )
