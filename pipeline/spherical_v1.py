@@ -47,8 +47,8 @@ def parse_xml(xml: bytes) -> tuple[Spherical, Stereo | None] | None:
 
 
 def _text(xml: bytes, name: str) -> str:
-    found = re.search(rb"<GSpherical:%b>\s*([^<>]{1,64}?)\s*<" % name.encode(), xml)
-    return found[1].decode("latin-1").lower() if found else ""
+    found = re.search(rb"<GSpherical:%b>([^<>]{1,256})<" % name.encode(), xml)
+    return found[1].decode("latin-1").strip().lower() if found else ""
 
 
 def _number(xml: bytes, name: str) -> int | None:

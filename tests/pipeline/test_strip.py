@@ -5,6 +5,7 @@ depth, in Dolby Vision.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -28,7 +29,7 @@ from pipeline.protect import protect
 from pipeline.report import Report
 from pipeline.settings import Settings
 from pipeline.sidedata import parse_spherical
-from pipeline.spherical_v1 import UUID
+from pipeline.spherical_v1 import UUID, parse_xml
 
 _TOOL = b"Some Tool 7\0"
 
@@ -284,6 +285,15 @@ def test_a_sphere_of_no_known_form_is_none(tmp_path: Path, text: str) -> None:
     _describe_sphere(original, text)
     _strip(original, tmp_path / "b.mp4")
     assert "SPHERICAL" not in _side_data(tmp_path / "b.mp4")
+
+
+def test_blanks_without_end_are_soon_read() -> None:
+    assert parse_xml(b"<GSpherical:Spherical>" + b" " * 60_000) is None
+
+
+def test_blanks_around_what_is_said_count_for_nothing() -> None:
+    text = re.sub(r">([^<>]+)<", r">\n  \1\r\n<", _V1.format(_HALF))
+    assert parse_xml(text.encode()) == parse_xml(_V1.format(_HALF).encode()) is not None
 
 
 def _describe_sphere(path: Path, text: str) -> None:
