@@ -101,12 +101,13 @@ class DecodingOrder:
     Times frames, in the order in which they are shown, by when the decoder gives them out.
 
     For files that say only when a packet is decoded: between two frames there is as much time as
-    between the packets that let the decoder give them out.
+    between the packets that let the decoder give them out. How long the last ones are shown it does
+    not say: as long as the closest two lie apart.
     """
 
     def __init__(self) -> None:
-        self.interval: int | None = None
-        """Ticks to the last frame from the one before."""
+        self.shortest: int | None = None
+        """Ticks between the two frames, of those placed so far, that lie closest."""
         self._at: int | None = None
         self._last: int | None = None
 
@@ -117,16 +118,18 @@ class DecodingOrder:
         Args:
             dts: of the packet that let the frame out; None at the end, where none is left.
         """
+        interval = self.shortest
         if dts is not None:
             if self._last is not None and dts > self._last:
-                self.interval = dts - self._last
+                interval = dts - self._last
+                self.shortest = min(interval, self.shortest or interval)
             self._last = dts
         if self._at is None:
             self._at = 0
-        elif self.interval is None:
+        elif interval is None:
             return None  # a video so short that all its frames come at the end
         else:
-            self._at += self.interval
+            self._at += interval
         return self._at
 
 

@@ -225,7 +225,7 @@ class Transcoder:
             return self._clock.place(frame.pts, frame.duration)
         at = self._order.place(frame.dts)
         pts = None if at is None else self._clock.origin + at
-        return self._clock.place(pts, self._order.interval)
+        return self._clock.place(pts, self._order.shortest)
 
     def _show_encoded(self, frames: int) -> None:
         self._progress(Progress("protect", frames, self._info.expected_frames))

@@ -221,6 +221,19 @@ class TestTime:
             stream = container.streams.video[0]
             assert stream.duration * stream.time_base == 2
 
+    @pytest.mark.parametrize("after", [2, 25])
+    def test_a_hole_between_reordered_frames_of_avi_lasts_once(
+        self, tmp_path: Path, after: int
+    ) -> None:
+        times = [*range(25), *range(75, 75 + after)]
+        video = Video(160, 120, len(times), codec="mpeg4", times=times, options={"bf": "2"})
+        original = make_video(tmp_path / "a.avi", video)
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(frame_times(output), [Fraction(n, 25) for n in times], Fraction(1, 1000))
+        with av.open(str(output)) as container:
+            stream = container.streams.video[0]
+            assert stream.duration * stream.time_base == Fraction(75 + after, 25)
+
     def test_a_picture_that_starts_later_than_the_sound_stays_in_step(self, tmp_path: Path) -> None:
         times = [n * 40 + 480 for n in range(25)]
         video = Video(time_base=Fraction(1, 1000), times=times, audio=[Audio()])

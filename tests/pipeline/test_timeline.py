@@ -186,7 +186,12 @@ def test_frames_lie_as_far_apart_as_the_packets_that_let_them_out() -> None:
     order = DecodingOrder()
     times = [order.place(dts) for dts in (4, 6, 8, 14, 16, None, None)]
     assert times == [0, 2, 4, 10, 12, 14, 16]
-    assert order.interval == 2
+    assert order.shortest == 2
+
+
+def test_a_hole_before_the_last_frames_is_not_repeated_behind_it() -> None:
+    order = DecodingOrder()
+    assert [order.place(dts) for dts in (4, 6, 8, 308, None)] == [0, 2, 4, 304, 306]
 
 
 def test_frames_that_all_come_at_the_end_have_no_times_of_decoding() -> None:
