@@ -12,7 +12,7 @@ import av
 from pipeline.media import MediaInfo
 from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
-from pipeline.timeline import time_of
+from pipeline.timeline import DecodingOrder, time_of
 
 # Times are told in hundredths of a second, which may round down; the frame meant begins later.
 ROUNDING = Fraction(1, 200)
@@ -67,14 +67,22 @@ class Moments:
             yield from frames
 
     def _timed(self, since: Fraction | None) -> Generator[Timed, None, None]:
-        usual = 1 / self._info.video.frame_rate
-        before: Fraction | None = None
+        track, order = self._info.video, DecodingOrder()
+        first: Fraction | None = None
+        before = self._start
         with closing(self._frames(since)) as frames:
             for frame in frames:
                 time = time_of(frame)
-                if before is not None and (time is None or not self._info.video.has_times):
-                    time = before + usual
-                before = self._start if time is None else time
+                if not track.has_times:
+                    # As in the protected video: a moment is to show the same frame in both.
+                    ticks = order.place(frame.dts)
+                    if first is not None:
+                        time = None if ticks is None else first + ticks * track.time_base
+                if time is not None:
+                    before = time
+                elif first is not None:
+                    before += 1 / track.frame_rate
+                first = before if first is None else first
                 yield Timed(frame, before - self._start)
 
     def _frames(self, since: Fraction | None) -> Generator[av.VideoFrame, None, None]:

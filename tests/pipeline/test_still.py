@@ -57,6 +57,18 @@ def test_frames_of_a_variable_rate(tmp_path: Path) -> None:
         assert taken(path, moment).seconds == pytest.approx(seconds)
 
 
+def test_reordered_frames_between_empty_chunks_of_avi(tmp_path: Path) -> None:
+    """As they lie in the protected video, beside which the still is shown."""
+    options = {"bf": "2", "g": "12"}
+    times = [2 * n for n in range(100)]
+    video = Video(96, 64, 100, Fraction(50), "mpeg4", times=times, options=options)
+    path = make_video(tmp_path / "a.avi", video)
+    for moment, number in (("1.0", 25), ("3.2", 80)):
+        found = taken(path, moment)
+        assert np.array_equal(picture(found), frames(path)[number])
+        assert found.seconds == pytest.approx(number / 25, abs=0.001)
+
+
 def test_the_shortest_frames_are_told_apart(tmp_path: Path) -> None:
     """Asked for when a frame begins, it is that one, in whichever container."""
     video = Video(frames=6, time_base=Fraction(1, 240), times=list(range(6)))
