@@ -101,8 +101,8 @@ def left_out_boxes(path: Path) -> dict[str, bytes]:
         children = _first_children(boxes, lineage[-1], _LEFT_OUT) if lineage else []
         found = {box.kind: _known_part(file, box, boxes) for box in children}
         kept = {kind: box for kind, box in found.items() if box}
-        if lineage and not {"st3d", "sv3d", "vexu"} & kept.keys():
-            kept |= _boxes_of_older_form(file, boxes, lineage[1])
+        if lineage and not {"sv3d", "vexu"} & kept.keys():
+            kept = _boxes_of_older_form(file, boxes, lineage[1]) | kept
     if {"st3d", "sv3d"} & kept.keys():
         kept = {"vexu": b"", "hfov": b""} | kept
     return kept

@@ -31,5 +31,6 @@ def stated_ends(streams: Mapping[int, Any]) -> dict[int, int]:
 
 def end_with_file(packet: av.Packet[Any], end: int) -> None:
     """Shorten a packet that would last beyond the tick `end`."""
-    if packet.pts is not None and packet.duration:
-        packet.duration = max(1, min(packet.duration, end - packet.pts))
+    # A file that begins late, of another program than FFmpeg, may state its length for its end.
+    if packet.pts is not None and packet.duration and packet.pts < end:
+        packet.duration = min(packet.duration, end - packet.pts)

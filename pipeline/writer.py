@@ -192,7 +192,8 @@ class Writer:
         if stated != self._aac_formats.setdefault(track.index, stated):
             raise InvalidParameters(
                 f"The sound of stream {track.index} changes its channels or its rate on the way,"
-                " and cannot be copied; use another audio_level than none, which encodes it anew.",
+                " or is damaged there, and cannot be copied; use another audio_level than none,"
+                " which encodes it anew.",
                 "audio_level",
             )
 
