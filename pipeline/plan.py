@@ -53,7 +53,7 @@ _NARROWEST_TREE = 64
 # by which motion is followed, counts in 16 bits.
 _SIDES = {
     "libx264": ("H.264", 1, 16_384),
-    "libx265": ("HEVC", 16, 32_766),
+    "libx265": ("HEVC", _SHORTEST_SIDE_IN_HEVC, 32_766),
     "libvpx-vp9": ("VP9", 1, 32_766),
 }
 _AAC_BITS_PER_CHANNEL = 96_000
