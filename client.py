@@ -355,7 +355,10 @@ class MediaCleanerClient:
         if not re.match("https?:", self.base_url.strip(), re.IGNORECASE):
             return MediaCleanerError(f"{self.base_url} is no http or https URL")
         if way := _way(self.base_url):
-            return MediaCleanerError(f"{self.base_url} cannot be reached{way}: {error}")
+            # What was not parsed may be the proxy's, and hold its password.
+            unparsed = "its URL or the server's cannot be parsed"
+            reason = re.sub("Failed to parse: .*", unparsed, str(error), flags=re.DOTALL)
+            return MediaCleanerError(f"{self.base_url} cannot be reached{way}: {reason}")
         return MediaCleanerError(f"{self.base_url} is no URL: {error}")
 
 
@@ -524,7 +527,8 @@ def _parsed(answer: requests.Response) -> dict[str, Any]:
         value = answer.json()
     except (ValueError, RecursionError) as error:
         raise MediaCleanerError(
-            f"{answer.url} answered {answer.status_code} without JSON; is it a Media Cleaner?",
+            f"{answer.url} answered {answer.status_code}{_way(answer.url)} without JSON;"
+            " is it a Media Cleaner?",
             answer.status_code,
         ) from error
     if not isinstance(value, dict):
@@ -581,7 +585,8 @@ def _checked(answer: requests.Response) -> requests.Response:
             told = answer.json()
             message, code, field = told["detail"], told.get("code"), told.get("field")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            message, code, field = f"{answer.url} answered {answer.status_code}", None, None
+            message = f"{answer.url} answered {answer.status_code}{_way(answer.url)}"
+            code = field = None
             if answer.status_code < 400 and "Location" in answer.headers:
                 message += (
                     f" and sends on to {answer.headers['Location']}; name that server instead"

@@ -357,7 +357,15 @@ def test_why_a_server_cannot_be_reached_is_told_in_a_few_words(
 
 
 @pytest.mark.parametrize(
-    "proxy", ["http://me:word@127.0.0.1:1", "socks5://127.0.0.1:1", "garbage://", "odd://a:1"]
+    "proxy",
+    [
+        "http://me:word@127.0.0.1:1",
+        "http://me:word@127.0.0.1:99999",
+        "http://me:word/word@127.0.0.1:1",
+        "socks5://127.0.0.1:1",
+        "garbage://",
+        "odd://a:1",
+    ],
 )
 def test_a_proxy_that_is_what_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
@@ -368,6 +376,18 @@ def test_a_proxy_that_is_what_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, 
         MediaCleanerClient("http://localhost:1").get_statistics()
     assert str(told.value).startswith("http://localhost:1 cannot be reached through the proxy ")
     assert "word" not in str(told.value)
+
+
+@pytest.mark.parametrize(("status", "body"), [(407, b"who are you?"), (200, b"<html>")])
+def test_what_a_proxy_answers_is_told_as_what_came_through_it(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch, status: int, body: bytes
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", caller(trouble).base_url)
+    trouble.script = [lambda request: request.reply(status, body)]
+    with pytest.raises(MediaCleanerError, match=f"answered {status} through the proxy"):
+        MediaCleanerClient("http://elsewhere.invalid").get_statistics()
 
 
 def test_a_server_that_is_not_there_has_no_health_to_tell() -> None:
