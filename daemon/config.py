@@ -394,14 +394,17 @@ def _checked(values: Mapping[str, Any], folder: Path, name: str) -> Config:
 def _what_is_wrong(found: Any, values: Mapping[str, Any]) -> str:
     key = _key(found["loc"], values)
     if found["type"] == "extra_forbidden":
+        if _is_more_than_a_name(found["loc"]):
+            where = _key(found["loc"][:-1], values) or "the file"
+            return f"{where} has a key that is none, and not shown here; write `name: value`."
         return f"{key} is not a known key; see the shipped config.yaml for those there are."
     leaf = next((part for part in reversed(found["loc"]) if part in _ALLOWED), None)
     allowed = _ALLOWED[str(leaf)] if leaf else found["msg"].removeprefix("Value error, ")
     if found["type"] == "missing":
         return f"{key} is missing; give {allowed}."
-    if found["loc"][-1] in _MAY_HOLD_A_SECRET:
-        return f"{key} is wrong, and not shown here; allowed is {allowed}."
     shown = repr(found["input"])
+    if any(word in f"{found['loc'][-1]} {shown}" for word in _OF_A_SECRET):
+        return f"{key} is wrong, and not shown here; allowed is {allowed}."
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     message = f"{key} is {shown}; allowed is {allowed}."
     return message + _hint(message)
@@ -426,8 +429,15 @@ def _hint(message: str) -> str:
     return " YAML reads yes, no, on and off as true and false; put text in quotes."
 
 
-# A message goes to logs, which more people read than config.yaml. `webhook: whsec_…` is a slip.
-_MAY_HOLD_A_SECRET = frozenset({"secret", "webhook"})
+def _is_more_than_a_name(location: Sequence[int | str]) -> bool:
+    """May such a key hold a secret, as where a space is missing in `{secret:whsec_…}`?"""
+    near_one = any(word in str(location) for word in _OF_A_SECRET)
+    return near_one and not re.fullmatch("[a-z_.-]{1,24}", str(location[-1]))
+
+
+# A message goes to logs, which more people read than config.yaml. `webhook: whsec_…` is a slip, and
+# so is a `webhook` that is written below another key.
+_OF_A_SECRET = ("secret", "webhook", "whsec_")
 
 _ALLOWED = {
     "inboxes": "a list of {name, inbox, outbox, defaults}, each name once",

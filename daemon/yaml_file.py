@@ -90,12 +90,22 @@ def _parsed(name: str, text: str, loader: type[yaml.SafeLoader]) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{name}{where}: {error.problem}.") from error
+        raise ConfigError(f"{name}{where}: {_problem(error, text)}.") from error
     except Exception as error:
         # What the parser does not foresee: a date such as 2024-99-99 (ValueError), `!!map [a, b]`
         # (TypeError), a character beyond the last one (OverflowError). A stranger finds others.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"{name} is not YAML: {reason}.") from error
+
+
+def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Return what is wrong, without a secret that is quoted: a tag, `!Tr0ub4dor`, or octal."""
+    mark, problem = error.problem_mark, str(error.problem)
+    line = next(iter(text.splitlines()[mark.line :]), "") if mark else ""
+    secret = re.search(r"""secret["']?\s*:\s*[{\[]?([^\s,}]{1,4})""", line)
+    if secret and secret[1] in problem:
+        return "the secret cannot be read, and is not shown here; put it in quotes"
+    return problem
 
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:

@@ -195,12 +195,26 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         "webhook: {secret: '" + "1234567" * 40 + "'}",
         "webhook: {secret: [1234567]}",
         "webhook: whsec_1234567",
+        "webhook: {allow_private: whsec_1234567}",
+        "webhook: {secret:Qa1234567890123456}",
+        "webhook: {Qa1234567890123456}",
+        "secret=Qa1234567: ",
+        "cleanup_hour:\n  webhook:\n    secret: Qa1234567",
+        "webhook:\n  secret: !Qa1234567",
+        "webhook:\n  secret: 0123456712345670",
+        "webhook:\n  secret: 1234567890123456:12",
     ],
 )
 def test_a_secret_that_cannot_be_one_is_not_told_to_the_log(tmp_path: Path, text: str) -> None:
     message = complaint(tmp_path, text)
-    assert "webhook" in message
-    assert "allowed is" in message
+    assert "not shown here" in message
+    assert "1234567" not in message
+
+
+@pytest.mark.parametrize("key", ["secrets", "allow-private", "allow_private_net"])
+def test_a_slip_in_the_name_of_a_key_beside_the_secret_is_named(tmp_path: Path, key: str) -> None:
+    message = complaint(tmp_path, f"webhook: {{{key}: Qa1234567890123456}}")
+    assert f"webhook.{key} is not a known key" in message
     assert "1234567" not in message
 
 
