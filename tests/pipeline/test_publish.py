@@ -77,17 +77,20 @@ def test_a_disk_that_does_not_take_the_file_is_told_and_gives_no_result(
 def test_a_share_that_cannot_sync_folders_has_the_result_all_the_same(
     partial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync, opened = os.fsync, len(os.listdir("/proc/self/fd"))
+    sync, folders = os.fsync, []
 
     def synced(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            folders.append(descriptor)
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         sync(descriptor)
 
     monkeypatch.setattr(publishing.os, "fsync", synced)
     publish(partial, tmp_path / "out.mp4", may_replace=True)
     assert (tmp_path / "out.mp4").read_bytes() == b"finished"
-    assert len(os.listdir("/proc/self/fd")) == opened
+    (descriptor,) = folders
+    place = Path(f"/proc/self/fd/{descriptor}")
+    assert not (place.exists() and place.samefile(tmp_path))
 
 
 @pytest.mark.parametrize(
