@@ -21,7 +21,7 @@ _LAYOUTS = {
 }
 _DEGREE = 1 << 16
 _WHOLE = 1 << 32  # of a picture's width or height
-_MOST_DEGREES = 180
+_HALF_TURN = 180  # in degrees
 
 
 def parse_xml(xml: bytes) -> tuple[Spherical, Stereo | None] | None:
@@ -58,7 +58,8 @@ def _number(xml: bytes, name: str) -> int | None:
 
 def _degrees(xml: bytes, name: str) -> int:
     degrees = _number(xml, name) or 0
-    return max(-_MOST_DEGREES, min(_MOST_DEGREES, degrees)) * _DEGREE
+    # A heading may be counted from 0 to 359; the newer form goes from -180 to 180.
+    return ((degrees + _HALF_TURN) % (2 * _HALF_TURN) - _HALF_TURN) * _DEGREE
 
 
 def _bounds(xml: bytes, side: str, edge: str) -> tuple[int, int]:

@@ -296,6 +296,17 @@ def test_blanks_around_what_is_said_count_for_nothing() -> None:
     assert parse_xml(text.encode()) == parse_xml(_V1.format(_HALF).encode()) is not None
 
 
+@pytest.mark.parametrize(
+    ("stated", "degrees"), [("90", 90), ("270", -90), ("-90", -90), ("359", -1), ("360", 0)]
+)
+def test_a_heading_is_the_same_whichever_way_around_it_is_counted(
+    stated: str, degrees: int
+) -> None:
+    said = parse_xml(_V1.format("").replace("-30", stated).encode())
+    assert said is not None
+    assert said[0].yaw == degrees << 16
+
+
 def _describe_sphere(path: Path, text: str) -> None:
     """Append the older form's box to the track of a file whose index lies at its end."""
     addition = _box("uuid", UUID + text.encode())
