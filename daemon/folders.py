@@ -44,8 +44,9 @@ def _problem_of(folder: Path) -> str | None:
 
 
 def _nested(config: Config) -> Iterator[str]:
-    # Resolved, since a symlink can lead one folder into another.
-    places = [(key, path, path.resolve()) for key, path in config.folders.items()]
+    # Resolved, since a symlink can lead one folder into another. Not by `Path.resolve`, which has
+    # a RuntimeError for a link to itself; that such a folder cannot be made is told later.
+    places = [(key, path, Path(os.path.realpath(path))) for key, path in config.folders.items()]
     for key, path, real in places:
         for other, other_path, other_real in places:
             if key == other or not real.is_relative_to(other_real):

@@ -34,6 +34,11 @@ def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
     assert problem == f"state: {tmp_path / 'file'} is not a folder; name another or move it away."
 
 
+def test_a_link_to_itself_is_no_error_that_was_not_foreseen(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert "loop" not in found(tmp_path, "state: loop/state")
+
+
 def test_a_file_system_that_may_only_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
