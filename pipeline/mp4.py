@@ -95,28 +95,51 @@ def left_out_boxes(path: Path) -> dict[str, bytes]:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        described = itertools.takewhile(lambda box: box.kind != "moof", walk_boxes(file))
-        boxes = [b for b in described if b.path[0] == "moov"]
+        boxes = _described(file)
         lineage = _first_video_entry(boxes)
         children = _first_children(boxes, lineage[-1], _LEFT_OUT) if lineage else []
         found = {box.kind: _known_part(file, box, boxes) for box in children}
         kept = {kind: box for kind, box in found.items() if box}
-        if lineage and not {"sv3d", "vexu"} & kept.keys():
-            kept = _boxes_of_older_form(file, boxes, lineage[1]) | kept
+        said = _said_in_older_form(file, boxes, lineage[1]) if lineage else None
+    if said is not None and not {"sv3d", "vexu"} & kept.keys():
+        sphere, stereo = said
+        kept = {"st3d": _st3d(stereo) if stereo else b"", "sv3d": _sv3d(sphere)} | kept
+        kept = {kind: box for kind, box in kept.items() if box}
     if {"st3d", "sv3d"} & kept.keys():
         kept = {"vexu": b"", "hfov": b""} | kept
     return kept
 
 
-def _boxes_of_older_form(file: BinaryIO, boxes: Sequence[Box], track: Box) -> dict[str, bytes]:
-    for box in _children(boxes, track, ("uuid",)):
-        payload = payload_of(file, box, _LARGEST_XML)
-        said = parse_xml(payload) if payload.startswith(SPHERICAL_V1) else None
-        if said is not None:
-            sphere, stereo = said
-            inserted = {"st3d": _st3d(stereo) if stereo else b"", "sv3d": _sv3d(sphere)}
-            return {kind: box for kind, box in inserted.items() if box}
-    return {}
+def older_sphere(path: Path) -> Spherical | None:
+    """
+    Return what the first video track says of its sphere in the older form alone.
+
+    FFmpeg reads of that only that there is one, and not its view and part.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        boxes = _described(file)
+        lineage = _first_video_entry(boxes)
+        if not lineage or _first_children(boxes, lineage[-1], ("sv3d", "vexu")):
+            return None
+        said = _said_in_older_form(file, boxes, lineage[1])
+    return said[0] if said else None
+
+
+def _said_in_older_form(
+    file: BinaryIO, boxes: Sequence[Box], track: Box
+) -> tuple[Spherical, Stereo | None] | None:
+    payloads = (payload_of(file, b, _LARGEST_XML) for b in _children(boxes, track, ("uuid",)))
+    read = (parse_xml(payload) for payload in payloads if payload.startswith(SPHERICAL_V1))
+    return next((said for said in read if said is not None), None)
+
+
+def _described(file: BinaryIO) -> list[Box]:
+    """Return the boxes of the index, less those of fragments."""
+    described = itertools.takewhile(lambda box: box.kind != "moof", walk_boxes(file))
+    return [box for box in described if box.path[0] == "moov"]
 
 
 def _first_children(boxes: Sequence[Box], parent: Box, kinds: Collection[str]) -> list[Box]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from av.stream import Disposition
 from pipeline.chroma import UNSPECIFIED, chroma_location
 from pipeline.crop import Crop, aligned_to_fields, stated_crops
 from pipeline.media import Colour, FieldOrder, VideoTrack
+from pipeline.mp4 import older_sphere
+from pipeline.sidedata import packed_spherical
 
 # FFmpeg 8.1 has three kinds of side data that PyAV 18.1 has no name for; room for some more.
 _MOST_UNNAMED_KINDS = 16
@@ -46,7 +49,7 @@ def video_track(
         mastering_display=side.get("MASTERING_DISPLAY_METADATA"),
         content_light=side.get("CONTENT_LIGHT_LEVEL"),
         ambient_light=side.get("AMBIENT_VIEWING_ENVIRONMENT"),
-        spherical=side.get("SPHERICAL"),
+        spherical=_spherical(container, side, path),
         stereo=side.get("STEREO3D"),
         has_alpha=has_alpha_beside(stream) or any(part.is_alpha for part in layout.components),
         has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
@@ -58,6 +61,14 @@ def video_track(
         crop=crop,
         chroma_location=chroma_location(stream) if _is_four_two_zero(layout) else UNSPECIFIED,
     )
+
+
+def _spherical(container: InputContainer, side: Mapping[str, bytes], path: Path) -> bytes | None:
+    found = side.get("SPHERICAL")
+    if found is None or "mov" not in container.format.name:
+        return found
+    older = older_sphere(path)
+    return packed_spherical(older) if older else found
 
 
 def _crop(

@@ -8,7 +8,7 @@ The bytes are FFmpeg's own C structures, as PyAV hands them out; layouts of liba
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from fractions import Fraction
 from typing import Any
@@ -160,6 +160,11 @@ def parse_ambient_light(data: bytes) -> AmbientLight:
 def parse_spherical(data: bytes) -> Spherical:
     """Return what AVSphericalMapping says."""
     return Spherical(*_SPHERICAL.unpack_from(data))
+
+
+def packed_spherical(sphere: Spherical) -> bytes:
+    """Return AVSphericalMapping that says so."""
+    return _SPHERICAL.pack(*astuple(sphere))
 
 
 def parse_stereo(data: bytes) -> Stereo:

@@ -271,6 +271,12 @@ def test_a_sphere_of_the_older_form_stays_one(tmp_path: Path, name: str, part: s
     assert _packets(output) == _packets(original)
     assert b"Alice" not in output.read_bytes()
 
+    protected = tmp_path / f"protected_{name}"
+    protect(original, protected, Parameters(), Settings(threads=1))
+    kept = _side_data(protected)
+    assert parse_spherical(kept["SPHERICAL"]) == sphere
+    assert kept["STEREO3D"] == before["STEREO3D"]
+
 
 @pytest.mark.parametrize(
     "text",
