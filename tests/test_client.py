@@ -318,7 +318,7 @@ def test_of_a_file_that_grows_as_much_is_sent_as_was_said(
     caller(trouble).upload_video(video, progress=grow)
     ((_, headers, body),) = trouble.seen
     assert b"a" * 1_500_000 + b"\r\n--" in body
-    assert b"ab" not in body
+    assert b"b" * 100 not in body  # fewer may be the boundary's
     assert body.endswith(b"--\r\n")
     assert len(body) == int(headers["Content-Length"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -373,6 +374,8 @@ class _Metric:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
     faces, judges, variants = (import_module(name) for name in ("faces", "judges", "variants"))
     monkeypatch.setattr(judges, "required", lambda *_: None)  # of the real recognisers
     methods = tuple(variants.Method(name, 0.2) for name in (variants.PROTECT, variants.FACES))

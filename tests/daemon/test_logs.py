@@ -395,7 +395,10 @@ def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:
         for letter in "ab"
     ]
     assert [process.wait(60) for process in made] == [0, 0]
-    assert sorted(path.read_text().splitlines()) == ["a" * 9000] * 300 + ["b" * 9000] * 300
+    # An empty one comes where a process was kept from the CPU amid its write, which the other took
+    # for cut short.
+    lines = filter(None, path.read_text().splitlines())
+    assert sorted(lines) == ["a" * 9000] * 300 + ["b" * 9000] * 300
 
 
 # --- Once ---

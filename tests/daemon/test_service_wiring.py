@@ -785,10 +785,12 @@ def test_a_reload_takes_over_the_bound_of_the_disks_and_the_language(house: Hous
         stays(lambda: dropped.exists() and not pool.jobs)
         house.reload(language="en")
         job_of(pool, "clip.mp4")
-        (status,) = wait_until(
-            lambda: list((house.folder / "outbox").glob("*.status.json")), "written", 5
+        outbox = house.folder / "outbox"  # where it is pending at first
+        wait_until(
+            lambda: any("Processing" in s.read_text() for s in outbox.glob("*.status.json")),
+            "told in English",
+            20,
         )
-        assert "Processing" in status.read_text()
 
 
 def test_what_needs_a_restart_is_told_at_each_reload_until_it_is_as_it_was(house: House) -> None:
