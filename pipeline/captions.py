@@ -10,12 +10,12 @@ Source: ATSC A/53 part 4, 6.2.3 (`cc_data`); ITU-T T.35; CEA-608-E, section 9 (X
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import av
 
 from pipeline.media import VideoTrack
 from pipeline.picture_track import side_data_of
+from pipeline.sidedata import beside
 
 # Whose decoders tell of captions.
 _CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "av1"})
@@ -46,7 +46,7 @@ class CaptionReader:
 
     def _triplets(self, frame: av.VideoFrame) -> bytes:
         try:
-            found: Any = frame.side_data
+            found = beside(frame)
         except ValueError:  # a kind that PyAV has no name for; to go around it takes 2 ms
             return side_data_of(frame).get(_KIND, b"") if self._has_at_first else b""
         return bytes(found.get(_KIND) or b"")

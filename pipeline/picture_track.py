@@ -18,7 +18,7 @@ from pipeline.chroma import UNSPECIFIED, chroma_location
 from pipeline.crop import Crop, aligned_to_fields, stated_crops
 from pipeline.media import Colour, FieldOrder, VideoTrack
 from pipeline.mp4 import older_sphere
-from pipeline.sidedata import packed_spherical
+from pipeline.sidedata import beside, packed_spherical
 
 # FFmpeg 8.1 has three kinds of side data that PyAV 18.1 has no name for; room for some more.
 _MOST_UNNAMED_KINDS = 16
@@ -96,12 +96,11 @@ def has_alpha_beside(stream: Any) -> bool:
 def side_data_of(frame: av.VideoFrame) -> dict[str, bytes]:
     """Return what lies beside a frame's samples, FFmpeg's structures by PyAV's names of them."""
     try:
-        # Typed by PyAV as a mapping's keys; what it yields are the data.
-        found: Any = list(frame.side_data)
+        found = list(beside(frame))  # not its keys: the data
     except ValueError:
         # PyAV's list of kinds ends before FFmpeg's: one it has no name for (Exif of a
         # motion-JPEG frame, for one) hides them all, the rotation too.
-        found = list(_without_unnamed_side_data(frame).side_data)
+        found = list(beside(_without_unnamed_side_data(frame)))
     return {data.type.name: bytes(data) for data in found}
 
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.sidedata.sidedata import SideDataContainer
 
 _RATIONAL = struct.Struct("=ii")
 _MASTERING = struct.Struct("=20iii")
@@ -180,6 +181,22 @@ def _fraction(numerator: int, denominator: int) -> Fraction:
 
 def _steps(value: Fraction, steps: int) -> int:
     return max(0, round(value * steps))
+
+
+_CONTAINER: Any = SideDataContainer  # typed as if it took no frame
+
+
+def beside(frame: av.VideoFrame) -> Any:
+    """
+    Return what lies beside a frame's samples, a mapping of PyAV's by kinds and by their names.
+
+    Not `frame.side_data`, which the frame keeps and which keeps the frame: then pictures of two
+    hundred MB lie about until Python looks for such circles.
+
+    Raises:
+        ValueError: there is a kind that PyAV has no name for.
+    """
+    return _CONTAINER(frame)
 
 
 def discarded_samples(packet: av.Packet[Any]) -> int:

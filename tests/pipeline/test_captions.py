@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,12 +12,14 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.captions import registered_messages
+from pipeline.captions import CaptionReader, registered_messages
 from pipeline.parameters import Parameters
+from pipeline.picture_track import side_data_of
+from pipeline.probe import probe
 from pipeline.protect import protect
 from pipeline.report import Report
 from pipeline.sei import user_data_in, with_registered_user_data
-from pipeline.settings import Settings
+from pipeline.settings import Limits, Settings
 
 _FRAMES = 12
 _BEGIN = 3  # the first frame with captions
@@ -150,6 +153,17 @@ def test_more_than_one_message_holds(codec: str) -> None:
     pieces = body.split(b"GA94\x03")[1:]
     assert [piece[0] & 0x1F for piece in pieces] == [31, 31, 8]
     assert b"".join(p[2 : 2 + 3 * (p[0] & 0x1F)] for p in pieces) == triplets
+
+
+def test_a_picture_is_let_go_as_soon_as_its_captions_are_read(tmp_path: Path) -> None:
+    original = _make(tmp_path / "a.mp4", "h264", {0: _numbered(0)})
+    track = probe(original, Limits()).video
+    with av.open(str(original)) as container:
+        frame = next(container.decode(video=0))
+    before = sys.getrefcount(frame)
+    assert CaptionReader(track).read(frame)
+    assert side_data_of(frame)
+    assert sys.getrefcount(frame) == before
 
 
 def test_an_access_unit_without_a_slice_is_told() -> None:
