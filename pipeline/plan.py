@@ -49,12 +49,12 @@ _SHORTEST_SIDE_IN_HEVC = 16
 # Propagating costs between frames, x265 4.2 writes beyond its memory where a picture is up to 48
 # pixels wide, and the process dies or goes on with other data broken.
 _NARROWEST_TREE = 64
-# What each encoder makes, and the fewest and the most pixels of a side that it takes; but OpenCV,
-# by which motion is followed, counts in 16 bits.
-_SIDES = {
-    "libx264": ("H.264", 1, 16_384),
-    "libx265": ("HEVC", _SHORTEST_SIDE_IN_HEVC, 32_766),
-    "libvpx-vp9": ("VP9", 1, 32_766),
+# What each encoder makes, and the most pixels of a side that it takes; but OpenCV, by which motion
+# is followed, counts in 16 bits.
+_LONGEST_SIDE = {
+    "libx264": ("H.264", 16_384),
+    "libx265": ("HEVC", 32_766),
+    "libvpx-vp9": ("VP9", 32_766),
 }
 _AAC_BITS_PER_CHANNEL = 96_000
 
@@ -277,12 +277,11 @@ def _plan_video(
 
 
 def _check_sides(video: VideoPlan, name: str) -> None:
-    codec, least, most = _SIDES[video.encoder]
-    sides = video.coded_width, video.coded_height
-    if min(sides) < least or max(sides) > most:
+    codec, most = _LONGEST_SIDE[video.encoder]
+    if max(video.coded_width, video.coded_height) > most:
         raise UnsupportedMedia(
-            f"{name} is {video.width}x{video.height}; {codec} takes sides of {least} to {most}"
-            " pixels: scale it first."
+            f"{name} is {video.width}x{video.height}; {codec} takes sides of up to {most} pixels:"
+            " scale it first."
         )
 
 

@@ -190,8 +190,8 @@ def beside(frame: av.VideoFrame) -> Any:
     """
     Return what lies beside a frame's samples, a mapping of PyAV's by kinds and by their names.
 
-    Not `frame.side_data`, which the frame keeps and which keeps the frame: then pictures of two
-    hundred MB lie about until Python looks for such circles.
+    Not `frame.side_data`, which the frame keeps and which keeps the frame: asked of each frame, it
+    has some hundreds of MB of them wait until Python's collector looks for such circles.
 
     Raises:
         ValueError: there is a kind that PyAV has no name for.
