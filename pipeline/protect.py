@@ -143,7 +143,7 @@ def _protect(
     )
     progress(Progress("audit", work.frames, work.frames))
     checked = _audited(partial, work.copied_streams, original.name, cancelled)
-    removed = inventory(original, cancelled)
+    removed = _removed(original, checked, cancelled)
     return work.report(partial, check, checked, removed, watch)
 
 
@@ -157,6 +157,12 @@ def _audited(
             " it is not given out. Please report this with the original's container and codec."
         )
     return checked
+
+
+def _removed(original: Path, checked: Audit, cancelled: Callable[[], bool]) -> tuple[str, ...]:
+    """Return what the original says, less what stays inside copied packets, in words."""
+    kept = checked.in_copied_packets
+    return tuple(words for words in inventory(original, cancelled) if words not in kept)
 
 
 def _strip(
@@ -188,7 +194,7 @@ def _strip(
         original_bytes=original.stat().st_size,
         protected_bytes=partial.stat().st_size,
         frames=result.frames,
-        metadata_removed=inventory(original, cancelled),
+        metadata_removed=_removed(original, checked, cancelled),
         audit=checked.findings,
         is_truncated=is_truncated,
         notes=tuple(notes),

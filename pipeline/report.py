@@ -79,7 +79,8 @@ class Report:
         size_ratio: protected bytes by original bytes.
         audio_nmr_db, audio_snr_db: of the track that changed most.
         seconds: from start to end; cpu_seconds: of all threads.
-        metadata_removed: what the original said beside picture and sound, in words.
+        metadata_removed: what the original said beside picture and sound and the copy does not, in
+            words.
         audit: what an audit of the finished file's bytes found left; empty when clean.
         notes: what the user should know, in sentences.
     """
@@ -173,7 +174,7 @@ class Report:
     def _rest(self) -> Iterable[tuple[str, str]]:
         yield "size", size_words(self.original_bytes, self.protected_bytes)
         yield "file", f"{self.video_codec} in {self.container}"
-        yield "removed", ", ".join(self.metadata_removed) or "no metadata was there"
+        yield "removed", ", ".join(self.metadata_removed) or "nothing"
         yield "audit", "; ".join(self.audit) or "clean"
         yield from (("note", note) for note in self.notes)
 

@@ -130,7 +130,7 @@ _RUSSIAN = {
     "report_seconds": "Время",
     "report_speed": "{seconds}, {rate} кадр/с",
     "report_removed": "Убраны метаданные",
-    "report_nothing_removed": "их не было",
+    "report_nothing_removed": "нет",
     "report_notes": "Замечания",
 }
 
@@ -253,7 +253,7 @@ _ENGLISH = {
     "report_seconds": "Time",
     "report_speed": "{seconds}, {rate} frames a second",
     "report_removed": "Metadata removed",
-    "report_nothing_removed": "there was none",
+    "report_nothing_removed": "none",
     "report_notes": "Notes",
 }
 

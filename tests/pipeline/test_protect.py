@@ -759,6 +759,15 @@ class TestMetadata:
             assert report.audit == ()
         assert report.metadata_removed
 
+    def test_what_stays_inside_copied_packets_is_not_told_as_removed(self, tmp_path: Path) -> None:
+        video = Video(tags={"title": "PLANTED-title"})
+        strip = Parameters(mode=Mode.STRIP)
+        _, output, report = run(tmp_path, video, "s.mp4", "out.mp4", strip)
+        assert b"x264 - core" in output.read_bytes()
+        assert "x264 settings in SEI" in "".join(report.notes)
+        assert "title (©nam)" in report.metadata_removed
+        assert not [words for words in report.metadata_removed if "x264" in words]
+
     @pytest.mark.parametrize("mode", ["protect", "strip"])
     def test_the_header_of_subtitles_says_nothing_of_author_and_tool(
         self, tmp_path: Path, mode: str
