@@ -35,8 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke = acts.add_parser("revoke", help="make a key void", allow_abbrev=False)
     revoke.add_argument("name", metavar="NAME", help="the key, as `keys list` shows it")
     for act in (add, shown, revoke):
-        act.add_argument("--config", type=Path, metavar="PATH", default=argparse.SUPPRESS)
-        act.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+        act.add_argument(
+            "--config",
+            type=Path,
+            metavar="PATH",
+            default=argparse.SUPPRESS,
+            help="the configuration (default: $MEDIA_CLEANER_CONFIG, else ./config.yaml)",
+        )
+        act.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="answer in JSON"
+        )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -91,6 +91,11 @@ def test_help_names_every_command_and_answers_at_once(tmp_path: Path) -> None:
         assert name in result.stdout
 
 
+def test_help_of_keys_writes_api_in_capitals_and_tells_of_each_option(tmp_path: Path) -> None:
+    assert "Add, list and revoke API keys." in run(tmp_path, "keys", "--help").stdout
+    assert "answer in JSON" in run(tmp_path, "keys", "list", "--help").stdout
+
+
 def test_help_of_protect_names_every_parameter(tmp_path: Path) -> None:
     text = run(tmp_path, "protect", "--help").stdout
     for name in ("--epsilon", "--video-strength", "--audio-level", "--every-n-frames", "--mode"):
