@@ -28,6 +28,7 @@ export function compare(shown) {
   slider.max = 0;
   edge.value = 50;
   full.checked = false;
+  pair.hidden = true; // until there are frames: browsers draw a broken picture in their place
   showEdge();
   showFull();
   showStills();
@@ -96,6 +97,7 @@ async function look(seconds) {
     put(pair.querySelector(".original"), original.png);
     put(pair.querySelector(".protected"), result.png);
     pair.classList.toggle("alone", original.png === null);
+    pair.hidden = false;
     edge.disabled = original.png === null;
     // An original that was cut short may say more than it has.
     const length = result.length || original.length;

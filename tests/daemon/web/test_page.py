@@ -251,6 +251,31 @@ def test_original_and_protected_are_compared(
     expect(film).not_to_have_attribute("src", re.compile("download"))
 
 
+def test_no_broken_picture_is_shown_until_the_frames_are_there(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "slow.mp4")
+    window.upload(clip)
+    row = window.row(clip.name, "completed")
+    held: list[Any] | None = []
+
+    def hold(route: Any) -> None:
+        if held is None:
+            route.continue_()
+        else:
+            held.append(route)
+
+    window.page.route(re.compile("/still/"), hold)
+    row.get_by_role("button", name=EN["compare"]).click()
+    expect(window.find("#stage.busy")).to_be_visible()
+    expect(window.find("#pair img:visible")).to_have_count(0)
+    stopped, held = held, None
+    for route in stopped:
+        route.continue_()
+    expect(window.find("#pair img:visible")).to_have_count(2)
+
+
 def test_a_result_whose_original_is_gone_is_shown_alone(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
