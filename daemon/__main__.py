@@ -127,7 +127,10 @@ def parser(line: Sequence[str]) -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(
-            name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
+            name,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            allow_abbrev=False,
         )
         # Suppressed, or the defaults here would overwrite what stands before the command.
         _add_shared(command, config=argparse.SUPPRESS, json=argparse.SUPPRESS)
