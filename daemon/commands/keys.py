@@ -95,7 +95,7 @@ def _revoke(folder: Path, arguments: argparse.Namespace) -> None:
     if arguments.json:
         say_json({"revoked": arguments.name})
     else:
-        say([f"revoked: {arguments.name}; it no longer counts within 5 s"])
+        say([f"revoked: {arguments.name}; it stops counting within 5 s"])
 
 
 def _user_id(arguments: argparse.Namespace) -> str | None:
