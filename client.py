@@ -42,7 +42,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote, unquote, urlencode
 
-import requests
+try:
+    import requests
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"client: {error}; install it: {sys.executable} -m pip install requests")
 
 try:
     import fcntl

@@ -846,6 +846,19 @@ def test_a_reader_that_has_enough_is_no_error(trouble: type[Trouble]) -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
+def test_without_requests_one_line_says_how_to_get_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", ROOT / "client.py", "stats"],  # -S: nothing that was installed
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "-m pip install requests" in done.stderr
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "ascii"])
 def test_a_terminal_that_lacks_characters_shows_the_rest(
     trouble: type[Trouble], encoding: str
