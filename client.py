@@ -781,6 +781,10 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     upload = add("upload", _upload, "upload a video")
+    upload.epilog = (
+        "Parameters that are left out have the server's defaults; a wrong one is refused with"
+        " what is allowed. The server's /docs and docs/API.md list them."
+    )
     upload.add_argument("video", help="the file")
     for name in PARAMETERS:
         upload.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE")
@@ -789,10 +793,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("task_id", metavar="ID")
     _add_waiting(status)
     tasks = add("list", _list, "list tasks, the newest first")
-    tasks.add_argument("--user", metavar="USER")
-    tasks.add_argument("--status", metavar="STATUS")
-    tasks.add_argument("--limit", type=int, metavar="N")
-    tasks.add_argument("--before", metavar="ID")
+    tasks.add_argument("--user", metavar="USER", help="only this user's")
+    tasks.add_argument("--status", metavar="STATUS", help="only those of this status")
+    tasks.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
+    tasks.add_argument("--before", metavar="ID", help="only older ones than this: a next page")
     add("stats", _stats, "count the tasks")
     for name, act, purpose in (
         ("cancel", _cancel, "call a task off"),
