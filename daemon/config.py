@@ -477,7 +477,7 @@ _ALLOWED = {
     "required": "true or false",
     "webhook": "allow_private, secret",
     "allow_private": "true or false",
-    "secret": "text of 16 to 200 characters, or null",
+    "secret": "whsec_ and at least 16 random bytes in base64 (at most 200 characters), or null",
     "surrogate": "embedded, or one or a list of networks' names",
     "weights": "a file for each network's name",
     "faces": "detector and embedders, both or neither",

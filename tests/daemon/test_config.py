@@ -211,6 +211,11 @@ def test_a_secret_that_cannot_be_one_is_not_told_to_the_log(tmp_path: Path, text
     assert "1234567" not in message
 
 
+def test_a_secret_that_is_too_short_says_what_one_is(tmp_path: Path) -> None:
+    message = complaint(tmp_path, "webhook: {secret: short}")
+    assert "allowed is whsec_ and at least 16 random bytes in base64" in message
+
+
 @pytest.mark.parametrize("key", ["secrets", "allow-private", "allow_private_net"])
 def test_a_slip_in_the_name_of_a_key_beside_the_secret_is_named(tmp_path: Path, key: str) -> None:
     message = complaint(tmp_path, f"webhook: {{{key}: Qa1234567890123456}}")
