@@ -18,3 +18,6 @@ for _number, _handler in (
 for _name in ("http_proxy", "https_proxy", "all_proxy"):
     os.environ.pop(_name, None)
     os.environ.pop(_name.upper(), None)
+
+# Users' programs write through a buffer that is flushed at the end, which may fail.
+os.environ.pop("PYTHONUNBUFFERED", None)
