@@ -360,12 +360,12 @@ def current_config(named: Path | None) -> Config:
     return load_config(path) if path else default_config(Path.cwd())
 
 
-def find_config(named: Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+def find_config(named: Path | None) -> Path | None:
     """Return the file to read: the one named, else $MEDIA_CLEANER_CONFIG, else ./config.yaml."""
     if named is not None:
         return named
-    if environment.get(ENVIRONMENT_NAME):
-        return Path(environment[ENVIRONMENT_NAME])
+    if from_environment := os.environ.get(ENVIRONMENT_NAME):
+        return Path(from_environment)
     return Path(DEFAULT_NAME) if Path(DEFAULT_NAME).exists() else None
 
 

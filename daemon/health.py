@@ -119,11 +119,6 @@ def end(state: Path) -> None:
         write(state, replace(last, status=ServiceStatus.STOPPED, free_gb={}, problems=(), url=None))
 
 
-def remove(state: Path) -> None:
-    """Tell nothing any more: the service ends."""
-    (state / _NAME).unlink(missing_ok=True)
-
-
 def read(state: Path) -> Health | None:
     """
     Return what a service told last, which may be long ago; None where nothing sensible.

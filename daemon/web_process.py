@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from daemon.child import Child
@@ -47,7 +47,6 @@ class WebProcess:
         places: Mapping[str, Path],
         *,
         is_debug: bool = False,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Take the address; requests wait there until `start`.
@@ -67,7 +66,6 @@ class WebProcess:
         kept = json.dumps({key: str(place) for key, place in places.items()})
         numbers = (str(listener.fileno()) for listener in self._listeners)
         self._arguments = [str(int(is_debug)), kept, *numbers]
-        self._clock = clock
         self._restarts = Restarts("the process that answers requests")
         self._child: Child | None = None
         self._is_ready = False
@@ -103,7 +101,7 @@ class WebProcess:
     def look(self) -> None:
         """See how it is, and start it again if it is gone; to be called all the time."""
         if self._child is None:
-            if self._restarts.may_start(self._clock()):
+            if self._restarts.may_start(time.monotonic()):
                 self.start()
         else:
             self._listen_to(self._child)
@@ -153,5 +151,5 @@ class WebProcess:
         self._is_ready = self._is_reload_due = False
 
     def _note_failure(self, reason: str) -> None:
-        if self._restarts.failed(reason, self._clock()):
+        if self._restarts.failed(reason, time.monotonic()):
             server_log().error("the process that answers requests failed", reason=reason)

@@ -68,7 +68,6 @@ class Webhooks:
         rules: WebhookRules,
         secret: Path,
         changed: Callable[[str], None],
-        sender: Sender | None = None,
         spread: Callable[[], float] = random.random,
     ) -> None:
         """
@@ -79,7 +78,7 @@ class Webhooks:
         """
         self.rules = rules
         self._spool, self._secret, self._changed = spool, secret, changed
-        self._sender = sender or Sender()
+        self._sender = Sender()
         self._spread = spread
         self._turns = Turns()
         self._arrived: deque[str] = deque()

@@ -16,6 +16,7 @@ import yaml
 
 from daemon.errors import ConfigError
 
+_MOST_BYTES = 1 << 20
 _DEEPEST = 20
 _NULL = "tag:yaml.org,2002:null"
 _STR = "tag:yaml.org,2002:str"
@@ -25,14 +26,14 @@ _FLOAT = "tag:yaml.org,2002:float"
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]+")
 
 
-def read_mapping(path: Path, most_bytes: int = 1 << 20) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
     """
     Return the file's mapping; an empty file is an empty mapping.
 
     Raises:
         ConfigError: not readable, too large, not UTF-8, not YAML, or not a mapping.
     """
-    return _mapping(str(path), _content(path, most_bytes), _StrictLoader)
+    return _mapping(str(path), _content(path), _StrictLoader)
 
 
 def text_mapping(name: str, content: bytes) -> dict[str, Any]:
@@ -64,16 +65,16 @@ def _mapping(name: str, content: bytes, loader: type[yaml.SafeLoader]) -> dict[s
     return value
 
 
-def _content(path: Path, most_bytes: int) -> bytes:
+def _content(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
             raise ConfigError(f"{path} is not a file.")
         with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(content) > most_bytes:
-        raise ConfigError(f"{path} is larger than {most_bytes} bytes.")
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path} is larger than {_MOST_BYTES} bytes.")
     return content
 
 

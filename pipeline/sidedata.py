@@ -16,7 +16,6 @@ from typing import Any
 import av
 from av.sidedata.sidedata import SideDataContainer
 
-_RATIONAL = struct.Struct("=ii")
 _MASTERING = struct.Struct("=20iii")
 _LIGHT = struct.Struct("=II")
 _AMBIENT = struct.Struct("=6i")

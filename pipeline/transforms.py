@@ -89,21 +89,19 @@ def look(picture: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
 
 
-def within_windows(
-    places: Tensor, shape: tuple[int, int], generator: Generator, smallest: float = _SMALLEST_WINDOW
-) -> Tensor:
+def within_windows(places: Tensor, shape: tuple[int, int], generator: Generator) -> Tensor:
     """
     Return the places of a window, for each copy another, that are those of a whole picture.
 
     Some recognisers squeeze a picture into their square, most cut the square out of it. Of
-    each side a window keeps from `smallest` of the short side to all, wherever that lies.
+    each side a window keeps from `_SMALLEST_WINDOW` of the short side to all, wherever that lies.
 
     Args:
         places: (n, 2, height, width), x and y from -1 to 1.
         shape: height and width of the picture.
     """
     height, width = shape
-    least = smallest * min(height, width) / torch.tensor([width, height])
+    least = _SMALLEST_WINDOW * min(height, width) / torch.tensor([width, height])
     share = least + (1 - least) * _uniform(generator, (len(places), 2), 0.0, 1.0).cpu()
     middle = (1 - share) * _uniform(generator, (len(places), 2), -1.0, 1.0).cpu()
     share, middle = (part[..., None, None].to(places) for part in (share, middle))
