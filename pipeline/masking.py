@@ -251,26 +251,6 @@ class NoiseToMaskMeter:
         return _measured(self._model, whole_original[:, :end], whole_change[:, :end])
 
 
-def noise_to_mask(original: Samples, changed: Samples, sample_rate: int) -> NoiseToMask:
-    """
-    Measure a pair of (channels, n) sounds whole, a few seconds at a time.
-
-    Raises:
-        ValueError: the shapes differ, or the rate is out of range.
-    """
-    if original.shape != changed.shape:
-        raise ValueError(f"shapes differ: {original.shape} and {changed.shape}")
-    meter = NoiseToMaskMeter(sample_rate, original.shape[0])
-    # The last windows reach beyond the end, as the first begin before the start.
-    length = OVERLAP * hearing_model(sample_rate).hop
-    tail = np.zeros((original.shape[0], length), np.float32)
-    total = NoiseToMask()
-    for start in range(0, original.shape[1], sample_rate):
-        piece = slice(start, start + sample_rate)
-        total += meter.push(original[:, piece], changed[:, piece] - original[:, piece])
-    return total + meter.push(tail, tail)
-
-
 @lru_cache(maxsize=8)
 def hearing_model(sample_rate: int) -> HearingModel:
     """

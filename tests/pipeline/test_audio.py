@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline import audio
 from pipeline.audio import AudioSummary, TrackMasker
-from pipeline.masking import noise_to_mask
 from pipeline.parameters import AudioLevel
+from tests.pipeline.noise_ratios import noise_to_mask
 from tests.pipeline.voices import chords, drums, voice
 
 Samples = NDArray[np.float32]
