@@ -13,14 +13,7 @@ import numpy as np
 
 from pipeline.errors import OutputFailed
 from pipeline.media import MediaInfo
-from pipeline.pairing import (
-    Pairing,
-    frame_pairs,
-    frame_times,
-    is_padded,
-    nearest,
-    pair_frames,
-)
+from pipeline.pairing import Pairing, frame_pairs, frame_times, is_padded, pair_frames
 from pipeline.settings import Limits
 from pipeline.shown import Image, as_displayed, displayed, in_colour, resized
 from pipeline.verify import SAMPLED_FRAMES, measured_pairs, most_changed_pair, open_pair
@@ -36,15 +29,13 @@ def picture(
     original: Path,
     protected: Path,
     png: Path,
-    moment: float | None = None,
     limits: Limits | None = None,
 ) -> None:
     """
-    Write original, protected and amplified difference side by side.
+    Write original, protected and amplified difference side by side, where that changed most.
 
     Args:
         png: where to; it appears whole or not at all.
-        moment: seconds from the first frame; None is where the picture changed most.
 
     Raises:
         UnreadableMedia: naming the file of the two that cannot be read.
@@ -52,7 +43,7 @@ def picture(
     """
     limits = limits or Limits()
     first, second = open_pair(original, protected, limits)
-    pair = _frames_at(first, second, moment, limits)
+    pair = _most_changed_frames(first, second, limits)
     size = pair[0].width, pair[0].height
     coded = in_colour(pair[1])
     if is_padded(size, (pair[1].width, pair[1].height)):
@@ -87,17 +78,13 @@ def side_by_side(
     return _in_a_row([_labelled(label, resized(panel, *size)) for label, panel in panels])
 
 
-def _frames_at(
-    original: MediaInfo, protected: MediaInfo, moment: float | None, limits: Limits
+def _most_changed_frames(
+    original: MediaInfo, protected: MediaInfo, limits: Limits
 ) -> tuple[av.VideoFrame, av.VideoFrame]:
     first, second = (frame_times(info, limits).seconds for info in (original, protected))
-    if moment is None:
-        pairing = pair_frames(first, second, SAMPLED_FRAMES)
-        measures = list(measured_pairs(original, protected, pairing, limits))
-        pair = pairing.pairs[most_changed_pair(measures)]
-    else:
-        number = nearest(first, moment)
-        pair = (number, number if len(first) == len(second) else nearest(second, first[number]))
+    pairing = pair_frames(first, second, SAMPLED_FRAMES)
+    measures = list(measured_pairs(original, protected, pairing, limits))
+    pair = pairing.pairs[most_changed_pair(measures)]
     return next(frame_pairs(original, protected, Pairing("index", (pair,)), limits))
 
 

@@ -108,15 +108,6 @@ def test_the_frame_that_changed_most_is_shown(tmp_path: Path) -> None:
     assert abs(int(first[50, 120, 0]) - _shown(130)) <= 2
 
 
-def test_the_moment_asked_for_is_shown(tmp_path: Path) -> None:
-    path = _clip(tmp_path / "a.mp4", [100, 110, 120, 130, 140])
-
-    picture(path, path, tmp_path / "out.png", moment=0.041)
-
-    first, _, _ = _panels(tmp_path / "out.png", 160, 96)
-    assert abs(int(first[50, 120, 0]) - _shown(110)) <= 2
-
-
 def test_the_middle_of_equal_videos_is_shown(tmp_path: Path) -> None:
     path = _clip(tmp_path / "a.mp4", [100, 110, 120, 130, 140])
 
