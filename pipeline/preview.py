@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 
 from pipeline.conversion import blank_frame, to_working_format
 from pipeline.display import orientation
-from pipeline.errors import InvalidParameters, OutputFailed, UnreadableMedia, VerificationFailed
+from pipeline.errors import InvalidParameters, UnreadableMedia, VerificationFailed
 from pipeline.face_networks import load_faces
 from pipeline.faces import face_report
 from pipeline.measure import FrameMeasure, measure_planes
@@ -37,11 +36,11 @@ from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan, plan_output
 from pipeline.planes import planes_of
 from pipeline.probe import open_media, probe
-from pipeline.publish import derived_name, publish
+from pipeline.publish import derived_name
 from pipeline.report import FaceReport, aligned, change_words, face_rows, plain
 from pipeline.settings import Settings
 from pipeline.shown import Image, as_displayed, displayed, in_colour
-from pipeline.sidebyside import side_by_side
+from pipeline.sidebyside import side_by_side, write_png
 from pipeline.stages import run_stages
 from pipeline.surrogate import load_surrogates
 from pipeline.timeline import Placed, VideoClock, length_of, time_of
@@ -154,7 +153,7 @@ def preview(
             # Where nothing could be written there is nothing to remove, and the reason is told.
             with contextlib.suppress(OSError):
                 clip.unlink()
-        _write(png, run.side_by_side(shown), may_replace)
+        write_png(png, run.side_by_side(shown), may_replace)
         return run.preview(png, shown)
 
 
@@ -292,18 +291,3 @@ def _frame_of(clip: Path, place: int) -> av.VideoFrame:
     if frame is None:
         raise VerificationFailed("The encoded preview lacks frames; please report it.")
     return frame
-
-
-def _write(png: Path, image: Image, may_replace: bool) -> None:
-    done, data = cv2.imencode(".png", image)
-    if not done:
-        raise OutputFailed(f"{png} cannot be written: the picture could not be encoded.")
-    partial = png.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        partial.write_bytes(data.tobytes())
-        publish(partial, png, may_replace)
-    except OSError as error:
-        raise OutputFailed(f"{png} cannot be written: {error.strerror}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()

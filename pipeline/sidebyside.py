@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from pipeline.errors import OutputFailed
 from pipeline.media import MediaInfo
 from pipeline.pairing import Pairing, frame_pairs, frame_times, is_padded, pair_frames
+from pipeline.publish import publish
 from pipeline.settings import Limits
 from pipeline.shown import Image, as_displayed, displayed, in_colour, resized
 from pipeline.verify import SAMPLED_FRAMES, measured_pairs, most_changed_pair, open_pair
@@ -49,7 +49,30 @@ def picture(
     if is_padded(size, (pair[1].width, pair[1].height)):
         coded = coded[: size[1], : size[0]]
     shown = displayed(pair[0], first.video), as_displayed(coded, second.video)
-    _write_png(png, side_by_side(*shown))
+    write_png(png, side_by_side(*shown), may_replace=True)
+
+
+def write_png(png: Path, image: Image, may_replace: bool) -> None:
+    """
+    Write a picture; it appears whole or not at all.
+
+    Raises:
+        OutputFailed: it cannot be written, or a file of that name is there that may not be
+            replaced.
+    """
+    done, data = cv2.imencode(".png", image)
+    if not done:
+        raise OutputFailed(f"{png} cannot be written: the picture could not be encoded.")
+    partial = png.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        partial.write_bytes(data.tobytes())
+        publish(partial, png, may_replace)
+    except OSError as error:
+        raise OutputFailed(f"{png} cannot be written: {error.strerror}.") from error
+    finally:
+        # Where nothing could be written there is nothing to remove, and the reason is told.
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def side_by_side(
@@ -111,19 +134,3 @@ def _labelled(label: str, panel: Image) -> Image:
 def _in_a_row(panels: list[Image]) -> Image:
     gap = np.full((panels[0].shape[0], _GAP, 3), _DARK, np.uint8)
     return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
-
-
-def _write_png(path: Path, image: Image) -> None:
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    done, data = cv2.imencode(".png", image)
-    if not done:
-        raise OutputFailed(f"{path} cannot be written: the picture could not be encoded.")
-    try:
-        partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputFailed(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        # Where nothing could be written there is nothing to remove, and the reason is told.
-        with contextlib.suppress(OSError):
-            partial.unlink()
