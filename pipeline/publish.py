@@ -39,10 +39,14 @@ def publish(partial: Path, output: Path, may_replace: bool) -> None:
         os.replace(partial, output)
     except OSError as error:
         raise OutputFailed(f"{output} cannot be written: {error.strerror}.") from error
-    folder = os.open(output.parent, os.O_RDONLY)
+    # Some network shares cannot do this for a folder; the result is there all the same.
+    with contextlib.suppress(OSError):
+        _sync_folder(output.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
-        # Some network shares cannot do this for a folder; the result is there all the same.
-        with contextlib.suppress(OSError):
-            os.fsync(folder)
+        os.fsync(folder)
     finally:
         os.close(folder)

@@ -93,6 +93,21 @@ def test_a_share_that_cannot_sync_folders_has_the_result_all_the_same(
     assert not (place.exists() and place.samefile(tmp_path))
 
 
+def test_a_folder_that_may_be_written_but_not_read_has_the_result_all_the_same(
+    partial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refused(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, *rest, **more)
+
+    monkeypatch.setattr(publishing.os, "open", refused)
+    publish(partial, tmp_path / "out.mp4", may_replace=True)
+    assert (tmp_path / "out.mp4").read_bytes() == b"finished"
+
+
 @pytest.mark.parametrize(
     ("stem", "cut"),
     [("clip", "clip"), ("a" * 240, "a" * 200), ("ab" + "я" * 120, "ab" + "я" * 99)],
