@@ -303,17 +303,28 @@ def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
     )
 
 
-def _duration(container: InputContainer) -> Fraction | None:
+def stated_end(container: InputContainer) -> Fraction | None:
+    """Return the seconds on a file's clock at which it says to end; None where it does not say."""
     stated = container.duration
     if not stated:
         return None
-    start = container.start_time or 0
+    # A recording may go on with the clock of what it was recorded from.
+    start = _late_start(container)
     tags = {name.lower(): text for name, text in container.metadata.items()}
-    is_end = tags.get("encoder", "").startswith("Lavf")
+    is_ffmpegs = tags.get("encoder", "").startswith("Lavf")
     may_be_end = _COUNT_FROM_ZERO & set(container.format.name.split(","))
-    if is_end and may_be_end and 0 < start < stated:
-        stated -= start  # a recording may go on with the clock of what it was recorded from
-    return Fraction(stated, _AV_TIME_BASE)
+    is_end = is_ffmpegs and may_be_end and start < stated
+    return Fraction(stated if is_end else start + stated, _AV_TIME_BASE)
+
+
+def _duration(container: InputContainer) -> Fraction | None:
+    end = stated_end(container)
+    return end and end - Fraction(_late_start(container), _AV_TIME_BASE)
+
+
+def _late_start(container: InputContainer) -> int:
+    # What lies before zero, as an encoder's priming, is part of no length that is stated.
+    return max(0, container.start_time or 0)
 
 
 def check_time(container: InputContainer, stream: Any, path: Path, limits: Limits) -> None:

@@ -12,25 +12,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 import av
 
-_AV_TIME_BASE = 1_000_000
+from pipeline.probe import stated_end
 
 
 def stated_ends(streams: Mapping[int, Any]) -> dict[int, int]:
     """Return the tick at which the file ends for each of its streams of TTA, by their index."""
     return {
-        index: math.floor(Fraction(stream.container.duration, _AV_TIME_BASE) / stream.time_base)
+        index: math.floor(end / stream.time_base)
         for index, stream in streams.items()
-        if stream.codec_context.name == "tta" and stream.container.duration
+        if stream.codec_context.name == "tta" and (end := stated_end(stream.container))
     }
 
 
 def end_with_file(packet: av.Packet[Any], end: int) -> None:
     """Shorten a packet that would last beyond the tick `end`."""
-    # A file that begins late, of another program than FFmpeg, may state its length for its end.
     if packet.pts is not None and packet.duration and packet.pts < end:
         packet.duration = min(packet.duration, end - packet.pts)

@@ -515,6 +515,31 @@ class TestSound:
         assert before.shape[1] > 2.9 * rate
         np.testing.assert_array_equal(after, before)
 
+    @pytest.mark.parametrize("wanted", [{"mode": "strip"}, {"audio_level": "none"}])
+    def test_copied_tta_that_begins_late_is_not_cut_short(
+        self, tmp_path: Path, wanted: dict[str, str]
+    ) -> None:
+        """Where FFmpeg's muxer states an end, others state how long the file lasts."""
+        audio = Audio(codec="tta", layout="mono", seconds=3)
+        made = make_video(tmp_path / "a.mkv", Video(frames=75, audio=[audio]))
+        original, output = tmp_path / "original.mkv", tmp_path / "out.mkv"
+        late = ("-c:v", "copy", "-c:a", "tta", "-output_ts_offset", "0.5")
+        ffmpeg("-i", made, *late, original)
+        data = original.read_bytes().replace(b"Lavf", b"mkvm")
+        stated = data.index(b"\x44\x89\x88") + 3  # Duration, in ms
+        (end,) = struct.unpack_from(">d", data, stated)
+        assert end == pytest.approx(3500, abs=1)
+        length = struct.pack(">d", end - 500)
+        original.write_bytes(data[:stated] + length + data[stated + len(length) :])
+        protect(original, output, Parameters.parse(wanted), FAST)
+        with av.open(str(output)) as container:
+            start = Fraction(container.start_time, 1_000_000)
+            *_, last = (p for p in container.demux(audio=0) if p.size)
+            assert last.pts is not None
+            assert last.duration is not None
+            ends = (last.pts + last.duration) * last.time_base - start
+        assert ends == pytest.approx(3, abs=0.01)
+
     def test_sound_that_cannot_be_copied_is_named(self, tmp_path: Path) -> None:
         audio = Audio(codec="pcm_mulaw", rate=8000, layout="mono")
         original = make_video(tmp_path / "a.mov", Video(frames=5, audio=[audio]))
