@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from daemon.__main__ import COMMANDS
-from daemon.config import _ALLOWED, Config, default_config, load_config
+from daemon.config import Config, default_config, load_config
+from daemon.config_problems import ALLOWED
 from pipeline.parameters import Parameters
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +101,7 @@ def test_every_key_is_documented_in_the_shipped_config() -> None:
 
 
 def test_every_key_has_words_for_what_is_allowed() -> None:
-    assert {name.rpartition(".")[2] for name in leaves(Config)} == set(_ALLOWED)
+    assert {name.rpartition(".")[2] for name in leaves(Config)} == set(ALLOWED)
 
 
 def test_the_shipped_config_states_the_defaults() -> None:
