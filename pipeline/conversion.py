@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import av
 
-from pipeline.plan import VideoPlan
 from pipeline.planes import planes_of
+from pipeline.video_plan import VideoPlan
 
 # What `Planes` can view without conversion.
 _DIRECT = {"yuv420p": ("yuv420p", "yuvj420p"), "yuv420p10le": ("yuv420p10le",)}

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio import AudioSummary, TrackMasker
+from pipeline.audio_plan import AudioPlan
 from pipeline.errors import LimitExceeded
 from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
-from pipeline.plan import AudioPlan
 from pipeline.timeline import AudioClock
 
 _LONGEST_FILLING = 4096  # samples: two frames of HE-AAC

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pipeline import mp4
 from pipeline.adts import stated_format
 from pipeline.aspect import set_aspect, state_aspects
+from pipeline.audio_plan import AudioPlan
 from pipeline.captions import registered_messages
 from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
@@ -33,13 +34,14 @@ from pipeline.edits import skip_priming, state_length
 from pipeline.errors import InvalidParameters, OutputFailed, UnsupportedMedia
 from pipeline.hidden import HiddenPackets
 from pipeline.media import AudioTrack, Chapter, FieldOrder, MediaInfo, SubtitleTrack
-from pipeline.plan import AudioPlan, OutputPlan, VideoPlan
+from pipeline.plan import OutputPlan
 from pipeline.probe import open_media
 from pipeline.sei import with_registered_user_data, without_settings_sei
 from pipeline.sidedata import discarded_samples
 from pipeline.subtitles import plain_text
 from pipeline.timeline import PacketClock, Placed, decoding_times
 from pipeline.tta import end_with_file, stated_ends
+from pipeline.video_plan import VideoPlan
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version strings inside the packets
 _MOST_X265_FRAMES = 16  # at once; told of more, x265 does not begin

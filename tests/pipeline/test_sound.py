@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.audio_plan import AudioPlan
 from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
-from pipeline.plan import AudioPlan
 from pipeline.sound import SoundProtector
 from tests.pipeline.voices import voice
 
