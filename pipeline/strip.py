@@ -46,7 +46,7 @@ from pipeline.probe import (
 from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
 from pipeline.timeline import PacketClock
-from pipeline.tta import end_with_file, stated_ends
+from pipeline.tta import end_tick, end_with_file
 from pipeline.writer import refusal_told
 
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
@@ -182,7 +182,6 @@ def _copy(
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapter_times(source)))
         packets = source.demux(kept)
-        ends = stated_ends({s.index: s for s in kept})
         tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
         picture = tracks[video.index]
         while True:
@@ -199,8 +198,6 @@ def _copy(
             if not packet.size:
                 continue
             track = tracks[packet.stream_index]
-            if packet.stream_index in ends:
-                end_with_file(packet, ends[packet.stream_index])
             track.copy(packet)
             if track is picture:
                 progress(track.packets, total)
@@ -281,6 +278,7 @@ class _Track:
         self.pictures = HiddenPictures(name) if stream.type == "video" else None
         self.time_base: Fraction = stream.time_base
         self._copy, self._target = copy, target
+        self._end = end_tick(stream)
         self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
         self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
 
@@ -291,6 +289,8 @@ class _Track:
 
     def copy(self, packet: av.Packet[Any]) -> None:
         """Write a packet of the original, or leave it out where the edit list does."""
+        if self._end is not None:
+            end_with_file(packet, self._end)
         for kept in self._hidden.kept(packet):
             kept.pts, kept.dts = self._clock.place(kept.pts, kept.dts, kept.duration)
             kept.stream = self._copy

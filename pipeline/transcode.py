@@ -18,6 +18,7 @@ import av
 
 from pipeline.captions import CaptionReader
 from pipeline.conversion import blank_frame, to_working_format
+from pipeline.copied_track import CopiedSpan
 from pipeline.display import orientation
 from pipeline.errors import LimitExceeded, UnreadableMedia
 from pipeline.face_networks import load_faces
@@ -39,7 +40,7 @@ from pipeline.stages import run_stages
 from pipeline.surrogate import load_surrogates
 from pipeline.timeline import DecodingOrder, Placed, VideoClock
 from pipeline.video import VideoProtector
-from pipeline.writer import CopiedSpan, Writer
+from pipeline.writer import Writer
 
 _QUEUE_BYTES = 8 << 20  # of frames that wait between two stages
 _MOST_DECODING = 4  # threads

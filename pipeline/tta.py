@@ -11,7 +11,6 @@ Source: Matroska codec specifications, A_TTA1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import av
@@ -19,13 +18,11 @@ import av
 from pipeline.probe import stated_end
 
 
-def stated_ends(streams: Mapping[int, Any]) -> dict[int, int]:
-    """Return the tick at which the file ends for each of its streams of TTA, by their index."""
-    return {
-        index: math.floor(end / stream.time_base)
-        for index, stream in streams.items()
-        if stream.codec_context.name == "tta" and (end := stated_end(stream.container))
-    }
+def end_tick(stream: Any) -> int | None:
+    """Return the tick at which a stream of TTA ends with its file; None for any other stream."""
+    is_tta = stream.codec_context is not None and stream.codec_context.name == "tta"
+    end = stated_end(stream.container) if is_tta else None
+    return None if end is None else math.floor(end / stream.time_base)
 
 
 def end_with_file(packet: av.Packet[Any], end: int) -> None:

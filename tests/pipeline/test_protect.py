@@ -1530,7 +1530,7 @@ def test_x264_works_in_as_many_threads_as_there_are_cores_or_are_set(
     plan = plan_output(info, NO_SOUND, FAST)
     writer = Writer(tmp_path / "new.mp4", plan, info, Fraction(0), threads)
     cores = len(os.sched_getaffinity(0))
-    assert writer._video.codec_context.thread_count == (threads or cores)
+    assert writer._picture.stream.codec_context.thread_count == (threads or cores)
     writer.abandon()
 
 
