@@ -1,13 +1,19 @@
-"""Can this configuration work, folder by folder? Says what is wrong, mends nothing."""
+"""
+Can this configuration work, folder by folder? Says what is wrong.
+
+Nothing is mended; but the service's own folders are made where they are missing.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from daemon.atomic import make_folder
 from daemon.config import Config
 from daemon.errors import ConfigError
+from daemon.inbox_place import is_share_away
 from pipeline.settings import EMBEDDED
 
 
@@ -20,6 +26,46 @@ def problems(config: Config) -> list[str]:
         *_missing_faces(config),
         *_bad_secret(config),
     ]
+
+
+def check_folders(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: with all `problems`.
+    """
+    found = problems(config)
+    if found:
+        raise ConfigError(*found)
+
+
+def make_folders(config: Config, mounts: Mapping[str, str]) -> None:
+    """
+    Make the folders of a configuration where they are missing.
+
+    Args:
+        mounts: where each folder's file system was mounted when it was there, by the folder.
+
+    Raises:
+        ConfigError: one cannot be made.
+    """
+    for key, folder in config.folders.items():
+        # An inbox is made by its watcher, which knows whether its share is mounted.
+        if key.endswith(".inbox"):
+            continue
+        try:
+            if key.endswith("outbox") and _shows_below_share(folder, mounts.get(str(folder))):
+                continue  # the disks tell of that; in the empty folder below it nothing is made
+            make_folder(folder)
+        except OSError as error:
+            raise ConfigError(
+                f"{key}: {folder} cannot be made: {error.strerror}; name another."
+            ) from error
+
+
+def _shows_below_share(folder: Path, known_mount: str | None) -> bool:
+    if known_mount is None:
+        return False
+    return is_share_away(next(p for p in (folder, *folder.parents) if p.is_dir()), known_mount)
 
 
 def _unusable(config: Config) -> Iterator[str]:

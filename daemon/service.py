@@ -18,18 +18,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from daemon import health, idempotency, keys, outbox, uploads
-from daemon.atomic import make_folder
+from daemon import health, keys, outbox
 from daemon.attempts import AttemptRules, Attempts, InboxPlace, failure_facts
 from daemon.claims import Claims
 from daemon.config import Config, Inbox
 from daemon.disks import Disks
 from daemon.dispatcher import Dispatcher
 from daemon.errors import ConfigError, UsageError
-from daemon.folders import problems
+from daemon.folders import check_folders, make_folders
+from daemon.housekeeping import Housekeeping
 from daemon.inbox import InboxWatcher
 from daemon.inbox import Rules as InboxRules
-from daemon.inbox_place import is_share_away
 from daemon.inspector import Inspector
 from daemon.jobs import Bounds
 from daemon.listening import check_host
@@ -38,9 +37,6 @@ from daemon.machine import default_workers
 from daemon.networks import network_problems
 from daemon.own_health import OwnHealth
 from daemon.pool import Pool
-from daemon.retention import Retention, Rules, sweep_temp
-from daemon.retention_hold import RetentionHold
-from daemon.schedule import ClockWatch, Daily, Every, Schedule
 from daemon.signals import ServiceSignals
 from daemon.spool import Spool
 from daemon.spool_errors import SpoolError
@@ -53,17 +49,8 @@ from daemon.web_process import WebProcess
 from daemon.webhooks import SECRET_NAME, WebhookRules, Webhooks
 
 _TURN_SECONDS = 0.25
-_DISK_SECONDS = 10.0
-_TEMP_SECONDS = 1.0
-_SWEEP_SECONDS = 3600.0
-_WEBHOOK_SECONDS = 60.0
-_BY_HAND_SECONDS = 30.0
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MARGIN = timedelta(minutes=1)  # between the last sign of life and what was done after it
-# Where the machine is never on at `cleanup_hour`: soon after the start, then once a day.
-_CATCH_UP_SECONDS = 60.0
-_FIRST_RETENTION_SECONDS = 300.0
-_RETENTION_SECONDS = 25 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +81,7 @@ class Service:
         self._path = path
         self._overrides = overrides
         self._config = load()
-        _check(self._config)
+        check_folders(self._config)
         _check_networks(self._config)
         self._state = self._config.place(self._config.state)
         self._spool = _made_spool(self._state)
@@ -110,8 +97,6 @@ class Service:
             is_outbox_away=self._is_outbox_away,
         )
         self._dispatcher = self._made_dispatcher()
-        self._retention = self._made_retention()
-        self._retention_due = time.monotonic() + _FIRST_RETENTION_SECONDS
         self._watchers: list[InboxWatcher] = []
         self._inspectors: list[Inspector] = []
         self._webhooks = Webhooks(
@@ -121,26 +106,29 @@ class Service:
             self._statuses.mark,
         )
         self._web: WebProcess | None = None
-        self._schedule: Schedule | None = None
-        self._clock_watch = ClockWatch()
-        self._retention_hold = RetentionHold()
-        self._retention_lock = threading.Lock()
+        self._temp_locks = TempLocks()
+        self._housekeeping = Housekeeping(
+            self._config,
+            self._disks,
+            self._spool,
+            self._statuses,
+            self._webhooks,
+            self._temp_locks,
+            self._rescan,
+        )
         self._health = OwnHealth(
             self._state,
             self._spool,
             self._pool,
             self._statuses,
             self._webhooks,
-            self._retention_hold,
+            self._housekeeping.retention_hold,
         )
-        self._temp_locks = TempLocks()
-        self._temp_trouble: str | None = None
         notifier = Notifier.taken_from(os.environ, os.getpid())
         self._supervision = Supervision(notifier, self._pool)
         self._signals: ServiceSignals | None = None
         self._is_stopping = False
         self._is_state_replaced = lambda: False
-        self._given_up_seen = self._spool.now()
         self._mounts: dict[str, str] = {}
         self._once = Once(server_log())
 
@@ -158,7 +146,7 @@ class Service:
             self._spool.lock_service() as self._is_state_replaced,
             contextlib.closing(self._temp_locks),
         ):
-            _make_folders(self._config, self._disks.mounts)
+            make_folders(self._config, self._disks.mounts)
             self._temp_locks.hold(self._config.place(self._config.temp))
             self._open_logs()  # by who holds the state, since one process rotates them
             self._web = self._made_web()  # before anything is begun: the port may be in use
@@ -170,8 +158,8 @@ class Service:
             if self._web is not None:
                 self._web.start()
             self._start_watching()
-            self._start_schedule()
-            threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
+            self._housekeeping.start()
+            threading.Thread(target=self._housekeeping.sweep, name="sweep", daemon=True).start()
             url = None if self._web is None else self._web.url
             server_log().info("ready", workers=self._pool.size, state=str(self._state), url=url)
             try:
@@ -189,7 +177,7 @@ class Service:
     def _recover(self) -> None:
         last = health.read(self._state)
         self._mounts = _known_mounts(last)
-        self._retention_hold.take_over(
+        self._housekeeping.retention_hold.take_over(
             last.retention_held_until if last else None,
             last.updated_at if last else None,
             datetime.now().astimezone(),
@@ -242,12 +230,10 @@ class Service:
             self._once.tell("the queue cannot be read", False)
 
     def _heed_clock(self) -> None:
-        self._retention_hold.look()  # at once: a service that is restarted knows nothing of before
-        seconds = self._clock_watch.seconds_set()
-        if seconds < 0 and not self._is_stopping:
-            server_log().warning("the clock was set back", seconds=round(-seconds, 1))
-            self._stop_schedule()
-            self._start_schedule()
+        # At once: a service that is restarted knows nothing of before.
+        self._housekeeping.retention_hold.look()
+        if not self._is_stopping:
+            self._housekeeping.heed_clock()
 
     def _begin_stop(self) -> None:
         self._is_stopping = self._attempts.is_stopping = True
@@ -258,7 +244,7 @@ class Service:
     def _stop(self) -> None:
         self._is_stopping = True
         steps = (
-            self._stop_schedule,
+            self._housekeeping.stop,
             self._stop_watching,
             self._stop_web,
             self._pool.close,
@@ -310,23 +296,23 @@ class Service:
     def _reload(self) -> None:
         try:
             config = self._kept_until_restart(self._load())
-            _check(config)
+            check_folders(config)
             if config.settings != self._config.settings:  # it takes seconds
                 _check_networks(config)
-            _make_folders(config, self._disks.mounts)
+            make_folders(config, self._disks.mounts)
             self._temp_locks.hold(config.place(config.temp))
         except ConfigError as error:
             for problem in error.problems:
                 server_log().error("configuration not taken over", reason=problem)
             return
-        self._stop_schedule()
+        self._housekeeping.stop()
         self._stop_watching()
         self._config = config
         self._disks = Disks(config, self._disks.mounts)
         self._disks.look()
         self._files.language = config.language
         self._attempts.rules = self._rules()
-        self._retention = self._made_retention()
+        self._housekeeping.use(config, self._disks)
         self._webhooks.rules = self._webhook_rules()
         self._dispatcher.timeout_seconds = config.task_timeout_hours * 3600
         self._pool.stall_s = config.stall_s
@@ -335,7 +321,7 @@ class Service:
         if self._web is not None:
             self._web.reload()
         self._start_watching()
-        self._start_schedule()
+        self._housekeeping.start()
         server_log().info("configuration taken over", workers=self._pool.size)
 
     def _kept_until_restart(self, config: Config) -> Config:
@@ -384,11 +370,6 @@ class Service:
         webhook = self._config.webhook
         return WebhookRules(webhook.allow_private, webhook.secret, self._config.language)
 
-    def _made_retention(self) -> Retention:
-        config = self._config
-        inboxes = [config.place(inbox.inbox) for inbox in config.inboxes]
-        return Retention(self._spool, inboxes, Rules(**config.retention.model_dump()))
-
     def _made_pool(self) -> Pool:
         return Pool(self._worker_count, _bounds(self._config), stall_s=self._config.stall_s)
 
@@ -409,7 +390,7 @@ class Service:
         # A signal counts at once: a worker may get free before the main thread comes to heed it.
         is_ending = self._is_stopping or (self._signals is not None and self._signals.ends > 0)
         is_held = is_ending or self._spool.control.is_paused or self._has_lost_state()
-        return not is_held and self._disks.own.has_room and self._temp_trouble is None
+        return not is_held and self._disks.own.has_room and not self._housekeeping.temp_trouble
 
     def _may_claim(self, inbox: str) -> bool:
         is_held = self._is_stopping or self._spool.control.is_draining or self._has_lost_state()
@@ -420,17 +401,6 @@ class Service:
             return self._is_state_replaced()
         except OSError:  # it is closed, or does not answer; the disks are asked about that
             return False
-
-    def _hold_temp(self) -> None:
-        """Hold `temp`, which may have been made anew; on a thread that may hang with its share."""
-        try:
-            self._temp_locks.hold(self._config.place(self._config.temp))
-        except ConfigError as error:
-            self._temp_trouble = error.message
-        else:
-            self._temp_trouble = None
-        trouble = self._temp_trouble
-        self._once.tell("temp cannot be held", trouble is not None, reason=trouble)
 
     def _lacks_room(self, task: Task) -> bool:
         disks = (self._disks.own, self._disks.of_task(task.inbox))
@@ -472,6 +442,10 @@ class Service:
         for inspector in self._inspectors:
             inspector.close()
         self._watchers, self._inspectors = [], []
+
+    def _rescan(self) -> None:
+        for watcher in self._watchers:
+            watcher.rescan()
 
     def _made_watcher(self, inbox: Inbox, inspector: Inspector) -> InboxWatcher:
         config = self._config
@@ -523,80 +497,7 @@ class Service:
         )
         self._dispatcher.add(task)
 
-    # --- Housekeeping ---
-
-    def _start_schedule(self) -> None:
-        config = self._config
-        self._schedule = Schedule(
-            [
-                Every("rescan", config.rescan_s, self._rescan),
-                # One each, since a share that hangs holds up whoever looks at it.
-                *(
-                    Every(f"disk watch {number}", _DISK_SECONDS, disk.check)
-                    for number, disk in enumerate(self._disks.all)
-                ),
-                Every("temp watch", _TEMP_SECONDS, self._hold_temp),
-                Every("sweep", _SWEEP_SECONDS, self._sweep),
-                Every("moved by hand", _BY_HAND_SECONDS, self._mark_given_up),
-                Every("webhooks", _WEBHOOK_SECONDS, self._webhooks.rescan),
-                Daily("retention", config.cleanup_hour, self._remove_old),
-                Every("missed retention", _CATCH_UP_SECONDS, self._catch_up),
-            ]
-        )
-        self._schedule.start()
-
-    def _stop_schedule(self) -> None:
-        if self._schedule is not None:
-            self._schedule.stop()
-            self._schedule = None
-
-    def _rescan(self) -> None:
-        for watcher in self._watchers:
-            watcher.rescan()
-
-    def _mark_given_up(self) -> None:
-        """Have status files tell of ends that an operator's `mv` made of other ends."""
-        now = self._spool.now()
-        since, self._given_up_seen = min(self._given_up_seen, now), now  # the clock may be set back
-        for task_id in self._spool.given_up_ids_since(since - _MARGIN):
-            self._statuses.mark(task_id)
-
-    def _sweep(self) -> None:
-        config, is_wanted = self._config, self._spool.may_publish
-        self._hold_temp()
-        if self._temp_trouble is None:  # else what lies there may be another service's
-            sweep_temp(config.place(config.temp), is_wanted)
-        outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
-        for folder in outboxes | {config.place(config.outbox)}:
-            outbox.sweep(folder, is_wanted, time.time())
-        idempotency.sweep(self._state / "idempotency", time.time())
-        try:
-            uploads.sweep(config.place(config.inboxes[0].inbox), self._spool, time.time())
-        except OSError as error:  # the inbox is away; its own health tells of it
-            server_log().debug("uploads not swept", reason=str(error))
-
-    def _catch_up(self) -> None:
-        """Remove what is old where the machine is never on at `cleanup_hour`."""
-        if time.monotonic() >= self._retention_due:
-            self._remove_old()
-
-    def _remove_old(self) -> None:
-        """Apply retention; one run at a time, whichever schedule or job began it."""
-        if not self._retention_lock.acquire(blocking=False):
-            return
-        try:
-            self._apply_retention()
-        finally:
-            self._retention_lock.release()
-
-    def _apply_retention(self) -> None:
-        self._retention_due = time.monotonic() + _RETENTION_SECONDS
-        if self._retention_hold.look():
-            return
-        cleaned = self._retention.run(self._spool.now())
-        server_log().info("retention", tasks=cleaned.deleted_tasks, bytes=cleaned.freed_bytes)
-        for problem in cleaned.problems:
-            server_log().warning("retention", reason=problem)
+    # --- How it is ---
 
     def _tell_health(self) -> None:
         inboxes = [watcher.health() for watcher in self._watchers]
@@ -610,8 +511,8 @@ class Service:
                 f"state: {self._state} is another folder than the one that this service works on;"
                 " bring that back, or restart the service."
             )
-        if self._temp_trouble is not None:
-            yield self._temp_trouble
+        if self._housekeeping.temp_trouble is not None:
+            yield self._housekeeping.temp_trouble
 
 
 class _Drain:
@@ -629,16 +530,6 @@ class _Drain:
             self._since = now
         if self._since is not None and now >= self._since + patience_seconds:
             self._put_back()
-
-
-def _check(config: Config) -> None:
-    """
-    Raises:
-        ConfigError: a folder is where it cannot work.
-    """
-    found = problems(config)
-    if found:
-        raise ConfigError(*found)
 
 
 def _check_networks(config: Config) -> None:
@@ -663,36 +554,6 @@ def _made_spool(state: Path) -> Spool:
             f"state: {error.filename or state} cannot be made: {error.strerror};"
             " mend that, or name another."
         ) from error
-
-
-def _make_folders(config: Config, mounts: Mapping[str, str]) -> None:
-    """
-    Make the folders of a configuration where they are missing.
-
-    Args:
-        mounts: where each folder's file system was mounted when it was there, by the folder.
-
-    Raises:
-        ConfigError: one cannot be made.
-    """
-    for key, folder in config.folders.items():
-        # An inbox is made by its watcher, which knows whether its share is mounted.
-        if key.endswith(".inbox"):
-            continue
-        try:
-            if key.endswith("outbox") and _is_share_away(folder, mounts.get(str(folder))):
-                continue  # the disks tell of that; in the empty folder below it nothing is made
-            make_folder(folder)
-        except OSError as error:
-            raise ConfigError(
-                f"{key}: {folder} cannot be made: {error.strerror}; name another."
-            ) from error
-
-
-def _is_share_away(folder: Path, known_mount: str | None) -> bool:
-    if known_mount is None:
-        return False
-    return is_share_away(next(p for p in (folder, *folder.parents) if p.is_dir()), known_mount)
 
 
 def _max_bytes(config: Config) -> int:

@@ -25,7 +25,7 @@ import yaml
 from services import wait_until
 from spools import REASON, REPORT
 
-from daemon import attempts, dispatcher, own_health
+from daemon import attempts, dispatcher, housekeeping, own_health
 from daemon import health as health_module
 from daemon import service as service_module
 from daemon.config import load_config
@@ -173,7 +173,7 @@ class House:
         monkeypatch.setattr(service_module, "Pool", ScriptedPool)
         monkeypatch.setattr(service_module, "WebProcess", NoWeb)
         monkeypatch.setattr(service_module, "Inspector", lambda: _Inspector(self.truncated))
-        monkeypatch.setattr(service_module, "_DISK_SECONDS", 0.1)
+        monkeypatch.setattr(housekeeping, "_DISK_SECONDS", 0.1)
         monkeypatch.setattr(dispatcher, "_LIST_SECONDS", 0.1)
         monkeypatch.setattr(health_module, "WRITE_SECONDS", 0.05)
         monkeypatch.setattr(os, "statvfs", self._statvfs)
@@ -392,7 +392,7 @@ def test_in_a_temp_of_another_service_nothing_is_begun(house: House) -> None:
         assert house.service is not None
         theirs = temp / f"{house.service._spool.new_id()}.{'0' * 32}"
         theirs.mkdir()
-        house.service._sweep()
+        house.service._housekeeping.sweep()
         assert theirs.is_dir()  # nor removed
         house.drop("clip.mp4")
         house.wait_for("clip.mp4", Status.PENDING)
@@ -621,10 +621,10 @@ def test_a_reload_takes_over_retention(house: House) -> None:
         task = house.wait_for("clip.mp4", Status.COMPLETED)
         result = Path(task.outbox, str(task.output_video))
         assert house.service is not None
-        house.service._remove_old()
+        house.service._housekeeping.remove_old()
         assert result.exists()
         house.reload(retention={"results_days": 0})
-        house.service._remove_old()
+        house.service._housekeeping.remove_old()
         assert not result.exists()
 
 
@@ -646,12 +646,12 @@ def test_a_clock_that_is_set_forward_removes_nothing_for_a_day(
         assert service is not None
         now = service._spool.now() + timedelta(seconds=year)
         monkeypatch.setattr(service._spool, "_clock", lambda: now)
-        service._retention_hold._watch._lead -= year
+        service._housekeeping.retention_hold._watch._lead -= year
         for _ in range(2):
-            service._remove_old()
+            service._housekeeping.remove_old()
             assert result.exists()
-        service._retention_hold._until = time.monotonic()  # a day later
-        service._remove_old()
+        service._housekeeping.retention_hold._until = time.monotonic()  # a day later
+        service._housekeeping.remove_old()
         assert not result.exists()
 
 
@@ -659,15 +659,15 @@ def test_a_clock_that_was_set_forward_is_remembered_over_a_restart(house: House)
     """The clock is looked at all the time, and not only when something is to be removed."""
     with house.running():
         assert house.service is not None
-        assert not house.service._retention_hold.look()
-        house.service._retention_hold._watch._lead -= 365 * 86400.0
+        assert not house.service._housekeeping.retention_hold.look()
+        house.service._housekeeping.retention_hold._watch._lead -= 365 * 86400.0
         wait_until(lambda: held_until(house) is not None, "told", 10)
     first = held_until(house)
     house.signals.ends = 0
     with house.running():
         assert house.service is not None
-        assert house.service._retention_hold.look()
-        until = house.service._retention_hold.until(datetime.now().astimezone())
+        assert house.service._housekeeping.retention_hold.look()
+        until = house.service._housekeeping.retention_hold.until(datetime.now().astimezone())
         assert first is not None
         assert until is not None
         assert abs((until - first).total_seconds()) < 60  # of the same day
@@ -677,7 +677,7 @@ def test_a_start_after_long_silence_removes_nothing_for_a_day(house: House) -> N
     """Nobody saw whether the clock was set meanwhile."""
     with house.running():
         assert house.service is not None
-        assert not house.service._retention_hold.look()
+        assert not house.service._housekeeping.retention_hold.look()
         wait_until(lambda: health_module.read(house.state), "told", 10)
     told = health_module.read(house.state)
     assert told is not None
@@ -686,7 +686,7 @@ def test_a_start_after_long_silence_removes_nothing_for_a_day(house: House) -> N
     house.signals.ends = 0
     with house.running():
         assert house.service is not None
-        assert house.service._retention_hold.look()
+        assert house.service._housekeeping.retention_hold.look()
 
 
 def held_until(house: House) -> datetime | None:
@@ -700,9 +700,9 @@ def test_a_clock_that_is_set_back_has_the_schedule_made_anew(
     with house.running():
         service = house.service
         assert service is not None
-        before = service._schedule
-        service._clock_watch._lead += 3600.0
-        wait_until(lambda: service._schedule not in (None, before), "made anew", 10)
+        before = service._housekeeping._schedule
+        service._housekeeping._clock_watch._lead += 3600.0
+        wait_until(lambda: service._housekeeping._schedule not in (None, before), "made anew", 10)
     told = (house.folder / "logs/server.log").read_text()
     assert told.count("the clock was set back") == 1
 
@@ -727,14 +727,14 @@ def test_retention_never_runs_twice_at_once(house: House, monkeypatch: pytest.Mo
     with house.running():
         service = house.service
         assert service is not None
-        monkeypatch.setattr(service, "_retention", slow)
-        first = threading.Thread(target=service._remove_old)
+        monkeypatch.setattr(service._housekeeping, "_retention", slow)
+        first = threading.Thread(target=service._housekeeping.remove_old)
         first.start()
         assert slow.has_begun.wait(30)
-        before = service._schedule
-        service._clock_watch._lead += 3600.0
-        wait_until(lambda: service._schedule not in (None, before), "made anew", 10)
-        second = threading.Thread(target=service._remove_old)
+        before = service._housekeeping._schedule
+        service._housekeeping._clock_watch._lead += 3600.0
+        wait_until(lambda: service._housekeeping._schedule not in (None, before), "made anew", 10)
+        second = threading.Thread(target=service._housekeeping.remove_old)
         second.start()
         second.join(20)
         was_left_out, runs = not second.is_alive(), slow.runs
@@ -743,7 +743,7 @@ def test_retention_never_runs_twice_at_once(house: House, monkeypatch: pytest.Mo
         second.join(30)
         assert was_left_out
         assert runs == 1
-        service._remove_old()
+        service._housekeeping.remove_old()
         assert slow.runs == 2
 
 
@@ -941,8 +941,8 @@ def test_a_damaged_record_is_named_in_the_log(house: House) -> None:
 def test_what_is_done_by_the_clock(house: House) -> None:
     with house.running():
         assert house.service is not None
-        assert house.service._schedule is not None
-        names = {job.name for job in house.service._schedule._scheduler.get_jobs()}
+        assert house.service._housekeeping._schedule is not None
+        names = {job.name for job in house.service._housekeeping._schedule._scheduler.get_jobs()}
     assert {"rescan", "sweep", "retention", "missed retention"} <= names
     assert any("disk" in name for name in names)
 
@@ -1005,7 +1005,7 @@ def test_a_reload_into_the_temp_of_another_service_is_refused(house: House) -> N
 def test_a_status_file_tells_of_an_end_made_of_another_by_hand(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "_BY_HAND_SECONDS", 0.2)
+    monkeypatch.setattr(housekeeping, "_BY_HAND_SECONDS", 0.2)
     with house.running() as pool:
         house.drop("clip.mp4")
         pool.say(Refused(job_of(pool, "clip.mp4"), REASON, False, None))
