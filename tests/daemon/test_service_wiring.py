@@ -428,7 +428,13 @@ def test_tasks_wait_for_an_outbox_that_is_read_only_and_lose_no_attempt(
             failure = Failure("output_failed", "the outbox is read-only")
             pool.say(Refused(job, failure, True, None))
             house.problem("outbox")
-            stays(lambda: (t := house.task("clip.mp4")) is not None and t.attempts == 0)
+
+            def is_postponed() -> bool:
+                task = house.task("clip.mp4")
+                return task is not None and task.attempts == 0
+
+            wait_until(is_postponed, "put back")  # beside what tells of the outbox
+            stays(is_postponed)
         job_of(pool, "clip.mp4")
 
 
