@@ -9,15 +9,13 @@ one state.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import os
-import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any, NoReturn, TypeVar
 
+from daemon.small_file import NotReadable, read_small_file
 from daemon.task import Progress, Status, Task
 from daemon.webhook_state import WebhookState, WebhookStatus
 from pipeline.errors import InvalidParameters
@@ -25,8 +23,6 @@ from pipeline.parameters import Parameters
 
 MAX_BYTES = 1 << 20
 _T = TypeVar("_T")
-# What stands in a record's place and cannot be one: a link, a socket, a closed file.
-_NOT_READABLE = (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
 class Unreadable(Exception):
@@ -124,22 +120,9 @@ def _written(value: object) -> object:
 
 def _content(path: Path) -> bytes:
     try:
-        # A FIFO would block, a link could lead anywhere.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in _NOT_READABLE:
-            raise Unreadable(f"it cannot be opened: {error.strerror}") from error
-        raise
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable("it is not a file")
-        if status.st_size > MAX_BYTES:
-            raise Unreadable(f"it has {status.st_size} bytes")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES)
-    finally:
-        os.close(descriptor)
+        return read_small_file(path, MAX_BYTES)
+    except NotReadable as error:
+        raise Unreadable(f"it cannot be read: {error}") from error
 
 
 def _parsed(data: bytes) -> object:
