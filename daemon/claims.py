@@ -24,8 +24,7 @@ from daemon.claim_file import SUFFIX, BadClaim, Claim, encode, read_claim
 from daemon.claim_moves import Changed, Moves
 from daemon.held_folder import held_folder, held_new_folder, held_own_folder
 from daemon.logs import Once, server_log
-from daemon.originals import OWN_FOLDER as OWN_FOLDER
-from daemon.originals import own_place
+from daemon.originals import CLAIMING, own_place
 from daemon.pending_limit import PendingLimit
 from daemon.sidecar import SidecarError, parameters_without_sidecar, read_sidecar
 from daemon.size_limit import too_large
@@ -35,7 +34,6 @@ from daemon.stability import Stamp
 from daemon.task import Failure, Submission, Task
 from pipeline.parameters import Parameters
 
-_CLAIMING = PurePath(OWN_FOLDER, "claiming")
 _DAMAGED = ".damaged"
 # Videos of people: the operator's group may look after them, the rest of the machine not. It
 # also keeps what is ours from those who may write to the inbox.
@@ -149,7 +147,7 @@ class Claims:
         with self._lock, ExitStack() as held:
             self._are_left = False
             try:
-                claiming = held.enter_context(held_own_folder(self._root, *_CLAIMING.parts))
+                claiming = held.enter_context(held_own_folder(self._root, *CLAIMING.parts))
             except FileNotFoundError:
                 return []
             tasks = [self._recovered(claiming, name) for name in sorted(os.listdir(claiming))]
@@ -169,7 +167,7 @@ class Claims:
         claim = Claim(
             self._spool.new_id(), found.subfolder, found.video, found.sidecar, found.refused
         )
-        record = folders.own(_CLAIMING) / claim.file_name
+        record = folders.own(CLAIMING) / claim.file_name
         write_new(record, encode(claim))
         with _new_home(claim, record, folders) as home:
             return self._carried_out(Moves(claim, dropped, home), record, found.stamp)
@@ -238,7 +236,7 @@ class Claims:
     # --- A claim that was cut short ---
 
     def _recovered(self, claiming: Path, name: str) -> Task | None:
-        shown = str(self._root / _CLAIMING / name)
+        shown = str(self._root / CLAIMING / name)
         try:
             task = self._read_and_ended(claiming / name)
         except Exception as error:
@@ -261,7 +259,7 @@ class Claims:
         try:
             return self._brought_to_an_end(read_claim(path), path)
         except BadClaim as error:
-            shown = str(self._root / _CLAIMING / path.name)
+            shown = str(self._root / CLAIMING / path.name)
             server_log().error("claim is damaged", path=shown, reason=str(error))
             _set_aside(path)
             return None

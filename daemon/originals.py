@@ -17,6 +17,7 @@ from daemon.task_id import creation_day
 
 OWN_FOLDER = ".media-cleaner"
 ORIGINALS = PurePath(OWN_FOLDER, "originals")
+CLAIMING = PurePath(OWN_FOLDER, "claiming")  # the claims that are under way
 
 
 def own_place(task_id: str) -> PurePath:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 
-from daemon.originals import ORIGINALS, OWN_FOLDER, own_place
+from daemon.originals import CLAIMING, ORIGINALS, own_place
 from daemon.outbox import result_path, status_path
 from daemon.removal import names_in, remove_file, remove_folder, remove_if_empty
 from daemon.spool import Spool
@@ -25,7 +25,6 @@ from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask, WrongSta
 from daemon.task import Status, Task
 from daemon.task_id import created_at, is_task_id
 
-_CLAIMING = PurePath(OWN_FOLDER, "claiming")
 _ATTEMPT = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]+)")
 # Reading 10,000 records takes 1 s of CPU. So a nightly look does not go further back than to tasks
 # that took a week from their creation to their end; once a week, and at first, it looks at all.
@@ -174,7 +173,7 @@ class Retention:
         if not is_due(created_at(task_id), self._rules.originals_days, now):
             return  # whatever became of it since
         # Looked at before the record: a claim goes only after its record has come.
-        if os.path.lexists(inbox / _CLAIMING / f"{task_id}.json"):
+        if os.path.lexists(inbox / CLAIMING / f"{task_id}.json"):
             return
 
         def act(task: Task) -> None:

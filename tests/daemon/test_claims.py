@@ -20,7 +20,8 @@ from spools import leftovers
 
 from daemon import claim_moves, claims
 from daemon.claim_file import Claim, encode, read_claim
-from daemon.claims import OWN_FOLDER, Claims, Found
+from daemon.claims import Claims, Found
+from daemon.originals import OWN_FOLDER
 from daemon.spool import Spool
 from daemon.spool_errors import QueueFull
 from daemon.stability import Stamp

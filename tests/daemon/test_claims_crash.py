@@ -20,7 +20,8 @@ from kills import killed_before
 from spools import leftovers, records
 
 from daemon import atomic
-from daemon.claims import OWN_FOLDER, Claims, Found
+from daemon.claims import Claims, Found
+from daemon.originals import OWN_FOLDER
 from daemon.spool import Spool
 from daemon.spool_errors import QueueFull
 from daemon.stability import Stamp
