@@ -288,6 +288,11 @@ class Config(_Section):
         return self
 
     @property
+    def max_video_bytes(self) -> int:
+        """How large a video may be; a GB is 2^30 bytes."""
+        return int(self.max_video_size_gb * (1 << 30))
+
+    @property
     def parameters(self) -> Parameters:
         """What a task gets where it asks for nothing."""
         return Parameters.parse(self.defaults)

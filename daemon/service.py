@@ -358,7 +358,7 @@ class Service:
             temp=config.place(config.temp),
             settings=config.settings,
             max_attempts=config.max_attempts,
-            max_bytes=_max_bytes(config),
+            max_bytes=config.max_video_bytes,
             inboxes={
                 i.name: InboxPlace(config.place(i.inbox), config.defaults_of(i))
                 for i in config.inboxes
@@ -457,7 +457,7 @@ class Service:
             config.defaults_of(inbox),
             self._spool,
             config.max_pending,
-            _max_bytes(config),
+            config.max_video_bytes,
             config.webhook.allow_private,
         )
         rules = InboxRules(
@@ -554,10 +554,6 @@ def _made_spool(state: Path) -> Spool:
             f"state: {error.filename or state} cannot be made: {error.strerror};"
             " mend that, or name another."
         ) from error
-
-
-def _max_bytes(config: Config) -> int:
-    return int(config.max_video_size_gb * (1 << 30))
 
 
 def _bounds(config: Config) -> Bounds:

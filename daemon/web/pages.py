@@ -30,7 +30,6 @@ _OWN = Path(__file__).parent / "static"
 # Swagger UI, as this package carries it.
 _ASSETS = Path(str(files("flask_swagger_ui").joinpath("dist")))
 _KEPT_SECONDS = 3600
-_GB = 1 << 30
 _POLICY = (
     "default-src 'none'; script-src 'self'; {more}; connect-src 'self'; base-uri 'none';"
     " form-action 'none'; frame-ancestors 'none'"
@@ -133,5 +132,5 @@ def _settings(config: Config, chosen: Language) -> dict[str, Any]:
         "texts": PAGE_TEXTS[chosen],
         "defaults": shown_defaults(config.parameters),
         "extensions": config.extensions,
-        "most_bytes": int(config.max_video_size_gb * _GB),
+        "most_bytes": config.max_video_bytes,
     }

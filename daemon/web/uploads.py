@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import threading
@@ -235,7 +234,7 @@ def _parts_of(known: Context) -> _Parts:
             spool=known.spool,
             statuses=known.statuses,
             max_pending=config.max_pending,
-            max_bytes=math.floor(config.max_video_size_gb * _GB),
+            max_bytes=config.max_video_bytes,
             min_free_gb=config.min_free_gb,
             needs_room=tuple(config.place(p) for p in (config.outbox, config.temp, config.state)),
             known_mount=lambda: _known_mount(known, inbox.name),
