@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.atomic import make_folder
+from daemon.disk import NO_ROOM
 from daemon.jobs import Job
 from daemon.logs import Once, queue_log, server_log
 from daemon.originals import held_home, held_original
@@ -39,7 +40,6 @@ from pipeline.parameters import Parameters
 from pipeline.settings import Settings
 
 _OUTPUT_FAILED = "output_failed"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # What cannot be written to the state is tried again after so long, and for good: it is the
 # last small write after hours of work. Only when the service ends it is given up after a while;
 # the next start finds it and goes on from there.
@@ -398,7 +398,7 @@ class Attempts:
     def _end_refused(self, task: Task, refused: _FolderRefused) -> None:
         """End an attempt because a folder of ours refused."""
         where, error = refused.folder, refused.error
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_ROOM:
             message = f"{task.input_video}: no space is left for {where}; make room, then retry."
             self._fail(task, Failure("disk_full", message))
         elif self._lacks_room(task):

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from daemon import names
 from daemon.claims import Found
+from daemon.disk import NO_ROOM
 from daemon.logs import Once, server_log
 from daemon.open_writers import is_open_for_writing
 from daemon.pairing import Pairing, status_at
@@ -45,7 +46,7 @@ _FIRST_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 600.0
 _REMINDER_S = 600.0
 # Not the file's fault: it is to be taken soon after the disk is well again.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_OF_THE_DISK = (*NO_ROOM, errno.EROFS)
 
 
 @dataclass(frozen=True)

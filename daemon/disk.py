@@ -9,6 +9,7 @@ A GB is 2^30 bytes here as in all of the configuration; free is what this user m
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -21,6 +22,8 @@ from daemon.logs import Once, server_log
 from daemon.mounts import mount_of
 
 _GB = 1 << 30
+# What a full disk, or a quota that is used up, answers a write with.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # A file system may be out of files with bytes to spare. One without such a limit tells of none.
 _LEAST_FILES = 100
 _PATIENCE_SECONDS = 20.0

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import ClassVar
 
+from daemon.disk import NO_ROOM
 from daemon.held_folder import held_folder
 from daemon.jobs import Job
 from daemon.outbox import staging_name
 from daemon.removal import remove_file
 from pipeline.errors import Cancelled, OutputFailed, is_caused_by
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK_BYTES = 1 << 20
 # Flushed in between: one flush of gigabytes to a slow share looks like a process that hangs.
 _FLUSH_BYTES = 64 << 20
@@ -113,7 +113,7 @@ def told_as_disk_full(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_caused_by(error, _NO_SPACE):
+        if not is_caused_by(error, NO_ROOM):
             raise
         raise DiskFull(
             f"{name}: the disk of {folder} is full, or its quota is used up;"

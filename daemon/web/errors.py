@@ -7,7 +7,6 @@ of files of ours or where in the code something happened; the log does.
 
 from __future__ import annotations
 
-import errno
 import re
 import secrets
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from daemon.disk import NO_ROOM
 from daemon.logs import queue_log, server_log
 from daemon.spool_errors import (
     QueueFull,
@@ -38,7 +38,6 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 # When a caller should try again, in seconds.
 BUSY_SECONDS = 2
 FULL_SECONDS = 30
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After", "WWW-Authenticate")
 
 
@@ -187,7 +186,7 @@ def _http_refused(error: HTTPException) -> Response:
 
 
 def _storage_failed(error: OSError) -> Response:
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         return error_answer(507, "insufficient_storage", text("errors.no_room"))
     server_log().error("a request met a trouble with files", route=request.path, exc_info=error)
     again = {"Retry-After": str(BUSY_SECONDS)}
