@@ -46,7 +46,7 @@ class AskedProcess:
     ) -> None:
         """
         Args:
-            module: its `main` says `READY`, then answers what `next_question` returns.
+            module: its `main` says `READY`, then answers each question.
             timeout_seconds: how long one answer may take.
             longest_answer: in bytes.
         """
@@ -60,9 +60,13 @@ class AskedProcess:
         self._child: Child | None = None
         self._thread: threading.Thread | None = None
 
-    def ask(self, content: bytes, descriptor: int) -> bytes:
+    def ask(self, content: bytes, descriptor: int | None = None) -> bytes:
         """
-        Return the answer to a question about an open file.
+        Return the answer to a question.
+
+        Args:
+            descriptor: of an open file that the question is about; None for none, and then the
+                child takes the question as it takes any message, not by `next_question`.
 
         Raises:
             NoAnswer: it may be the file's fault.
@@ -115,8 +119,9 @@ class AskedProcess:
         raise NoAnswer(f"the process that looks at files was {reason}")
 
     def _asked_once(self, child: Child, question: _Question) -> bytes:
-        with socket.fromfd(child.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as pipe:
-            socket.send_fds(pipe, [b"\0"], [question.descriptor])
+        if question.descriptor is not None:
+            with socket.fromfd(child.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as pipe:
+                socket.send_fds(pipe, [b"\0"], [question.descriptor])
         child.connection.send_bytes(question.content)
         if not child.poll(self._timeout_seconds):
             self._end_child()
@@ -158,5 +163,5 @@ def next_question(connection: Connection) -> tuple[bytes, int]:
 @dataclass(frozen=True)
 class _Question:
     content: bytes
-    descriptor: int
+    descriptor: int | None
     answer: Future[bytes] = field(default_factory=Future)

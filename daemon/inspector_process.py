@@ -1,8 +1,8 @@
 """
 The process behind `daemon.inspector`: reads little, writes nothing, and may be killed.
 
-It takes questions and gives answers as bytes. A question is its kind and a path; the answer
-to `IS_TRUNCATED` is `WHOLE`, `TRUNCATED`, or `UNREADABLE` and why.
+It takes questions and gives answers as bytes. A question is a path; the answer is `WHOLE`,
+`TRUNCATED`, or `UNREADABLE` and why.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import resource
 import stat
 from pathlib import Path
 
+from daemon.asked_process import READY
 from daemon.child import child_connection
 from pipeline.boxes import completeness
 from pipeline.limits import limit_address_space
 
-IS_TRUNCATED = b"t"
 WHOLE = b"w"
 TRUNCATED = b"t"
 UNREADABLE = b"u"
@@ -29,18 +29,16 @@ def main() -> None:
     """Answer until the parent hangs up."""
     connection = child_connection()
     _give_up_what_is_not_needed()
+    connection.send_bytes(READY)
     while True:
         try:
-            question = connection.recv_bytes()
+            path = Path(os.fsdecode(connection.recv_bytes()))
         except EOFError:
             return
-        connection.send_bytes(_answer(question))
+        connection.send_bytes(_answer(path))
 
 
-def _answer(question: bytes) -> bytes:
-    kind, path = question[:1], Path(os.fsdecode(question[1:]))
-    if kind != IS_TRUNCATED:
-        raise ValueError(f"no such question: {kind!r}")
+def _answer(path: Path) -> bytes:
     try:
         return TRUNCATED if _is_truncated(path) else WHOLE
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from daemon import asked_process
 from daemon import inspector as module
 from daemon.child import Child
 from daemon.inspector import Inspector
@@ -23,17 +24,21 @@ SILENT = """
 import time
 from daemon.child import child_connection
 connection = child_connection()
+connection.send_bytes(b"ready")
 time.sleep(60)
 """
 DYING = """
 import os
 from daemon.child import child_connection
-child_connection().recv_bytes()
+connection = child_connection()
+connection.send_bytes(b"ready")
+connection.recv_bytes()
 os.kill(os.getpid(), 9)
 """
 TALKATIVE = """
 from daemon.child import child_connection
 connection = child_connection()
+connection.send_bytes(b"ready")
 connection.recv_bytes()
 connection.send_bytes(bytes(100_000))
 connection.recv_bytes()
@@ -73,13 +78,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
         children.append(Child(name))
         return children[-1]
 
-    monkeypatch.setattr(module, "Child", start)
+    monkeypatch.setattr(asked_process, "Child", start)
     return children
 
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Returns what has another module run in the inspector's place."""
+    """Returns what has another module run in the place of the next inspector's."""
 
     def install(code: str) -> None:
         (tmp_path / "stand_in.py").write_text(code)
@@ -185,14 +190,15 @@ def test_a_file_that_kills_whoever_looks_is_nobodys_but_a_workers(
     tmp_path: Path,
     stand_in: Callable[[str], None],
     started: list[Child],
-    inspector: Inspector,
     log: Lines,
 ) -> None:
     stand_in(DYING)
+    inspector = Inspector()
     assert not inspector.is_truncated(tmp_path / "hostile.mp4")
     assert not inspector.is_truncated(tmp_path / "hostile too.mp4")
     assert len(started) == 4
     assert [line["path"] for line in log.lines] == [str(tmp_path / "hostile.mp4")]
+    inspector.close()
 
 
 def test_a_question_that_takes_too_long_is_given_up(
@@ -209,11 +215,13 @@ def test_a_question_that_takes_too_long_is_given_up(
 
 
 def test_an_answer_that_is_none_is_not_read(
-    tmp_path: Path, stand_in: Callable[[str], None], inspector: Inspector, log: Lines
+    tmp_path: Path, stand_in: Callable[[str], None], log: Lines
 ) -> None:
     stand_in(TALKATIVE)
+    inspector = Inspector()
     assert not inspector.is_truncated(tmp_path / "x.mp4")
     assert len(log.lines) == 1
+    inspector.close()
 
 
 def test_where_no_process_is_to_be_had_there_is_an_answer(
@@ -222,7 +230,7 @@ def test_where_no_process_is_to_be_had_there_is_an_answer(
     def none(name: str) -> Child:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(module, "Child", none)
+    monkeypatch.setattr(asked_process, "Child", none)
     assert not inspector.is_truncated(tmp_path / "x.mp4")
     assert "temporarily" in log.lines[0]["reason"]
 
