@@ -16,22 +16,18 @@ from typing import Any
 
 import av
 import av.error
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 
 from pipeline.aspect import set_aspect, state_aspects
 from pipeline.avi_sound import set_bit_rates, state_clocks
 from pipeline.chapters import chapters_for
 from pipeline.codec_header import clean_header
 from pipeline.edits import state_length
-from pipeline.errors import (
-    Cancelled,
-    OutputFailed,
-    UnreadableMedia,
-    UnsupportedMedia,
-)
+from pipeline.errors import Cancelled, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import insert_in_video_entry, left_out_boxes
+from pipeline.output import abandon_output, failure_told, open_output, refusal_told
 from pipeline.picture_track import has_alpha_beside, sample_aspect
 from pipeline.probe import (
     NOT_A_PICTURE,
@@ -47,7 +43,6 @@ from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
 from pipeline.timeline import PacketClock
 from pipeline.tta import end_tick, end_with_file
-from pipeline.writer import refusal_told
 
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
@@ -109,13 +104,8 @@ def strip(
     with open_media(original) as source:
         kept = _kept_streams(source, original, limits)
         muxer = muxer_for(source, original)
-        try:
+        with failure_told(output):
             return _copy(source, kept, original, output, muxer, progress, cancelled)
-        except (av.error.FFmpegError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise OutputFailed(
-                f"The copy cannot be written in {output.parent.absolute()}: {reason}."
-            ) from error
 
 
 def muxer_for(source: InputContainer, path: Path) -> str:
@@ -169,7 +159,8 @@ def _copy(
     total = video.frames or None
     ended_early = False
     boxes = left_out_boxes(original) if muxer in _WITH_EDIT_LISTS else {}
-    target = _opened(output, muxer, may_move_index=not boxes)
+    # Where boxes are added to it afterwards the index stays at the end.
+    target = open_output(output, muxer, may_move_index=not boxes)
     with refusal_told(original.name, muxer), _completed(target, output):
         # The container may say otherwise than the codec, or be the only one to say.
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
@@ -216,26 +207,13 @@ def _copy(
     return Stripped(picture.frames, range(len(streams)), muxer, codec, dropped, ended_early)
 
 
-def _opened(output: Path, muxer: str, *, may_move_index: bool) -> Any:
-    options = {"fflags": "+bitexact"}
-    if muxer in _WITH_EDIT_LISTS:
-        # It stays at the end where boxes are added to it afterwards.
-        options["movflags"] = "+write_colr+faststart" if may_move_index else "+write_colr"
-    return av.open(str(output.absolute()), "w", format=muxer, options=options)
-
-
 @contextlib.contextmanager
-def _completed(target: Any, output: Path) -> Iterator[None]:
+def _completed(target: OutputContainer, output: Path) -> Iterator[None]:
     """Complete the file afterwards; on failure it is gone."""
     try:
         yield
     except BaseException:
-        # Removed before it is closed, which would move a large index forward; without a name
-        # that step fails at once, and the reason is the one that we have already.
-        with contextlib.suppress(OSError):  # nothing is there, as on a read-only disk
-            output.unlink()
-        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-            target.close()
+        abandon_output(target, output)
         raise
     target.close()
 

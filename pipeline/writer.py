@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-import av.error
 import numpy as np
-from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from pipeline import mp4
@@ -27,8 +25,8 @@ from pipeline.chapters import chapters_for
 from pipeline.copied_track import CopiedSpan, CopiedTrack
 from pipeline.edits import skip_priming, state_length
 from pipeline.encoders import PictureEncoder, SoundEncoder
-from pipeline.errors import OutputFailed, UnsupportedMedia
 from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack
+from pipeline.output import abandon_output, failure_told, open_output, refusal_told
 from pipeline.plan import OutputPlan
 from pipeline.probe import open_media
 from pipeline.timeline import Placed
@@ -63,8 +61,9 @@ class Writer:
         self._boxes = _extra_boxes(plan, info)
         self._span: _Span | None = None
         self._held: av.Packet[Any] | None = None
-        with _failure_told(path):
-            self._container = self._open()
+        with failure_told(path):
+            # Where boxes are added to it afterwards the index stays at the end.
+            self._container = open_output(path, plan.container, may_move_index=not self._boxes)
         with self._muxing():
             self._picture = PictureEncoder(self._container, plan.video, info.video, threads)
             self._sounds = {
@@ -122,16 +121,8 @@ class Writer:
 
     @contextlib.contextmanager
     def _muxing(self) -> Iterator[None]:
-        with _failure_told(self.path), refusal_told(self._info.path.name, self._plan.container):
+        with failure_told(self.path), refusal_told(self._info.path.name, self._plan.container):
             yield
-
-    def _open(self) -> OutputContainer:
-        options = {"fflags": "+bitexact"}
-        if self._plan.container != "matroska":
-            # The index in front lets a browser play before it has the whole file. It stays
-            # at the end where boxes are added to it afterwards.
-            options["movflags"] = "+write_colr" if self._boxes else "+write_colr+faststart"
-        return av.open(str(self.path.absolute()), "w", format=self._plan.container, options=options)
 
     def _add_sound(self, plan: AudioPlan) -> SoundEncoder:
         sound = SoundEncoder(self._container, plan)
@@ -179,12 +170,7 @@ class Writer:
 
     def abandon(self) -> None:
         """Remove the file and let go of the encoders."""
-        # Removed first: closing writes an index, and moving it to the front of a large file
-        # takes long. Without a name that step fails at once, which is what we want.
-        with contextlib.suppress(OSError):  # nothing is there, as on a read-only disk
-            self.path.unlink()
-        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-            self._container.close()
+        abandon_output(self._container, self.path)
 
 
 class _Span:
@@ -223,38 +209,6 @@ class _Span:
         up for the delay, or the video's length is short of its last frame.
         """
         return max(1, self.shown - (self.last_dts - self.first_dts))
-
-
-# What FFmpeg's muxers answer, once their file is open, to times, sizes or codec headers that
-# their container cannot hold. A full, broken or closed disk says none of these.
-_REFUSED = (av.error.ArgumentError, av.error.InvalidDataError, av.error.PatchWelcomeError)
-
-
-@contextlib.contextmanager
-def refusal_told(name: str, container: str) -> Iterator[None]:
-    """
-    Raises:
-        UnsupportedMedia: a muxer refuses inside what the video `name` states.
-    """
-    try:
-        yield
-    except _REFUSED as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnsupportedMedia(
-            f"{name} states times or tracks that {container} cannot hold ({reason});"
-            " it may be damaged. Convert it first."
-        ) from error
-
-
-@contextlib.contextmanager
-def _failure_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (av.error.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputFailed(
-            f"The protected copy cannot be written in {path.parent.absolute()}: {reason}."
-        ) from error
 
 
 def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:
