@@ -1,17 +1,37 @@
 """
-What FFmpeg's MP4 muxer has to be told of chapters.
+Chapters as muxers are told of them: their times, and no title of anybody's.
 
-It writes them as a text track too, which is what players list. That track begins at zero, whenever
-its first chapter does, so a first one that begins later would be shown from the start. An empty
-one in front of it holds its place, as other muxers do.
+FFmpeg's MP4 muxer writes them as a text track too, which is what players list. That track begins
+at zero, whenever its first chapter does, so a first one that begins later would be shown from the
+start. An empty one in front of it holds its place, as other muxers do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 _MP4_MUXERS = frozenset({"mp4", "mov"})
+
+
+def numbered_chapter(number: int, start: int, end: int, time_base: Fraction) -> dict[str, Any]:
+    """
+    Return a chapter as PyAV takes it.
+
+    Args:
+        number: 0 for the first.
+        start, end: in ticks of `time_base`.
+    """
+    # Some players list only chapters that have a title, so each bears its number.
+    title = f"Chapter {number + 1}"
+    return {
+        "id": number,
+        "start": start,
+        "end": end,
+        "time_base": time_base,
+        "metadata": {"title": title},
+    }
 
 
 def chapters_for(muxer: str, chapters: Sequence[Any]) -> list[Any]:

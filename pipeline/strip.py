@@ -20,7 +20,7 @@ from av.container import InputContainer, OutputContainer
 
 from pipeline.aspect import set_aspect, state_aspects
 from pipeline.avi_sound import set_bit_rates, state_clocks
-from pipeline.chapters import chapters_for
+from pipeline.chapters import chapters_for, numbered_chapter
 from pipeline.codec_header import clean_header
 from pipeline.edits import state_length
 from pipeline.errors import Cancelled, UnreadableMedia, UnsupportedMedia
@@ -171,7 +171,7 @@ def _copy(
                 streams[index].codec_context.framerate = rates[index]
         if muxer == "avi":
             set_bit_rates(kept, streams, original)
-        target.set_chapters(chapters_for(muxer, _chapter_times(source)))
+        target.set_chapters(chapters_for(muxer, _chapters(source)))
         packets = source.demux(kept)
         tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
         picture = tracks[video.index]
@@ -289,14 +289,8 @@ def _in_words(stream: Any) -> str:
     return f"{kind} (stream {stream.index})"
 
 
-def _chapter_times(source: InputContainer) -> list[Any]:
+def _chapters(source: InputContainer) -> list[Any]:
     return [
-        {
-            "id": number,
-            "start": chapter["start"],
-            "end": chapter["end"],
-            "time_base": chapter["time_base"] or Fraction(1, 1000),
-            "metadata": {"title": f"Chapter {number + 1}"},
-        }
-        for number, chapter in enumerate(source.chapters())
+        numbered_chapter(n, c["start"], c["end"], c["time_base"] or Fraction(1, 1000))
+        for n, c in enumerate(source.chapters())
     ]

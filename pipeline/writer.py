@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline import mp4
 from pipeline.aspect import state_aspects
 from pipeline.audio_plan import AudioPlan
-from pipeline.chapters import chapters_for
+from pipeline.chapters import chapters_for, numbered_chapter
 from pipeline.copied_track import CopiedSpan, CopiedTrack
 from pipeline.edits import skip_priming, state_length
 from pipeline.encoders import PictureEncoder, SoundEncoder
@@ -239,14 +239,7 @@ def _describe(stream: Any, track: AudioTrack | SubtitleTrack) -> None:
     stream.disposition = track.disposition
 
 
-def _chapter(chapter: Chapter, number: int, origin: Fraction) -> Any:
-    # Times stay, titles go: a title is a text of its author's. Some players list only
-    # chapters that have one, so each bears its number.
-    milliseconds = Fraction(1, 1000)
-    return {
-        "id": number,
-        "start": max(0, round((chapter.start - origin) / milliseconds)),
-        "end": round((chapter.end - origin) / milliseconds),
-        "time_base": milliseconds,
-        "metadata": {"title": f"Chapter {number + 1}"},
-    }
+def _chapter(chapter: Chapter, number: int, origin: Fraction) -> dict[str, Any]:
+    tick = Fraction(1, 1000)
+    start, end = (round((at - origin) / tick) for at in (chapter.start, chapter.end))
+    return numbered_chapter(number, max(0, start), end, tick)
