@@ -11,6 +11,7 @@ from pathlib import Path
 from daemon.config import Config
 from daemon.disk import free_gb, in_words
 from daemon.doctor import Finding, of_sentence, ok, problem, warning
+from daemon.folders import broken_link
 from daemon.folders import problems as folder_problems
 from daemon.mounts import is_remote, mount_of
 from daemon.networks import network_problems
@@ -42,6 +43,13 @@ def _networks(config: Config) -> str:
 def of_rights(config: Config) -> Iterator[Finding]:
     """Whether a file can be made in each folder."""
     for key, folder in config.folders.items():
+        if (link := broken_link(folder)) is not None:
+            yield warning(
+                key,
+                f"{link} is a link that leads nowhere",
+                "Make the folder that it names, or mount the share that it lies on.",
+            )
+            continue
         if not folder.is_dir():
             yield ok(key, f"{folder} will be made at the start")
             continue

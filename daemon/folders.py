@@ -68,14 +68,26 @@ def _shows_below_share(folder: Path, known_mount: str | None) -> bool:
     return is_share_away(next(p for p in (folder, *folder.parents) if p.is_dir()), known_mount)
 
 
+def broken_link(folder: Path) -> Path | None:
+    """Return the link on the way to a folder that leads nowhere; None where there is none."""
+    last = next(p for p in (folder, *folder.parents) if p.exists() or p.is_symlink())
+    return None if last.exists() else last
+
+
 def _unusable(config: Config) -> Iterator[str]:
     for key, folder in config.folders.items():
         try:
-            problem = _problem_of(folder)
+            # What a link to a share leads to may be away: that of an inbox or outbox is waited for.
+            link = broken_link(folder) if key in ("temp", "logs", "state") else None
+            problem = _problem_of(folder) if link is None else _of_link(link)
         except OSError as error:  # below a folder that may not be entered; a name too long
             problem = f"{folder} cannot be used ({error.strerror}); name another."
         if problem is not None:
             yield f"{key}: {problem}"
+
+
+def _of_link(link: Path) -> str:
+    return f"{link} is a link that leads nowhere; make the folder that it names, or name another."
 
 
 def _problem_of(folder: Path) -> str | None:
@@ -91,7 +103,7 @@ def _problem_of(folder: Path) -> str | None:
 
 def _nested(config: Config) -> Iterator[str]:
     # Resolved, since a symlink can lead one folder into another. Not by `Path.resolve`, which has
-    # a RuntimeError for a link to itself; that such a folder cannot be made is told later.
+    # a RuntimeError for a link to itself; that such a folder cannot be made is told elsewhere.
     places = [(key, path, Path(os.path.realpath(path))) for key, path in config.folders.items()]
     for key, path, real in places:
         for other, other_path, other_real in places:

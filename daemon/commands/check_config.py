@@ -11,6 +11,7 @@ from typing import Any
 from daemon.config import Config, default_config, find_config, load_config
 from daemon.console import say, say_json
 from daemon.errors import ConfigError
+from daemon.folders import broken_link
 from daemon.folders import problems as folder_problems
 from daemon.networks import network_problems
 from pipeline.report import aligned
@@ -50,9 +51,15 @@ def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
 def _rows(path: Path | None, config: Config) -> Iterable[tuple[str, str]]:
     yield "config", str(path.absolute()) if path else "none here; the defaults hold"
     for key, folder in config.folders.items():
-        yield key, f"{folder}{'' if folder.exists() else ' (will be made)'}"
+        yield key, f"{folder}{_state(folder)}"
     for name, value in {**_settings(config), "defaults": _defaults(config)}.items():
         yield name, _words(value)
+
+
+def _state(folder: Path) -> str:
+    if folder.exists():
+        return ""
+    return " (will be made)" if broken_link(folder) is None else " (a link that leads nowhere)"
 
 
 def _words(value: object) -> str:

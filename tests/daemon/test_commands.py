@@ -176,6 +176,15 @@ def test_check_config_tells_what_faces_are_worked_on_with(
     assert told == {"detector": detector, "embedders": embedders}
 
 
+def test_check_config_does_not_say_that_a_link_leading_nowhere_will_be_made(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.commands.check_config.network_problems", lambda settings: [])
+    (folder / "inbox").symlink_to("share/inbox")
+    rows = shell("check-config").splitlines()
+    assert f"{folder}/inbox (a link that leads nowhere)" in next(r for r in rows if "/inbox" in r)
+
+
 def test_status_of_a_failed_task_says_why(shell: Shell, spool: Spool) -> None:
     said = shell("status", failed(spool))
     assert REASON.message in said

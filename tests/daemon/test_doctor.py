@@ -146,6 +146,13 @@ def test_a_folder_in_which_no_file_can_be_made(tmp_path: Path) -> None:
     assert only(doctor_folders.of_rights(config)).subject == "outbox"
 
 
+def test_a_folder_that_is_a_link_leading_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "results").symlink_to("share/results")
+    finding = only(doctor_folders.of_rights(config_of(tmp_path, outbox="results/mine")))
+    assert (finding.subject, finding.level) == ("outbox", Level.WARNING)
+    assert finding.text == f"{tmp_path}/results is a link that leads nowhere"
+
+
 def test_temp_on_another_file_system_than_the_outbox(tmp_path: Path) -> None:
     if os.stat("/proc").st_dev == os.stat(tmp_path).st_dev:
         pytest.skip("one file system")

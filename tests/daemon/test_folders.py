@@ -34,9 +34,22 @@ def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
     assert problem == f"state: {tmp_path / 'file'} is not a folder; name another or move it away."
 
 
-def test_a_link_to_itself_is_no_error_that_was_not_foreseen(tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to("loop")
-    assert "loop" not in found(tmp_path, "state: loop/state")
+@pytest.mark.parametrize("key", ["state", "temp", "logs"])
+@pytest.mark.parametrize("target", ["nowhere", "link"])
+def test_a_link_that_leads_nowhere_or_to_itself_is_told(
+    tmp_path: Path, key: str, target: str
+) -> None:
+    (tmp_path / "link").symlink_to(target)
+    told = f"{key}: {tmp_path}/link is a link that leads nowhere"
+    assert found(tmp_path, f"{key}: link").startswith(told)
+    assert found(tmp_path, f"{key}: link/deeper").startswith(told)
+
+
+def test_a_link_to_a_share_that_is_away_keeps_no_service_from_starting(tmp_path: Path) -> None:
+    """It is waited for, and `/health` tells of it."""
+    (tmp_path / "inbox").symlink_to("share/inbox")
+    (tmp_path / "outbox").symlink_to("share/outbox")
+    assert found(tmp_path, "") == ""
 
 
 def test_a_file_system_that_may_only_be_read_is_told(
