@@ -93,8 +93,8 @@ def _parsed(name: str, text: str, loader: type[yaml.SafeLoader]) -> Any:
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{name}{where}: {_problem(error, text)}.") from error
     except Exception as error:
-        # What the parser does not foresee: a date such as 2024-99-99 (ValueError), `!!map [a, b]`
-        # (TypeError), a character beyond the last one (OverflowError). A stranger finds others.
+        # What the parser does not foresee: `!!map [a, b]` (TypeError), a character beyond the last
+        # one (OverflowError). A stranger finds others.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"{name} is not YAML: {reason}.") from error
 
@@ -103,7 +103,7 @@ def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
     """Return what is wrong, without a secret that is quoted: a tag, `!Tr0ub4dor`, or octal."""
     mark, problem = error.problem_mark, str(error.problem)
     line = next(iter(text.splitlines()[mark.line :]), "") if mark else ""
-    secret = re.search(r"""secret["']?\s*:\s*[{\[]?([^\s,}]{1,4})""", line)
+    secret = re.search(r"""secret["']?\s*:\s*[{\[]?!*([^\s,}]{1,4})""", line)
     if secret and secret[1] in problem:
         return "the secret cannot be read, and is not shown here; put it in quotes"
     return problem
@@ -151,6 +151,17 @@ class _StrictLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            # 2024-99-99, or `!!int word`. What is raised quotes the value, which may be a secret.
+            kind = node.tag.rpartition(":")[2]
+            problem = f"the value is no {kind} to YAML; put text in quotes, without a tag"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
