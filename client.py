@@ -33,6 +33,7 @@ import json
 import os
 import random
 import re
+import ssl
 import stat
 import sys
 import time
@@ -320,7 +321,7 @@ class MediaCleanerClient:
             try:
                 answer = self._once(method, path, **options)
             except _BROKEN as error:
-                if number == _TRIES:
+                if number == _TRIES or _is_lasting(error):
                     raise self._unreachable(error) from error
                 pause = _pause(number)
             else:
@@ -592,6 +593,8 @@ def _checked(answer: requests.Response) -> requests.Response:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             message = f"{answer.url} answered {answer.status_code}{_way(answer.url)}"
             code = field = None
+            if answer.status_code == 400 and answer.url.startswith("http:"):
+                message += "; if it speaks TLS, as nginx on port 443, write https://"
             if answer.status_code < 400 and "Location" in answer.headers:
                 message += (
                     f" and sends on to {answer.headers['Location']}; name that server instead"
@@ -609,14 +612,37 @@ def _way(url: str) -> str:
     return ""
 
 
+def _is_lasting(error: BaseException) -> bool:
+    """Would every other try end like this one?"""
+    bottom = _bottom(error)
+    return isinstance(bottom, ssl.SSLCertVerificationError) or _is_no_tls(bottom)
+
+
 def _reason(error: BaseException) -> str:
     """Return what lies at the bottom of a failure of `requests`."""
+    bottom = _bottom(error)
+    if isinstance(bottom, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({bottom.verify_message}); have it mended, or name the"
+            " file of its authority in REQUESTS_CA_BUNDLE"
+        )
+    if _is_no_tls(bottom):
+        return "what answers there speaks no TLS; write http:// if that is meant"
+    return getattr(bottom, "strerror", None) or str(bottom) or type(bottom).__name__
+
+
+def _is_no_tls(error: BaseException) -> bool:
+    """Did plain HTTP come? So OpenSSL says it, before version 3.2 and since."""
+    said = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+    return isinstance(error, ssl.SSLError) and error.reason in said
+
+
+def _bottom(error: BaseException) -> BaseException:
     while True:
         below = error.__cause__ or error.__context__
         if below is None:
-            break
+            return error
         error = below
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _pause(number: int) -> float:

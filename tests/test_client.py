@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import termios
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import trustme
 from media import Video, make_video
 from services import ROOT, ServiceHouse, running, wait_until
 
@@ -355,6 +357,58 @@ def test_why_a_server_cannot_be_reached_is_told_in_a_few_words(
     monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
     with pytest.raises(MediaCleanerError, match=f"^{url} cannot be reached: [a-zA-Z ]*({reason})$"):
         MediaCleanerClient(url).get_statistics()
+
+
+def never_tried_again(number: int) -> float:
+    raise AssertionError("tried again")
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), trouble)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *words: None  # type: ignore[method-assign]
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    trouble.script = [lambda request: request.reply(200, b'{"queue": {}}')]
+    try:
+        monkeypatch.setattr(client_module, "_pause", never_tried_again)
+        client = MediaCleanerClient(f"https://localhost:{server.server_port}")
+        with pytest.raises(MediaCleanerError, match=r"certificate is not trusted.*REQUESTS_CA"):
+            client.get_statistics()
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))  # as it says
+        assert client.get_statistics() == {}
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_https_where_plain_http_is_spoken_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_pause", never_tried_again)
+
+    def refuse() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+        answered = threads.submit(refuse)
+        client = MediaCleanerClient(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(MediaCleanerError, match="speaks no TLS; write http://"):
+            client.get_statistics()
+        answered.result(60)
+
+
+def test_plain_http_where_tls_is_spoken_is_told(trouble: type[Trouble]) -> None:
+    """As nginx and others answer it."""
+    trouble.script = [lambda request: request.reply(400, b"<html>")]
+    with pytest.raises(MediaCleanerError, match="answered 400.*write https://"):
+        caller(trouble).get_statistics()
 
 
 @pytest.mark.parametrize(
