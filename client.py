@@ -770,7 +770,10 @@ def main(line: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(line)
     try:
         client = MediaCleanerClient(arguments.server, arguments.api_key)
-        return int(arguments.act(client, arguments))
+        code = int(arguments.act(client, arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while there is somebody to tell that it is refused
+        return code
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except MediaCleanerError as error:
@@ -778,8 +781,7 @@ def main(line: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever closed it, as `head` does, has what it wanted
         return 1
     except (OSError, TimeoutError) as error:
-        message = f"{error.filename}: {error.strerror}" if _names_file(error) else str(error)
-        return _failed(message, 2 if isinstance(error, FileExistsError) else 1)
+        return _failed(_words(error), 2 if isinstance(error, FileExistsError) else 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -1021,8 +1023,23 @@ def _failed(message: str, code: int = 1) -> int:
     return code
 
 
-def _names_file(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.filename is not None and error.strerror is not None
+def _words(error: OSError) -> str:
+    if error.strerror is None:
+        return str(error)  # our own sentence
+    # Every file is named; what has no name is standard output.
+    return f"{error.filename or 'the answer cannot be written'}: {error.strerror}"
+
+
+def _let_go_of_answer() -> None:
+    """Forget what standard output has not taken: Python would try again at its end and complain."""
+    if sys.stdout is None:  # closed
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -1065,7 +1082,9 @@ def run() -> NoReturn:
     """Carry out this process's command line and end the process."""
     if _WAS_INTERRUPTIBLE:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(main())
+    code = main()
+    _let_go_of_answer()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -881,20 +881,27 @@ def test_a_key_that_cannot_be_one_is_told(key: str, capsys: pytest.CaptureFixtur
     assert "API key has characters" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_enough_is_no_error(trouble: type[Trouble]) -> None:
+def ended_at(output: int, line: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the client with a standard output that is buffered, as that of most people is."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "client.py"), *line],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_enough_is_no_error(trouble: type[Trouble], options: list[str]) -> None:
     trouble.script = [task_json]
-    line = ["--server", caller(trouble).base_url, "status", "x"]
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        ended = subprocess.run(
-            [sys.executable, str(ROOT / "client.py"), *line],
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        ended = ended_at(writer, ["--server", caller(trouble).base_url, *options, "status", "x"])
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (1, "")
@@ -911,6 +918,18 @@ def test_without_requests_one_line_says_how_to_get_it() -> None:
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "-m pip install requests" in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_answer_that_finds_no_room_is_told_in_one_line(
+    trouble: type[Trouble], options: list[str]
+) -> None:
+    trouble.script = [task_json]
+    with open("/dev/full", "w") as full:
+        line = ["--server", caller(trouble).base_url, *options, "status", "x"]
+        ended = ended_at(full.fileno(), line)
+    said = "client: the answer cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, said)
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "ascii"])
