@@ -14,6 +14,7 @@ from daemon.atomic import make_folder
 from daemon.config import Config
 from daemon.errors import ConfigError
 from daemon.inbox_place import is_share_away
+from daemon.machine import too_many_workers
 from pipeline.settings import EMBEDDED
 
 
@@ -22,6 +23,7 @@ def problems(config: Config) -> list[str]:
     return [
         *_unusable(config),
         *_nested(config),
+        *_too_many_workers(config),
         *_missing_weights(config),
         *_missing_faces(config),
         *_bad_secret(config),
@@ -118,6 +120,12 @@ def _nested(config: Config) -> Iterator[str]:
 def _may_share(key: str, other: str) -> bool:
     """Several inboxes may have one outbox, which may be the common one."""
     return all(name.split(".")[-1] == "outbox" for name in (key, other))
+
+
+def _too_many_workers(config: Config) -> Iterator[str]:
+    reason = None if config.workers is None else too_many_workers(config.workers)
+    if reason is not None:
+        yield f"workers is {reason}"
 
 
 def _missing_weights(config: Config) -> Iterator[str]:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 # One worker on a 1080p video holds about 600 MB; a network or a video of 4K needs more.
 _WORKER_BYTES = 2 << 30
+# What one holds for itself before it has a video (174 MiB, torch without CUDA).
+_IDLE_WORKER_BYTES = 170 << 20
 _GROUP = re.compile(r"^[0-9]+:([^:\n]*):(.*)$", re.MULTILINE)  # a line of /proc/self/cgroup
-_NUMBER = re.compile(r"[0-9]{1,15}")  # of microseconds; longer is no time that a machine keeps
+# Of microseconds or bytes; longer is no time that a machine keeps, and more than one has.
+_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 def cores() -> int:
@@ -29,6 +32,18 @@ def default_workers() -> int:
     same CPU seconds: the stages of one never fill both.
     """
     return max(1, min(cores(), _memory_bytes() // _WORKER_BYTES))
+
+
+def too_many_workers(workers: int) -> str | None:
+    """Return that so many would fill the memory doing nothing; None where they may fit."""
+    memory = _memory_bytes()
+    most = max(1, memory // _IDLE_WORKER_BYTES)
+    if workers <= most:
+        return None
+    return (
+        f"{workers}, and the memory here ({memory / (1 << 30):.1f} GB) holds at most {most};"
+        f" set fewer, such as {default_workers()}."
+    )
 
 
 def threads_of(videos: int) -> int:
@@ -53,17 +68,17 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     Args:
         root: below which `proc` and `sys` lie.
     """
-    return min((q for folder in _cpu_groups(root) for q in _quotas(folder)), default=None)
+    return min((q for folder in _groups(root, "cpu") for q in _quotas(folder)), default=None)
 
 
-def _cpu_groups(root: Path) -> Iterator[Path]:
+def _groups(root: Path, controller: str) -> Iterator[Path]:
     """Yield the folders of the groups that this process is in, as cgroups(7) has it."""
     mounted = root / "sys/fs/cgroup"
     for controllers, path in _GROUP.findall(_text(root / "proc/self/cgroup")):
         if not controllers:
             top = mounted
-        elif "cpu" in controllers.split(","):
-            top = mounted / "cpu"
+        elif controller in controllers.split(","):
+            top = mounted / controller
         else:
             continue
         group = top / path.lstrip("/")
@@ -97,8 +112,22 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _memory_bytes() -> int:
-    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+def _memory_bytes(root: Path = Path("/")) -> int:
+    """Return how much this process may have at most, of the machine's or of its groups'."""
+    limits = (limit for folder in _groups(root, "memory") for limit in _limits(folder))
+    return min([_machine_bytes(root), *limits])
+
+
+def _limits(folder: Path) -> Iterator[int]:
+    """Yield what a group's files say, of either version; nothing for no limit."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        limit = _text(folder / name).strip()
+        if _NUMBER.fullmatch(limit):
+            yield int(limit)
+
+
+def _machine_bytes(root: Path) -> int:
+    for line in _text(root / "proc/meminfo").splitlines():
         name, _, amount = line.partition(":")
         if name == "MemTotal":
             return int(amount.split()[0]) * 1024

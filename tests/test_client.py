@@ -882,13 +882,10 @@ def test_a_key_that_cannot_be_one_is_told(key: str, capsys: pytest.CaptureFixtur
 
 
 def ended_at(output: int, line: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run the client with a standard output that is buffered, as that of most people is."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.run(
         [sys.executable, str(ROOT / "client.py"), *line],
         stdout=output,
         stderr=subprocess.PIPE,
-        env=environment,
         text=True,
         timeout=120,
         check=False,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from daemon.config import MOST_WORKERS, default_config, find_config, load_config
 from daemon.errors import UsageError
+from daemon.machine import too_many_workers
 from daemon.privileges import pass_none_on
 from daemon.signals import ServiceSignals
 
@@ -37,10 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ServiceRunning: another service works on the same state.
     """
-    if arguments.workers is not None and not 1 <= arguments.workers <= MOST_WORKERS:
-        raise UsageError(
-            f"--workers is {arguments.workers}; allowed is a whole number from 1 to {MOST_WORKERS}."
-        )
+    if arguments.workers is not None:
+        _check_workers(arguments.workers)
     if arguments.host == "":  # as `--host "$UNSET"` gives it
         raise UsageError("--host is empty; give an address or name of this machine.")
     if arguments.port is not None and not 0 <= arguments.port <= 65535:
@@ -50,6 +49,15 @@ def run(arguments: argparse.Namespace) -> None:
     # Heeded from here on: an end that is asked for during the start comes right after it.
     with ServiceSignals() as signals:
         _serve(arguments, signals)
+
+
+def _check_workers(workers: int) -> None:
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(
+            f"--workers is {workers}; allowed is a whole number from 1 to {MOST_WORKERS}."
+        )
+    if (reason := too_many_workers(workers)) is not None:
+        raise UsageError(f"--workers is {reason}")
 
 
 def _serve(arguments: argparse.Namespace, signals: ServiceSignals) -> None:

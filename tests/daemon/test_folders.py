@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon import machine
 from daemon.config import load_config
 from daemon.folders import problems
 
@@ -100,6 +101,14 @@ def test_two_inboxes_may_share_an_outbox(tmp_path: Path) -> None:
     """
     assert found(tmp_path, text) == ""
     assert "keep them apart" in found(tmp_path, text.replace("inbox: b,", "inbox: a/b,"))
+
+
+def test_more_workers_than_the_memory_holds_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: 8 << 30)
+    assert found(tmp_path, "workers: 40") == ""
+    assert "workers is 1000, and the memory here" in found(tmp_path, "workers: 1000")
 
 
 def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:

@@ -24,6 +24,19 @@ def test_workers_are_as_many_as_cores_and_memory_bear(
     assert machine.default_workers() == workers
 
 
+def test_workers_that_fill_the_memory_doing_nothing_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: 24 * GIB)
+    assert machine.too_many_workers(144) is None
+    assert machine.too_many_workers(145) == (
+        "145, and the memory here (24.0 GB) holds at most 144; set fewer, such as 2."
+    )
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: GIB // 16)
+    assert machine.too_many_workers(1) is None  # there is no fewer
+
+
 @pytest.mark.parametrize(("videos", "threads"), [(0, 0), (1, 0), (2, 4), (3, 2), (8, 1), (20, 1)])
 def test_videos_at_once_share_the_cores(
     monkeypatch: pytest.MonkeyPatch, videos: int, threads: int
@@ -93,6 +106,35 @@ def test_the_quota_of_the_groups_that_we_are_in_is_read(
     write(root, {"proc/self/cgroup": groups})
     write(root, {f"sys/fs/cgroup/{name}": text for name, text in limits.items()})
     assert machine.cpu_quota(root) == quota
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "memory"),
+    [
+        (V2, {}, 8 * GIB),
+        (V2, {"system.slice/media-cleaner.service/memory.max": "max\n"}, 8 * GIB),
+        (V2, {"system.slice/media-cleaner.service/memory.max": f"{GIB}\n"}, GIB),
+        (
+            V2,
+            {
+                "system.slice/media-cleaner.service/memory.max": f"{2 * GIB}\n",
+                "system.slice/memory.max": f"{GIB}\n",
+            },
+            GIB,
+        ),
+        (V2, {"user.slice/memory.max": f"{GIB}\n"}, 8 * GIB),  # another's
+        (V1, {"memory/docker/abc/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        (V1, {"memory/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        (V1, {"memory/docker/abc/memory.limit_in_bytes": "9223372036854771712\n"}, 8 * GIB),
+        (V1, {"cpu/docker/abc/memory.limit_in_bytes": "1\n"}, 8 * GIB),
+    ],
+)
+def test_the_memory_is_the_machine_s_or_what_its_groups_leave(
+    root: Path, groups: str, limits: dict[str, str], memory: int
+) -> None:
+    write(root, {"proc/self/cgroup": groups, "proc/meminfo": f"MemTotal: {8 << 20} kB\n"})
+    write(root, {f"sys/fs/cgroup/{name}": text for name, text in limits.items()})
+    assert machine._memory_bytes(root) == memory
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Each test starts services of its own but for those on `house`, which share one.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -19,6 +20,10 @@ from typing import Any
 import pytest
 from media import Audio, Video, make_video
 from services import ServiceHouse, running, wait_until
+
+from daemon import machine
+from daemon.commands import serve
+from daemon.errors import UsageError
 
 SHORT = Video(frames=10, width=160, height=120)
 # Some seconds of work, so that there is time to interfere.
@@ -162,6 +167,19 @@ def test_values_that_cannot_be_are_named_before_anything_is_begun(tmp_path: Path
         assert option in answer.stderr
         assert len(answer.stderr.splitlines()) == 1
     assert not house.state.exists()
+
+
+def test_more_workers_than_the_memory_holds_are_not_begun_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: 8 << 30)
+    monkeypatch.setattr(serve, "pass_none_on", lambda: None)
+    monkeypatch.setattr(serve, "_serve", lambda arguments, signals: None)
+    arguments = argparse.Namespace(workers=40, host=None, port=None)
+    serve.run(arguments)
+    arguments.workers = 1000
+    with pytest.raises(UsageError, match="--workers is 1000, .* at most 48; set fewer"):
+        serve.run(arguments)
 
 
 def test_a_second_service_on_the_same_state_refuses(house: ServiceHouse) -> None:
