@@ -245,7 +245,7 @@ class Candidates:
         path = _path(found)
         file = self._files[path]
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        place = (found.subfolder, reason)
+        place = f"{found.subfolder or '.'}: {reason}"  # others there wait for the same
         self._once.tell("file cannot be taken", True, of=place, file=path)
         is_disk = getattr(error, "errno", None) in _OF_THE_DISK
         pause = _FIRST_PAUSE_S if is_disk else self._growing_pause(file)

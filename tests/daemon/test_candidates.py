@@ -242,6 +242,20 @@ def test_one_that_cannot_be_taken_is_tried_again_more_and_more_seldom(inbox: Inb
     assert [line["file"] for line in inbox.told("file cannot be taken")] == ["bad.mp4"]
 
 
+@pytest.mark.parametrize(("name", "of"), [("bad.mp4", "."), ("anna/bad.mp4", "anna")])
+def test_where_one_cannot_be_taken_and_why_is_told_in_words(
+    inbox: Inbox, name: str, of: str
+) -> None:
+    (inbox.root / "anna").mkdir()
+    inbox.move_in(name)
+    inbox.forward(2)
+    found = inbox.ready()
+    assert found is not None
+    inbox.candidates.failed(found, OSError(13, "Permission denied"), inbox.now)
+    (line,) = inbox.told("file cannot be taken")
+    assert (line["of"], line["file"]) == (f"{of}: Permission denied", name)
+
+
 def test_lost_events_only_cost_time(inbox: Inbox) -> None:
     inbox.drop("clip.mp4")
     inbox.candidates.lose_events(inbox.now)
