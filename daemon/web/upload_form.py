@@ -139,7 +139,7 @@ class _Reading:
             raise refused(self.name, "errors.given_twice")
 
     def _begin_file(self, file_name: str | None) -> None:
-        if not file_name:
+        if not file_name or file_name.endswith(("/", "\\")):  # a folder's
             raise ApiError(400, "no_file", "uploads.no_file_name")
         if self.file_name is not None:
             raise ApiError(400, "two_files", "uploads.two_files")

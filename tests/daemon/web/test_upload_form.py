@@ -100,7 +100,7 @@ def test_a_form_without_a_file_is_refused() -> None:
         assert (error.status, error.code) == (400, "no_file")
 
 
-@pytest.mark.parametrize("extra", ["", '; filename=""'])
+@pytest.mark.parametrize("extra", ["", *(f'; filename="{n}"' for n in ("", "/", "a/", r"a\\"))])
 def test_a_field_file_without_a_file_name_is_refused(extra: str) -> None:
     error = refused(part("file", b"video", extra) + END)
     assert (error.status, error.code, error.key) == (400, "no_file", "uploads.no_file_name")
