@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from daemon.logs import Once, server_log
 from daemon.outbox import StatusFiles
@@ -171,7 +172,7 @@ class OutboxWriter:
         try:
             task = self._files.refresh(task_id, place, known)
         except OSError as error:
-            self._refuse(task_id, error.strerror or str(error))
+            self._refuse(task_id, _reason(error))
         except TaskBusy as error:
             self._refuse(task_id, error.message)
         except Exception as error:  # it is this task's, and holds up no other
@@ -196,3 +197,13 @@ class OutboxWriter:
             since = known.since if known else now
             self._refused[task_id] = _Refusal(reason, since, pause, now + pause)
         self._once.tell(_REFUSED, True, of=self._outbox, task_id=task_id, reason=reason)
+
+
+def _reason(error: OSError) -> str:
+    """Say which folder refuses: it may be one user's alone."""
+    reason = error.strerror or str(error)
+    if not isinstance(error.filename, str):
+        return reason
+    path = Path(error.filename)
+    # A hidden name is another at each try.
+    return f"{path.parent if path.name.startswith('.') else path}: {reason}"

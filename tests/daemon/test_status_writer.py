@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +16,13 @@ from typing import Any
 import pytest
 from services import wait_until
 
-from daemon import outbox_writer, status_writer
+from daemon import outbox, outbox_writer, status_writer
 from daemon.logs import configure_logs, reset_logs
 from daemon.outbox import StatusFiles, status_path
 from daemon.spool import Spool
 from daemon.status_writer import StatusWriter
 from daemon.task import Submission, Task
+from daemon.web.sentences import is_known
 
 
 class House:
@@ -35,13 +37,14 @@ class House:
         self.files = StatusFiles(self.spool, "en")
         self.queue: list[str] = []
 
-    def submit(self, outbox: str) -> Task:
+    def submit(self, outbox: str, subfolder: str = "") -> Task:
         task = self.spool.submit(
             Submission(
                 task_id=self.spool.new_id(),
                 input_video="clip.mov",
                 original="/inbox/clip.mov",
                 outbox=str(self.folder / outbox),
+                subfolder=subfolder,
             ),
             100_000,
         )
@@ -162,6 +165,27 @@ def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> Non
         house.now += 31
         # Not at once: it is just being tried again.
         wait_until(lambda: "1 tasks cannot be written" in str(writer.trouble), "trouble", 5)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+def test_a_folder_of_the_outbox_that_refuses_is_named(
+    house: House, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """One user's may, and the others not."""
+    task = house.submit("good", subfolder="anna")
+
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(number, os.strerror(number), str(path.with_name(f".{path.name}.x.tmp")))
+
+    monkeypatch.setattr(outbox, "write_volatile", refuse)
+    writer = house.writer()
+    writer.mark(task.task_id)
+    with running(writer):
+        wait_until(lambda: refused(writer), "refused", 5)
+        house.now += 31
+        told = f"1 tasks cannot be written: {house.folder}/good/anna: {os.strerror(number)}"
+        wait_until(lambda: told in str(writer.trouble), "trouble", 5)
+        assert is_known(f"status files: {writer.trouble}")
 
 
 def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_it(
