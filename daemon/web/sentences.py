@@ -246,12 +246,16 @@ def is_known(sentence: str) -> bool:
 
 
 def _in_russian(sentence: str) -> str:
+    return _said(sentence) or _UNKNOWN.format(sentence=sentence)
+
+
+def _said(sentence: str) -> str | None:
     russian = _russian(sentence, SENTENCES)
     if russian is not None:
         return russian
     path, _, reason = sentence.rpartition(": ")  # as systems say it
     said = _russian(reason, SENTENCES) if path else None
-    return f"{path}: {said}" if said else _UNKNOWN.format(sentence=sentence)
+    return f"{path}: {said}" if said else None
 
 
 def _russian(english: str, catalogue: Mapping[str, str]) -> str | None:
@@ -259,7 +263,7 @@ def _russian(english: str, catalogue: Mapping[str, str]) -> str | None:
         found = pattern.fullmatch(english)
         if found:
             facts = {
-                name: (_russian(value, SENTENCES) if name in _SAID else None) or value
+                name: (_said(value) if name in _SAID else None) or value
                 for name, value in found.groupdict().items()
             }
             return russian.format_map(facts)
