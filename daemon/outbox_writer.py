@@ -8,11 +8,11 @@ and a task that was refused waits for its next try without holding up the others
 from __future__ import annotations
 
 import bisect
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from daemon.logs import Once, server_log
 from daemon.outbox import StatusFiles
@@ -172,7 +172,7 @@ class OutboxWriter:
         try:
             task = self._files.refresh(task_id, place, known)
         except OSError as error:
-            self._refuse(task_id, _reason(error))
+            self._refuse(task_id, self._reason(error))
         except TaskBusy as error:
             self._refuse(task_id, error.message)
         except Exception as error:  # it is this task's, and holds up no other
@@ -184,6 +184,13 @@ class OutboxWriter:
             self._written(task_id, place if waits else None)
         finally:
             self._writing_since = None
+
+    def _reason(self, error: OSError) -> str:
+        """Say which folder refuses: it may be one user's alone."""
+        place = error.filename if isinstance(error.filename, str) else self._outbox
+        if os.path.basename(place).startswith("."):
+            place = os.path.dirname(place)  # such a name is another at each try
+        return f"{place}: {error.strerror or error}"
 
     def _accept(self, task_id: str) -> None:
         with self._wake:
@@ -197,13 +204,3 @@ class OutboxWriter:
             since = known.since if known else now
             self._refused[task_id] = _Refusal(reason, since, pause, now + pause)
         self._once.tell(_REFUSED, True, of=self._outbox, task_id=task_id, reason=reason)
-
-
-def _reason(error: OSError) -> str:
-    """Say which folder refuses: it may be one user's alone."""
-    reason = error.strerror or str(error)
-    if not isinstance(error.filename, str):
-        return reason
-    path = Path(error.filename)
-    # A hidden name is another at each try.
-    return f"{path.parent if path.name.startswith('.') else path}: {reason}"

@@ -188,6 +188,25 @@ def test_a_folder_of_the_outbox_that_refuses_is_named(
         assert is_known(f"status files: {writer.trouble}")
 
 
+def test_the_outbox_is_named_where_the_system_names_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As write(2) on a full disk."""
+    task = house.submit("good")
+
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(outbox, "write_volatile", refuse)
+    writer = house.writer()
+    writer.mark(task.task_id)
+    with running(writer):
+        wait_until(lambda: refused(writer), "refused", 5)
+        house.now += 31
+        told = f": {house.folder}/good: No space left on device"
+        wait_until(lambda: told in str(writer.trouble), "trouble", 5)
+
+
 def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_it(
     house: House,
 ) -> None:
