@@ -24,6 +24,10 @@ from daemon.mounts import mount_of
 _GB = 1 << 30
 # What a full disk, or a quota that is used up, answers a write with.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+# With less a disk is full, however low its bound is set: a record or two would fit, and no result.
+FULL_GB = 1 / 1024
 # A file system may be out of files with bytes to spare. One without such a limit tells of none.
 _LEAST_FILES = 100
 _PATIENCE_SECONDS = 20.0
@@ -182,6 +186,8 @@ def _shortage(path: Path, found: os.statvfs_result, min_free_gb: float) -> str |
         return (
             f"{path} has {in_words(free)} free, less than min_free_gb ({min_free_gb:g}); make room."
         )
+    if free is not None and free < FULL_GB:
+        return f"{path} is full; make room."
     if found.f_files and found.f_favail < _LEAST_FILES:
         return f"{path} has no room for more files (inodes); remove some."
     return None

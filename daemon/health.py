@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from daemon.atomic import write_volatile
-from daemon.disk import free_gb, why_closed
+from daemon.disk import FULL_GB, free_gb, why_closed
 
 WRITE_SECONDS = 2.0
 STALE_SECONDS = 15.0
 _NAME = "service.json"
 _LOCK = "service.lock"
 _MOST_BYTES = 1 << 20
-# What the service tells of itself would fit; what else it writes would not.
-_FULL_GB = 1 / 1024
 
 
 class ServiceStatus(StrEnum):
@@ -141,7 +139,7 @@ def trouble_of(state: Path) -> str | None:
     reason = why_closed(state)
     try:
         free = free_gb(state)
-        if reason is None and free is not None and free < _FULL_GB:
+        if reason is None and free is not None and free < FULL_GB:
             reason = f"{state} is full; make room."
     except OSError as error:
         reason = f"{state} cannot be used ({error.strerror}); bring it back."

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from daemon.atomic import remove, sync_folder
-from daemon.disk import free_gb, in_words
+from daemon.disk import FULL_GB, free_gb, in_words
 from daemon.held_folder import held_new_folder, held_own_folder
 from daemon.inbox_place import InboxUnavailable, find_place, make_place
 from daemon.logs import queue_log, server_log
@@ -95,7 +95,7 @@ class Uploads:
         for folder in self._needs_room:
             free = free_gb(_existing(folder))
             left = None if free is None else free - coming_bytes / (1 << 30)
-            if left is not None and left < self._min_free_gb:
+            if left is not None and left < max(self._min_free_gb, FULL_GB):
                 raise NoRoom(f"{folder} would have {in_words(left)} free")
             coming_bytes = 0  # they come to the inbox, which is the first
 

@@ -42,6 +42,18 @@ def test_less_than_the_bound_is_a_problem_that_names_the_folder(tmp_path: Path) 
     assert not watch.has_room
 
 
+def test_a_full_disk_has_no_room_however_low_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each task of the queue would begin and fail."""
+    watch = DiskWatch({"temp": tmp_path}, min_free_gb=0)
+    monkeypatch.setattr(os, "statvfs", lambda path: statvfs(1 << 19))
+    assert watch.check() == (f"temp: {tmp_path} is full; make room.",)
+    assert not watch.has_room
+    monkeypatch.setattr(os, "statvfs", lambda path: statvfs(1 << 20))
+    assert watch.check() == ()
+
+
 def test_little_room_is_told_in_a_unit_that_shows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

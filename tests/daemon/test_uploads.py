@@ -275,6 +275,14 @@ def test_room_is_looked_for_before_and_now_and_then_while_a_file_arrives(
             file.write(b"x" * 1000)
 
 
+def test_a_full_disk_takes_nothing_however_low_the_bound(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "free_gb", lambda folder: 1 / 2048)
+    with pytest.raises(NoRoom):
+        house.uploads(min_free_gb=0).check_room()
+
+
 def test_a_file_system_that_does_not_tell_its_room_is_not_taken_for_full(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
