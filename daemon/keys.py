@@ -161,7 +161,7 @@ class Keys:
         self._folder = folder
         self._clock = clock
         self._lock = threading.Lock()
-        self._once = Once(server_log())
+        self._once = Once(server_log(), clock=clock)
         self._seen: _Seen | None = None
         self._look_at = float("-inf")
 
@@ -215,19 +215,23 @@ class Keys:
 
     def _looked(self, before: _Seen | None) -> _Seen:
         try:
-            fingerprint = _fingerprint(self._folder)
-            state = _identity(self._folder.parent)
-            if before is not None and before.fingerprint and not fingerprint:
-                _check_same(before.state, state)
-            if before is not None and before.fingerprint == fingerprint:
-                return before
-            keys, unreadable = listed(self._folder)
+            seen = self._read_anew(before)
         except OSError as error:
             self._once.tell("API keys cannot be read", True, reason=str(error))
             if before is None:
                 raise
             return before
         self._once.tell("API keys cannot be read", False)
+        return seen
+
+    def _read_anew(self, before: _Seen | None) -> _Seen:
+        fingerprint = _fingerprint(self._folder)
+        state = _identity(self._folder.parent)
+        if before is not None and before.fingerprint and not fingerprint:
+            _check_same(before.state, state)
+        if before is not None and before.fingerprint == fingerprint:
+            return before
+        keys, unreadable = listed(self._folder)
         for trouble in unreadable:
             server_log().warning("an API key cannot be read", reason=trouble.message)
         return _Seen(fingerprint, tuple(keys), state)

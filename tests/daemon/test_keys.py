@@ -16,7 +16,7 @@ import pytest
 
 from daemon.__main__ import main
 from daemon.keys import KeyExists, Keys, UnknownKey, add, listed, revoke
-from daemon.logs import reset_logs
+from daemon.logs import reset_logs, server_log
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -77,6 +77,25 @@ def test_only_a_hash_is_kept_and_only_its_owner_reads_it(folder: Path) -> None:
     assert set(json.loads(content)) == {"name", "user_id", "is_admin", "sha256", "created_at"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_key_is_durable_before_it_is_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.parent.mkdir()
+    flushed: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        flushed.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    added(folder)
+    assert {p.stat().st_ino for p in (folder / "laptop.json", folder, folder.parent)} <= set(flushed)
+    flushed.clear()
+    revoke(folder, "laptop")
+    assert folder.stat().st_ino in flushed
 
 
 def test_a_taken_name_is_refused_and_the_key_stays(folder: Path, known: Keys) -> None:
@@ -156,6 +175,30 @@ def test_files_are_not_looked_at_for_each_request(
         assert known.find(text) is not None
 
 
+def test_keys_that_stay_as_they_are_count_on_and_are_not_read_again(
+    folder: Path, known: Keys, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = added(folder)
+    assert known.find(text) is not None
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read"))
+    for _ in range(3):
+        clock.now += 2.1
+        assert known.are_there
+        assert known.find(text) is not None
+
+
+def test_a_key_that_is_revoked_while_it_is_looked_at_is_none(
+    folder: Path, known: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = added(folder)
+    monkeypatch.setattr(os, "listdir", lambda path: ["gone.json", "laptop.json"])
+    assert known.find(text) is not None
+    keys, unreadable = listed(folder)
+    assert ([key.name for key in keys], unreadable) == (["laptop"], [])
+    revoke(folder, "laptop")
+    assert not Keys(folder).are_there
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -213,12 +256,42 @@ def test_a_folder_that_cannot_be_looked_at_changes_nothing(
     def refuse(path: object) -> None:
         raise OSError(24, "Too many open files", str(path))
 
-    monkeypatch.setattr(os, "listdir", refuse)
-    clock.now += 10
+    with monkeypatch.context() as full:
+        full.setattr(os, "listdir", refuse)
+        clock.now += 10
+        assert known.find(text) is not None
+        assert known.are_there
+        with pytest.raises(OSError, match="Too many"):
+            _ = fresh.are_there  # not: there are none
+
+
+def test_each_time_that_keys_cannot_be_read_is_told_of_once_and_its_end_too(
+    folder: Path,
+    known: Keys,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", server_log().name)
+    text = added(folder)
     assert known.find(text) is not None
-    assert known.are_there
-    with pytest.raises(OSError, match="Too many"):
-        _ = fresh.are_there  # not: there are none
+
+    def refuse(path: object) -> None:
+        raise OSError(24, "Too many open files", str(path))
+
+    for _ in range(2):
+        with monkeypatch.context() as full:
+            full.setattr(os, "listdir", refuse)
+            for _ in range(3):
+                clock.now += 100
+                assert known.find(text) is not None
+        for _ in range(3):
+            clock.now += 100
+            assert known.find(text) is not None
+        bad, good = caplog.messages
+        assert "Too many open files" in bad
+        assert "API keys cannot be read: over" in good
+        caplog.clear()
 
 
 def test_a_state_that_is_moved_away_opens_nothing(
@@ -239,6 +312,19 @@ def test_a_state_that_is_moved_away_opens_nothing(
     (folder / "laptop.json").unlink()
     clock.now += 10
     assert not known.are_there
+
+
+def test_the_keys_of_a_state_that_took_the_place_of_another_count(
+    folder: Path, known: Keys, clock: Clock, tmp_path: Path
+) -> None:
+    """As one that was restored from a copy."""
+    before = added(folder)
+    assert known.find(before) is not None
+    folder.parent.rename(tmp_path / "elsewhere")
+    restored = added(folder)
+    clock.now += 10
+    assert known.find(restored) is not None
+    assert known.find(before) is None
 
 
 def test_a_look_beforehand_holds_while_nothing_can_be_read_and_no_longer(
@@ -341,12 +427,19 @@ def test_list_shows_every_key_in_columns_and_in_json(shell: Shell, folder: Path)
     assert shell.json("list") == {"keys": []}
     shell("add", "zoe-with-a-long-name", "--user", "zoe")
     shell("add", "boss", "--admin")
+    shell("add", "laptop")
     lines = shell("list").splitlines()
-    assert [line.split()[0] for line in lines] == ["NAME", "boss", "zoe-with-a-long-name"]
-    assert lines[0].index("USER") == lines[2].index("zoe ")
+    assert [line.split()[0] for line in lines] == [
+        "NAME",
+        "boss",
+        "laptop",
+        "zoe-with-a-long-name",
+    ]
+    assert lines[0].index("USER") == lines[3].index("zoe ")
     keys = shell.json("list")["keys"]
     assert [(key["name"], key["user_id"], key["is_admin"]) for key in keys] == [
         ("boss", None, True),
+        ("laptop", "laptop", False),
         ("zoe-with-a-long-name", "zoe", False),
     ]
     assert set(keys[0]) == {"name", "user_id", "is_admin", "created_at"}
