@@ -156,9 +156,7 @@ class Retention:
     def _remove_dropped(self, inbox: Path, now: datetime, tally: _Tally) -> None:
         if not inbox.is_dir():
             return  # a share that is not mounted: the health tells
-        # Of a task that the spool does not see just now, and that may come back.
-        kept = {path.name.partition(".")[0] for path in self._spool.damaged()}
-        kept.update(self._spool.misplaced_ids())
+        kept = self._spool.unseen_ids()
         for day in names_in(inbox, ORIGINALS):
             for task_id in names_in(inbox, ORIGINALS / day):
                 if is_task_id(task_id) and task_id not in kept:

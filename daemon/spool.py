@@ -461,10 +461,14 @@ class Spool:
         """Return the records that were set aside and wait for somebody to look at them."""
         return self._store.shelves.damaged()
 
-    def misplaced_ids(self) -> Iterator[str]:
-        """Yield the tasks whose records lie in another day's folder until the next start."""
-        for place in self._store.shelves.misplaced():
-            yield place.task_id
+    def unseen_ids(self) -> frozenset[str]:
+        """
+        Return tasks that are unknown just now and may come back: their records were set aside, or
+        lie in another day's folder until the next start.
+        """
+        shelves = self._store.shelves
+        damaged = (path.name.partition(".")[0] for path in shelves.damaged())
+        return frozenset(damaged).union(place.task_id for place in shelves.misplaced())
 
     def why_damaged(self, path: Path) -> str:
         """Return what is wrong with a record that was set aside."""

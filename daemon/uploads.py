@@ -235,7 +235,7 @@ def _swept(inbox: Path, spool: Spool, path: Path, now: float) -> bool:
         is_known = _is_known(spool, task_id)
         if is_known is None:
             return False
-        if not is_known:
+        if not is_known and task_id not in spool.unseen_ids():
             remove_folder(inbox, own_place(task_id))
     with contextlib.suppress(FileNotFoundError):
         remove(path)

@@ -79,9 +79,7 @@ def test_only_a_hash_is_kept_and_only_its_owner_reads_it(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_key_is_durable_before_it_is_shown(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_is_durable_before_it_is_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.parent.mkdir()
     flushed: list[int] = []
     real = os.fsync
@@ -92,7 +90,9 @@ def test_a_key_is_durable_before_it_is_shown(
 
     monkeypatch.setattr(os, "fsync", fsync)
     added(folder)
-    assert {p.stat().st_ino for p in (folder / "laptop.json", folder, folder.parent)} <= set(flushed)
+    assert {p.stat().st_ino for p in (folder / "laptop.json", folder, folder.parent)} <= set(
+        flushed
+    )
     flushed.clear()
     revoke(folder, "laptop")
     assert folder.stat().st_ino in flushed

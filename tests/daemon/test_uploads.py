@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from kills import killed_before
-from spools import records
+from spools import record, records
 
 from daemon import uploaded_file
 from daemon import uploads as module
 from daemon.inbox_place import InboxUnavailable
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
-from daemon.spool_errors import QueueFull, TaskBusy
+from daemon.spool_errors import QueueFull, RecordDamaged, TaskBusy
 from daemon.task import Status
 from daemon.task_id import creation_day
 from daemon.uploaded_file import TooLarge, safe_name
@@ -411,6 +411,30 @@ def test_a_sweep_touches_nothing_but_what_uploads_left(house: House, tmp_path: P
     assert Path(house.spool.get(task_id).original).is_file()
     assert (folder / "dropped.mp4").is_file()
     assert len(list(uploads.iterdir())) == 2
+
+
+@pytest.mark.parametrize("what", ["damaged", "set aside", "misplaced"])
+def test_a_sweep_keeps_the_file_of_a_task_whose_record_may_come_back(
+    house: House, what: str
+) -> None:
+    """A mark may outlast the task's acceptance: its removal is not flushed."""
+    task_id = house.accept()
+    original = Path(house.spool.get(task_id).original)
+    found = record(house.state, task_id)
+    if what == "misplaced":
+        there = house.state / "pending" / "2020-01-01"
+        there.mkdir()
+        found.rename(there / found.name)
+    else:
+        found.write_bytes(b"{")
+    if what == "set aside":
+        with pytest.raises(RecordDamaged):
+            house.spool.get(task_id)
+    mark = house.inbox / ".media-cleaner" / "uploads" / task_id
+    mark.touch()
+    assert sweep(house.inbox, house.spool, time.time() + 601) == 1
+    assert not mark.exists()
+    assert original.read_bytes() == VIDEO
 
 
 def test_a_sweep_of_an_inbox_without_uploads_finds_nothing(house: House) -> None:
