@@ -280,9 +280,10 @@ class Claims:
         try:
             self._spool.get(task_id)
         except UnknownTask:
-            return False
+            # One that was set aside is for the operator to mend, not to be made anew.
+            return task_id in self._spool.unseen_ids()
         except RecordDamaged:
-            return True  # for the operator to mend, not to be made anew
+            return True
         return True
 
     # --- Folders ---

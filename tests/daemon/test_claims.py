@@ -23,7 +23,7 @@ from daemon.claim_file import Claim, encode, read_claim
 from daemon.claims import Claims, Found
 from daemon.originals import OWN_FOLDER
 from daemon.spool import Spool
-from daemon.spool_errors import QueueFull
+from daemon.spool_errors import QueueFull, RecordDamaged
 from daemon.stability import Stamp
 from daemon.task import Failure, Status, Submission, Task
 from daemon.task_id import creation_day
@@ -750,13 +750,18 @@ def test_one_claim_that_cannot_be_finished_leaves_the_others_to_be(
     assert [task.task_id for task in house.claims.recover()] == [bad]
 
 
-def test_a_task_whose_record_is_damaged_is_not_made_anew(house: House) -> None:
+@pytest.mark.parametrize("is_set_aside", [False, True])
+def test_a_task_whose_record_is_damaged_is_not_made_anew(house: House, is_set_aside: bool) -> None:
+    """The start sets records aside before it sees to claims."""
     task_id = half_done(house)
     record = house.spool.submit(
         Submission(task_id=task_id, input_video="x", original="x", outbox="x"), 9
     )
     (path,) = house.spool._state.rglob(f"{record.task_id}.json")
     path.write_text("{")
+    if is_set_aside:
+        with pytest.raises(RecordDamaged):
+            house.spool.get(task_id)
     assert house.claims.recover() == []
     assert house.under_way() == []
     assert len(list(house.spool.damaged())) == 1
