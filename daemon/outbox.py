@@ -214,7 +214,7 @@ def _mark(task: Task) -> object:
 
 def _stem(task: Task) -> str:
     stem = PurePath(task.input_video).stem
-    clean = "".join("_" if unicodedata.category(c) == "Cc" or c == "/" else c for c in stem)
+    clean = "".join("_" if unicodedata.category(c) == "Cc" else c for c in stem)
     return _cut(os.fsencode(clean))
 
 

@@ -70,6 +70,7 @@ def test_control_characters_become_underscores(spool: Spool, box: Path) -> None:
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=100))
 @example("a" * 151)
 @example("a" + "ж" * 75)
+@example("a" + "я" * 75)
 def test_a_stem_is_cut_to_150_bytes_at_a_character(stem: str) -> None:
     cut = outbox._cut(stem.encode())
     assert stem.startswith(cut)
@@ -132,6 +133,12 @@ def test_the_status_file_of_a_task_that_somebody_holds_is_not_removed(
     assert status(task)["status"] == "pending"
 
 
+def test_a_task_whose_record_is_damaged_has_no_news(spool: Spool, state: Path, box: Path) -> None:
+    task = submitted(spool, box)
+    record(state, task.task_id).write_bytes(b"{")
+    assert StatusFiles(spool, "ru").refresh(task.task_id) is None
+
+
 def test_a_task_that_was_called_off_by_hand_says_when(spool: Spool, state: Path, box: Path) -> None:
     """A `mv` writes nothing; who tells of the end writes when it came, into the record too."""
     task = submitted(spool, box)
@@ -184,6 +191,14 @@ def test_the_status_of_a_task_that_is_removed_meanwhile_does_not_come_back(
     monkeypatch.setattr(outbox, "write_atomically", late)
     assert StatusFiles(spool, "ru").refresh(task.task_id) is None
     assert not outbox.status_path(task).exists()
+
+
+def test_an_error_of_a_status_file_names_the_real_path(spool: Spool, box: Path) -> None:
+    task = submitted(spool, box)
+    outbox.status_path(task).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError) as caught:
+        StatusFiles(spool, "ru").refresh(task.task_id)
+    assert caught.value.filename2 == str(outbox.status_path(task))
 
 
 def test_no_link_leads_out_of_the_outbox(spool: Spool, box: Path, tmp_path: Path) -> None:
@@ -251,6 +266,16 @@ def test_a_link_is_no_result(spool: Spool, box: Path, tmp_path: Path) -> None:
     assert not outbox.has_result(done)
     (tmp_path / "elsewhere").write_bytes(b"x")
     (box / name).symlink_to(tmp_path / "elsewhere")
+    assert not outbox.has_result(done)
+
+
+def test_what_a_record_names_outside_its_outbox_is_no_result(
+    spool: Spool, box: Path, tmp_path: Path
+) -> None:
+    task = spool.claim(submitted(spool, box).task_id)
+    box.mkdir()
+    (tmp_path / "elsewhere.mp4").write_bytes(b"x")
+    done = spool.complete(task.task_id, task.token or "", "../elsewhere.mp4", REPORT, lambda: None)
     assert not outbox.has_result(done)
 
 

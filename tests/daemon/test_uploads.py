@@ -331,6 +331,13 @@ def test_a_link_in_the_place_of_our_folder_is_not_followed(house: House, tmp_pat
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_folder_of_ours_that_somebody_else_may_change_takes_no_upload(house: House) -> None:
+    house.accept()
+    (house.inbox / ".media-cleaner").chmod(0o777)
+    with pytest.raises(InboxUnavailable, match="media-cleaner"), house.uploads().new_file():
+        pass
+
+
 def test_who_looks_at_a_file_cannot_write_to_it(house: House) -> None:
     with house.uploads().new_file() as file:
         file.write(VIDEO)
@@ -406,11 +413,12 @@ def test_a_sweep_touches_nothing_but_what_uploads_left(house: House, tmp_path: P
     uploads = house.inbox / ".media-cleaner" / "uploads"
     (uploads / "notes.txt").write_text("somebody's")
     (uploads / house.spool.new_id()).symlink_to(tmp_path)
+    (uploads / house.spool.new_id()).mkdir()
     (uploads / task_id).write_bytes(b"")  # killed after the task was there
     assert sweep(house.inbox, house.spool, time.time() + 601) == 1
     assert Path(house.spool.get(task_id).original).is_file()
     assert (folder / "dropped.mp4").is_file()
-    assert len(list(uploads.iterdir())) == 2
+    assert len(list(uploads.iterdir())) == 3
 
 
 @pytest.mark.parametrize("what", ["damaged", "set aside", "misplaced"])
