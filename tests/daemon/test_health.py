@@ -29,7 +29,10 @@ TOLD = Health(
     inboxes={"main": InboxHealth("/in", True, "inotify", mount="/in ext4")},
     free_gb={"temp": 12.5, "outbox": None},
     problems=("temp: no room",),
+    url="http://127.0.0.1:8000/",
+    mounts={"/out": "/out ext4"},
     statuses_until=NOW - timedelta(minutes=5),
+    retention_held_until=NOW + timedelta(hours=3),
 )
 
 
@@ -40,6 +43,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "service.json").read_text())
     assert values["status"] == "running"
     assert values["workers"] == {"size": 2, "ready": 2, "busy": 1}
+    health.write(tmp_path, replace(TOLD, free_gb={"temp": 12.3456}))
+    assert json.loads((tmp_path / "service.json").read_text())["free_gb"] == {"temp": 12.35}
 
 
 def test_a_folder_with_an_undecodable_name_can_be_told_of(tmp_path: Path) -> None:
@@ -58,6 +63,12 @@ def test_what_makes_no_sense_is_as_if_nothing_had_been_told(tmp_path: Path, cont
     assert health.read(tmp_path) is None
 
 
+def test_a_time_without_its_offset_makes_no_sense(tmp_path: Path) -> None:
+    values = TOLD.as_dict() | {"updated_at": NOW.replace(tzinfo=None).isoformat()}
+    (tmp_path / "service.json").write_text(json.dumps(values))
+    assert health.read(tmp_path) is None
+
+
 def test_the_end_keeps_where_the_inboxes_lay(tmp_path: Path) -> None:
     health.end(tmp_path)
     assert health.read(tmp_path) is None
@@ -66,6 +77,7 @@ def test_the_end_keeps_where_the_inboxes_lay(tmp_path: Path) -> None:
     left = health.read(tmp_path)
     assert left is not None
     assert (left.status, left.inboxes) == (ServiceStatus.STOPPED, TOLD.inboxes)
+    assert (left.free_gb, left.problems, left.url) == ({}, (), None)
     assert not health.is_fresh(left, NOW)
     assert "No service runs" in problems_now(left, NOW, is_alive=False)[0]
 
@@ -75,7 +87,8 @@ def test_the_end_keeps_where_the_inboxes_lay(tmp_path: Path) -> None:
 
 def test_a_service_that_was_heard_of_just_now_tells_its_problems_itself() -> None:
     for is_alive in (True, False):  # it may run in another container
-        assert problems_now(TOLD, NOW + timedelta(seconds=14), is_alive) == TOLD.problems
+        assert problems_now(TOLD, NOW + timedelta(seconds=15), is_alive) == TOLD.problems
+        assert problems_now(TOLD, NOW + timedelta(seconds=16), is_alive) != TOLD.problems
 
 
 def test_a_silent_process_hangs() -> None:
@@ -96,7 +109,8 @@ def test_without_a_process_no_service_runs() -> None:
 
 
 def test_a_service_that_is_starting_has_not_told_yet() -> None:
-    assert "not told yet" in problems_now(None, NOW, is_alive=True)[0]
+    for told in (None, replace(TOLD, status=ServiceStatus.STOPPED)):
+        assert "not told yet" in problems_now(told, NOW, is_alive=True)[0]
 
 
 def test_damaged_records_are_a_problem_that_says_what_to_do(tmp_path: Path) -> None:
@@ -136,7 +150,7 @@ def test_what_is_wrong_with_a_state_is_said_with_what_to_do(
     assert health.trouble_of(tmp_path) == (
         f"state: {tmp_path} may not be written by this user; mend that."
     )
-    monkeypatch.setattr(os, "statvfs", lambda path: _room(room, f_flag=os.ST_RDONLY))
+    monkeypatch.setattr(os, "statvfs", lambda path: _room(room, f_flag=os.ST_RDONLY, f_bavail=0))
     assert health.trouble_of(tmp_path) == f"state: {tmp_path} is read-only; mend that."
 
 
@@ -182,6 +196,18 @@ def test_the_process_that_holds_the_state_is_alive_until_it_ends(tmp_path: Path)
     process.kill()
     process.wait()
     assert not health.is_process_alive(tmp_path)
+
+
+def test_a_process_of_another_user_is_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(pid: int, number: int) -> None:
+        assert (pid, number) == (4711, 0)
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "service.lock").write_bytes(b"4711")
+    monkeypatch.setattr(os, "kill", refused)
+    assert health.is_process_alive(tmp_path)
 
 
 def test_asking_never_takes_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,17 @@ def test_the_original_of_an_upload_that_failed_goes_after_its_own_days(
     assert not has_original(task)
 
 
+def test_a_task_that_was_moved_to_an_end_by_hand_counts_from_its_creation(house: House) -> None:
+    """A `mv` writes nothing, so its record does not say when it ended."""
+    task = house.pending(None)
+    found = record(house.state, task.task_id)
+    found.rename(house.state / "failed" / found.name)
+    assert house.after(RULES, 29) == ()
+    assert has_original(task)
+    assert house.after(RULES, 1) == ()
+    assert not has_original(task)
+
+
 def test_what_has_not_ended_keeps_everything_for_ever(house: House) -> None:
     tasks = [act(inbox) for act in (house.pending, house.processing) for inbox in ("main", None)]
     assert house.after(Rules(0, 0, 0, 0), 9999) == ()
@@ -407,7 +418,7 @@ def test_killed_anywhere_the_next_run_ends_the_work(
     class Killed(BaseException):
         pass
 
-    house.completed(inbox)
+    task = house.completed(inbox)
     house.clock.forward(days=1)
     unlink, count = os.unlink, 0
 
@@ -429,6 +440,7 @@ def test_killed_anywhere_the_next_run_ends_the_work(
     assert again.problems == ()
     assert records(house.state) == {}
     assert list(house.outbox.rglob("*.*")) == []
+    assert has_original(task) == (inbox is not None)
 
 
 # --- How far back it looks ---
@@ -507,13 +519,14 @@ def test_only_left_overs_of_attempts_are_swept(tmp_path: Path) -> None:
     running, gone = (f"{spool.new_id()}.{token * 32}" for token in "ab")
     link = f"{spool.new_id()}.{'c' * 32}"
     outside = tmp_path / "outside"
-    for folder in (temp / running / "x", temp / gone / "x", temp / "mine", outside):
+    mine = "123e4567-e89b-42d3-a456-426614174000.ab"  # no task's
+    for folder in (temp / running / "x", temp / gone / "x", temp / mine, outside):
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(b"1")
     (temp / gone / "link").symlink_to(outside)
     (temp / link).symlink_to(outside)
     cleaned = sweep_temp(temp, lambda task_id, token: f"{task_id}.{token}" == running)
-    assert sorted(p.name for p in temp.iterdir()) == sorted([running, link, "mine"])
+    assert sorted(p.name for p in temp.iterdir()) == sorted([running, link, mine])
     assert (outside / "file").exists()
     assert cleaned.removed == 1
     assert link in cleaned.problems[0]
