@@ -111,8 +111,6 @@ def best_shift(original: NDArray[Any], protected: NDArray[Any], reach: int) -> i
     Args:
         original, protected: (samples,) of the same length.
     """
-    if len(original) <= 2 * reach:
-        return 0
     inner = original[reach : len(original) - reach].astype(np.float64)
     other = protected.astype(np.float64)
     shifts = sorted(range(-reach, reach + 1), key=abs)

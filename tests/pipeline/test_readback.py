@@ -232,6 +232,14 @@ def test_sound_of_the_right_length_and_start_reads_back(tmp_path: Path) -> None:
         assert read_back(path, expected).frames == 8
 
 
+def test_sound_is_placed_by_where_the_picture_begins(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.mp4", sound=[("aac", 20_000, 9_600)], start=2560)  # 0.2 s both
+
+    assert read_back(path, _expected(sound=[_mono(20_000)])).frames == 8
+    with pytest.raises(VerificationFailed, match="sound track 1 lasts from"):
+        read_back(path, _expected(sound=[_mono(20_000, 9_600)]))
+
+
 def test_pcm_reads_back(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.mov", sound=[("pcm_s16le", 20_000, 0)])
 
@@ -341,6 +349,15 @@ def test_a_file_without_its_index_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(VerificationFailed, match=r"gone\.mp4 cannot be opened"):
         read_back(tmp_path / "gone.mp4", _expected())
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(readback, "open_media", refuse)
+    with pytest.raises(VerificationFailed, match=r"a\.mp4 cannot be opened .*Input/output"):
+        read_back(tmp_path / "a.mp4", _expected())
 
 
 def test_a_message_calls_the_file_by_the_name_given(tmp_path: Path) -> None:

@@ -43,8 +43,12 @@ def _file(
     codec: str = "pcm_f32le",
     rate: int = RATE,
     first: int = 0,
+    gap: tuple[int, int] = (0, 0),
 ) -> Path:
-    """One picture every 40 ms, and `samples` from sample `first` on."""
+    """
+    One picture every 40 ms, and `samples` from sample `first` on; of `gap` from one to another
+    of them (each a multiple of 4800) nothing is written.
+    """
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[0]]
     with av.open(str(path), "w") as output:
         video: Any = output.add_stream("mpeg4", rate=25)
@@ -57,6 +61,8 @@ def _file(
         output.mux(video.encode(None))
         to_codec = av.AudioResampler(sound.format.name, layout, rate)
         for at in range(0, samples.shape[1], 4800):
+            if gap[0] <= at < gap[1]:
+                continue
             part = np.ascontiguousarray(samples[:, at : at + 4800])
             block = av.AudioFrame.from_ndarray(part, "fltp", layout)
             block.sample_rate, block.pts, block.time_base = RATE, first + at, Fraction(1, RATE)
@@ -175,6 +181,45 @@ def test_what_the_container_rounded_away_is_found_and_told(tmp_path: Path, late:
 
     assert found.shift_ms == pytest.approx(1000 * late / RATE)
     assert found.snr_db == EQUAL_DB
+
+
+def test_a_shift_is_looked_for_where_the_sound_is_loudest(tmp_path: Path) -> None:
+    clean = np.hstack([np.zeros((1, 4 * RATE), np.float32), _speechlike(2)])
+
+    found = _measured(
+        _file(tmp_path / "a.mkv", clean), _file(tmp_path / "b.mkv", np.roll(clean, 17, axis=1))
+    )
+
+    assert found.shift_ms == pytest.approx(1000 * 17 / RATE)
+    assert found.snr_db == EQUAL_DB
+
+
+def test_a_gap_in_the_sound_is_silence(tmp_path: Path) -> None:
+    """Longer than a second, which is as much of it as is made at once."""
+    clean = _speechlike(4, channels=2)
+    gap = 48000, 48000 + 72000
+    silenced = clean.copy()
+    silenced[:, gap[0] : gap[1]] = 0
+
+    found = _measured(
+        _file(tmp_path / "a.mkv", silenced), _file(tmp_path / "b.mkv", clean, gap=gap)
+    )
+
+    assert found.seconds == pytest.approx(4)
+    assert found.shift_ms == 0
+    assert found.snr_db == EQUAL_DB
+
+
+def test_no_noise_to_mask_ratio_is_told_at_a_rate_that_no_ear_was_modelled_at(
+    tmp_path: Path,
+) -> None:
+    clean = _speechlike(1)
+    path = _file(tmp_path / "a.mkv", clean, rate=4000)
+
+    found = _measured(path, _file(tmp_path / "b.mkv", 0.9 * clean, rate=4000))
+
+    assert found.nmr_db is None
+    assert found.snr_db == pytest.approx(20, abs=0.1)
 
 
 def test_aac_in_mp4_lies_where_the_original_does(tmp_path: Path) -> None:
