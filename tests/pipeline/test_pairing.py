@@ -79,6 +79,7 @@ def test_different_counts_are_paired_by_time() -> None:
     pairing = pair_frames(original, protected, 10)
 
     assert pairing.alignment == "time"
+    assert len(pairing.pairs) == 10
     assert all(first == 2 * second for first, second in pairing.pairs)
 
 
@@ -208,6 +209,19 @@ def test_every_format_equals_itself(tmp_path: Path, form: str) -> None:
     a, b = common_planes(frame, frame, _ways(tmp_path))
 
     assert all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(("matrix", "tag"), [("ITU601", 5), ("ITU709", 1)])
+def test_rgb_is_compared_by_the_matrix_of_its_copy(tmp_path: Path, matrix: str, tag: int) -> None:
+    """The wrong one is levels away."""
+    original = _frame(64, 48, "rgb24", 0)
+    np.frombuffer(original.planes[0], np.uint8)[:] = [200, 90, 40] * 64 * 48
+    copy = original.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range="MPEG")
+    copy.colorspace = tag
+
+    a, b = common_planes(original, copy, _ways(tmp_path))
+
+    assert all(np.abs(p.astype(int) - q).max() <= 1 for p, q in zip(a, b, strict=True))
 
 
 def test_rgb_equals_what_a_limited_range_copy_of_it_holds(tmp_path: Path) -> None:

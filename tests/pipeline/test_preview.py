@@ -15,6 +15,7 @@ from media import Audio, Video, make_video
 
 import pipeline.moments
 import pipeline.preview
+from pipeline.display import Orientation, orientation
 from pipeline.errors import Cancelled, InvalidParameters, OutputFailed
 from pipeline.parameters import Parameters
 from pipeline.planes import Planes
@@ -205,6 +206,25 @@ def test_the_network_way_is_previewed_and_named(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4", Video(frames=8))
 
     assert show(video, "0.2", settings=settings).found.surrogate == "small"
+
+
+def test_the_protection_knows_how_the_picture_is_turned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faces are looked for upright."""
+    ways: list[Orientation] = []
+
+    class Told(Plain):
+        def __init__(self, *words: Any) -> None:
+            ways.append(words[-1])
+
+    monkeypatch.setattr(pipeline.preview, "VideoProtector", Told)
+    video = make_video(tmp_path / "a.mp4", Video(width=64, height=48, frames=8, rotation=90))
+
+    show(video, "0.2")
+
+    assert ways == [orientation(probe(video, Limits()).video.display_matrix)]
+    assert ways != [orientation(None)]
 
 
 def test_only_a_stretch_is_protected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

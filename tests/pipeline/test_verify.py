@@ -345,7 +345,11 @@ def test_metadata_that_is_left_is_told(tmp_path: Path) -> None:
     assert set(left) - set(before)
 
 
-def test_the_moment_of_the_greatest_change_is_told(tmp_path: Path, original: Path) -> None:
+@pytest.mark.parametrize("lacking", [None, 4])
+def test_the_moment_of_the_greatest_change_is_told(
+    tmp_path: Path, original: Path, lacking: int | None
+) -> None:
+    """In the original, whichever frame of the other it became."""
     spoiled = tmp_path / "b.mkv"
     with av.open(str(original)) as source, av.open(str(spoiled), "w") as output:
         stream = output.add_stream("ffv1", rate=25)
@@ -355,11 +359,13 @@ def test_the_moment_of_the_greatest_change_is_told(tmp_path: Path, original: Pat
             for plane, old in zip(planes_of(copy), planes_of(frame), strict=True):
                 plane[:] = old + (9 if index == 7 else 1)
             copy.pts, copy.time_base = frame.pts, frame.time_base
-            output.mux(stream.encode(copy))
+            if index != lacking:
+                output.mux(stream.encode(copy))
         output.mux(stream.encode(None))
 
     found = compare(original, spoiled)
 
+    assert found.alignment == ("index" if lacking is None else "time")
     assert found.most_changed_seconds == pytest.approx(0.28)
     assert found.picture.largest == 9
 
