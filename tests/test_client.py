@@ -1371,9 +1371,35 @@ def test_commands_answer_in_json(
     trouble.script = [task_json, Result(b"data", None)]
     saved = {"task": TASK, "downloaded": str(tmp_path / "a.mp4")}
     assert told("status", "x", "--download", str(tmp_path)) == saved
+    trouble.script = [task_json]
+    assert told("upload", str(tmp_path / "a.mp4")) == {"task": TASK}
     trouble.script = [lambda request: request.reply(200, json.dumps({"task": TASK}).encode())]
     client_module.main(["--server", url, "--json", "status", "x"])
     assert "море".encode() in capfdbinary.readouterr().out  # as it is written
+
+
+def test_commands_answer_in_words(
+    trouble: type[Trouble], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"the video")
+    task = {**TASK, "error_message": "no room"}
+    answer = {"task_id": "x", "message": "accepted", "task": task, "tasks": [task]}
+    trouble.script = [lambda request: request.reply(200, json.dumps(answer).encode())]
+    shown = [
+        "task       x",
+        "status     ✅ Завершено",
+        "progress   100.0 %",
+        "video      море\\n.mp4",
+        "error      no room",
+    ]
+    for words, expected in (
+        (["upload", str(video)], ["x  accepted", *shown]),
+        (["status", "x"], shown),
+        (["list"], ["x  completed   100.0 %  море\\n.mp4"]),
+    ):
+        assert client_module.main(["--server", caller(trouble).base_url, *words]) == 0
+        assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_what_comes_from_the_server_controls_no_terminal(
