@@ -24,8 +24,6 @@ from daemon.mounts import mount_of
 _GB = 1 << 30
 # What a full disk, or a quota that is used up, answers a write with.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
 # With less a disk is full, however low its bound is set: a record or two would fit, and no result.
 FULL_GB = 1 / 1024
 # A file system may be out of files with bytes to spare. One without such a limit tells of none.
