@@ -19,6 +19,9 @@ _UNSPECIFIED_RANGE, _FULL_RANGE = 0, 2
 # does not know (YCgCo, ICtCp, constant luminance, reserved numbers), so it is told of one for both.
 ANY_MATRIX = "ITU709"
 _SWSCALE_MATRIX = {1: "ITU709", 6: "ITU601"}
+# RGB of which swscale makes luma and chroma carelessly: of 5 and 6 bits up to eight levels too
+# dark, as it does not fill them up, and of bgr24 all three a unit too low. Of rgb24 neither.
+_THROUGH_RGB24 = frozenset({"bgr24", "rgb555le", "bgr555le", "rgb565le", "bgr565le"})
 
 
 def to_working_format(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
@@ -29,7 +32,7 @@ def to_working_format(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     Range and matrix stay; RGB becomes the plan's matrix, limited range. Padding repeats
     the last column and row, or the last row of each field.
     """
-    frame = as_ranged(frame)
+    frame = as_understood(frame)
     fits = (frame.width, frame.height) == (plan.width, plan.height)
     if not (fits and frame.format.name in _DIRECT[plan.pixel_format]):
         frame = _converted(frame, plan)
@@ -57,7 +60,18 @@ def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     return neutral(converted) if is_grey(frame) else converted
 
 
-def as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
+def as_understood(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return a frame of whose samples swscale makes what they stand for."""
+    name = frame.format.name
+    if name.endswith("be") and f"{name[:-2]}le" in _THROUGH_RGB24:
+        # It takes the bytes in their wrong order, unless it does nothing but swap them.
+        frame, name = frame.reformat(format=f"{name[:-2]}le", threads=1), f"{name[:-2]}le"
+    if name in _THROUGH_RGB24:
+        return frame.reformat(format="rgb24", threads=1)
+    return _as_ranged(frame)
+
+
+def _as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
     """
     Return a frame that swscale takes for what it says of its range.
 

@@ -16,7 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.conversion import ANY_MATRIX, as_ranged, is_grey, neutral
+from pipeline.conversion import ANY_MATRIX, as_understood, is_grey, neutral
 from pipeline.display import orientation, upright_planes
 from pipeline.errors import UnreadableMedia
 from pipeline.media import MediaInfo, VideoTrack
@@ -213,7 +213,7 @@ def _fitted(frame: av.VideoFrame, width: int, height: int, ground: Ground) -> Pl
 
 
 def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: Ground) -> av.VideoFrame:
-    frame = as_ranged(frame)
+    frame = as_understood(frame)
     is_deep = max(component.bits for component in frame.format.components) > 8
     converted = frame.reformat(
         width=width,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.conversion import ANY_MATRIX, as_ranged
+from pipeline.conversion import ANY_MATRIX, as_understood
 from pipeline.display import orientation, upright
 from pipeline.media import VideoTrack
 
@@ -26,7 +26,7 @@ def in_colour(frame: av.VideoFrame) -> Image:
     """Return a frame as it is coded, (height, width, 3) BGR."""
     # swscale refuses what it does not know, such as ICtCp: better shown in colours a little off.
     matrix = None if int(frame.colorspace) in _KNOWN_MATRICES else ANY_MATRIX
-    shown = as_ranged(frame).reformat(format="bgr24", src_colorspace=matrix, threads=1)
+    shown = as_understood(frame).reformat(format="bgr24", src_colorspace=matrix, threads=1)
     return np.asarray(shown.to_ndarray(), np.uint8)
 
 

@@ -158,6 +158,25 @@ def test_grey_of_limited_range_is_shown_from_black_to_white() -> None:
     assert in_colour(frame).max() == 235
 
 
+@pytest.mark.parametrize(
+    ("pixels", "white"),
+    [
+        *(("bgr24", b"\xff\xff\xff"), ("rgb555le", b"\xff\x7f"), ("rgb555be", b"\x7f\xff")),
+        *(("bgr555le", b"\xff\x7f"), ("rgb565le", b"\xff\xff"), ("bgr565be", b"\xff\xff")),
+    ],
+)
+def test_white_of_any_rgb_is_white(pixels: str, white: bytes) -> None:
+    """As raw AVI and 16-bit QuickTime have it."""
+    frame = av.VideoFrame(64, 32, pixels)
+    frame.planes[0].update(white * (frame.planes[0].buffer_size // len(white)))
+    assert in_colour(frame).min() == 255
+    track = replace(PICTURE, width=64, height=32, pixel_format=pixels)
+    plan = plan_output(info(track), Parameters(), Settings()).video
+    picture = planes_of(to_working_format(frame, plan))
+    assert [int(plane.min()) for plane in picture] == [235, 128, 128]
+    assert [int(plane.max()) for plane in picture] == [235, 128, 128]
+
+
 def grey(pixels: str, depth: int) -> av.VideoFrame:
     """Return 64 x 32 grey pixels, from 16 to 235 levels of 8 bits."""
     frame = av.VideoFrame(64, 32, pixels)
