@@ -41,6 +41,8 @@ _DOLBY_VISION = frozenset({"dvcC", "dvvC", "dvwC"})
 _DOLBY_VISION_USED = 5  # bytes of it; the others are reserved
 _LARGEST_XML = 1 << 16
 _LARGEST_FORM = 256  # bytes of a box that has one form
+# Hz. FFmpeg's muxer of MP4 takes no MP3 below it (MPEG-2.5), which ISO has no number for.
+LOWEST_MP3_RATE = 16_000
 _SHAPES = frozenset({"equi", "cbmp", "prji"})
 _ST3D_MODE = {StereoLayout.MONO: 0, StereoLayout.TOP_BOTTOM: 1, StereoLayout.SIDE_BY_SIDE: 2}
 _ST3D_RIGHT_LEFT = 4

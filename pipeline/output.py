@@ -21,7 +21,9 @@ from pipeline.errors import OutputFailed, UnsupportedMedia
 _REFUSED = (av.error.ArgumentError, av.error.InvalidDataError, av.error.PatchWelcomeError)
 
 
-def open_output(path: Path, muxer: str, *, may_move_index: bool) -> OutputContainer:
+def open_output(
+    path: Path, muxer: str, *, may_move_index: bool, is_unofficial: bool = False
+) -> OutputContainer:
     """
     Begin a file that names no program's version.
 
@@ -29,6 +31,7 @@ def open_output(path: Path, muxer: str, *, may_move_index: bool) -> OutputContai
         muxer: FFmpeg's name of it.
         may_move_index: an MP4's index goes to its front in the end, so that a browser plays before
             it has the whole file; not where something is to be added to it afterwards.
+        is_unofficial: what others write there and the standard does not have is written, too.
 
     Raises:
         FFmpegError, OSError: it cannot be made.
@@ -36,6 +39,8 @@ def open_output(path: Path, muxer: str, *, may_move_index: bool) -> OutputContai
     options = {"fflags": "+bitexact"}
     if muxer in ("mp4", "mov"):
         options["movflags"] = "+write_colr+faststart" if may_move_index else "+write_colr"
+    if is_unofficial:
+        options["strict"] = "unofficial"
     return av.open(str(path.absolute()), "w", format=muxer, options=options)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from pipeline.audio_plan import AudioPlan, fits_mp4, lost_places, plan_audio
 from pipeline.errors import InvalidParameters
-from pipeline.media import MediaInfo, SubtitleTrack
+from pipeline.media import AudioTrack, MediaInfo, SubtitleTrack
+from pipeline.mp4 import LOWEST_MP3_RATE
 from pipeline.parameters import AudioLevel, Parameters
 from pipeline.settings import Settings
 from pipeline.video_plan import VideoPlan, check_sides, plan_video
@@ -119,8 +120,7 @@ def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
 
 def _misfits(info: MediaInfo, is_copied: bool, container: str) -> list[str]:
     if is_copied:
-        fitting = _MOV_AUDIO if container == "mov" else _MP4_AUDIO
-        sound = [t.codec for t in info.audio if t.codec not in fitting]
+        sound = [t.codec for t in info.audio if not _may_be_copied(t, container)]
     else:
         sound = [t.layout for t in info.audio if container == "mp4" and not fits_mp4(t)]
     text = [
@@ -129,6 +129,13 @@ def _misfits(info: MediaInfo, is_copied: bool, container: str) -> list[str]:
         if t.codec not in _MP4_SUBTITLES and t.codec in _MATROSKA_SUBTITLES
     ]
     return [f"{c} sound" for c in sound] + [f"{c} subtitles" for c in text]
+
+
+def _may_be_copied(track: AudioTrack, container: str) -> bool:
+    if container == "mov":
+        return track.codec in _MOV_AUDIO
+    is_too_low = track.codec == "mp3" and track.sample_rate < LOWEST_MP3_RATE
+    return track.codec in _MP4_AUDIO and not is_too_low
 
 
 def _plan_subtitles(

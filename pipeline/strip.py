@@ -26,7 +26,7 @@ from pipeline.edits import state_length
 from pipeline.errors import Cancelled, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
-from pipeline.mp4 import insert_in_video_entry, left_out_boxes
+from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
 from pipeline.picture_track import has_alpha_beside, sample_aspect
 from pipeline.probe import (
@@ -159,8 +159,12 @@ def _copy(
     total = video.frames or None
     ended_early = False
     boxes = left_out_boxes(original) if muxer in _WITH_EDIT_LISTS else {}
-    # Where boxes are added to it afterwards the index stays at the end.
-    target = open_output(output, muxer, may_move_index=not boxes)
+    target = open_output(
+        output,
+        muxer,
+        may_move_index=not boxes,  # where boxes are added to it afterwards it stays at the end
+        is_unofficial=muxer == "mp4" and any(map(_is_mp3_of_low_rate, kept)),
+    )
     with refusal_told(original.name, muxer), _completed(target, output):
         # The container may say otherwise than the codec, or be the only one to say.
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
@@ -205,6 +209,11 @@ def _copy(
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
     return Stripped(picture.frames, range(len(streams)), muxer, codec, dropped, ended_early)
+
+
+def _is_mp3_of_low_rate(stream: Any) -> bool:
+    context = stream.codec_context
+    return context.codec.canonical_name == "mp3" and context.sample_rate < LOWEST_MP3_RATE
 
 
 @contextlib.contextmanager

@@ -123,6 +123,18 @@ def test_copied_sound_decides_the_container(codec: str, container: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rate", "suffix", "container"),
+    [(16_000, None, "mp4"), (12_000, None, "matroska"), (12_000, ".mov", "mov")],
+)
+def test_copied_mp3_of_a_low_rate_does_not_fit_mp4(
+    rate: int, suffix: str | None, container: str
+) -> None:
+    """MPEG-2.5, of which FFmpeg's muxer says that it is not standard there."""
+    tracks = info(audio=(sound("mp3", rate),))
+    assert plan_output(tracks, COPY, Settings(), suffix).container == container
+
+
+@pytest.mark.parametrize(
     ("codec", "container"),
     [("mov_text", "mp4"), ("subrip", "matroska"), ("ass", "matroska"), ("pgssub", "matroska")],
 )

@@ -352,6 +352,17 @@ def test_less_usual_containers_stay_what_they_are(
     assert b"PLANTED" not in output.read_bytes()
 
 
+def test_mp3_of_a_low_rate_stays_in_mp4(tmp_path: Path) -> None:
+    video = Video(
+        width=96, height=64, audio=[Audio("libmp3lame", 8000)], muxer={"strict": "unofficial"}
+    )
+    original, output = make_video(tmp_path / "a.mp4", video), tmp_path / "b.mp4"
+    _strip(original, output)
+    assert sorted(data for _, data in _packets(output)) == sorted(
+        data for _, data in _packets(original)
+    )
+
+
 @pytest.mark.parametrize("name", ["a.webm", "A.WEBM"])
 def test_webm_stays_webm(tmp_path: Path, name: str) -> None:
     """Browsers go by the name of the kind of document, not by that of the file."""
