@@ -135,6 +135,9 @@ def _is_four_two_zero(layout: av.VideoFormat) -> bool:
 def frame_rate_of(stream: Any) -> Fraction:
     """Return how many frames a second a video stream has, as its container says."""
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    if stream.container.format.name == "dv":
+        # FFmpeg 8.1 has the ticks of its clock there, 60,000 a second.
+        rate = stream.base_rate
     return rate if rate and rate > 0 else Fraction(25)
 
 

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.filter import Graph
-from media import Video, make_video
+from media import Audio, Video, make_video
 
 from pipeline import reader
 from pipeline.errors import LimitExceeded
@@ -78,6 +78,19 @@ def test_a_recording_that_keeps_another_clock_is_as_long_as_its_pictures(
     late.write_bytes(late.read_bytes().replace(b"Lavf", b"mkvm"))  # mkvmerge states how long it is
     with pytest.raises(LimitExceeded, match="20.*hours"):
         probe(late, Limits(max_duration_h=12))
+
+
+@pytest.mark.parametrize(
+    ("height", "pixel_format", "rate"),
+    [(480, "yuv411p", Fraction(30_000, 1001)), (576, "yuv420p", Fraction(25))],
+)
+def test_raw_dv_has_the_frame_rate_of_its_system(
+    tmp_path: Path, height: int, pixel_format: str, rate: Fraction
+) -> None:
+    """FFmpeg 8.1 says 60,000 a second, which no limit allows."""
+    video = Video(720, height, 31, rate, "dvvideo", pixel_format, audio=[Audio("pcm_s16le")])
+    path = make_video(tmp_path / "tape.dv", video)
+    assert probe(path, Limits()).video.frame_rate == rate
 
 
 @pytest.mark.parametrize("order", [FieldOrder.TOP_FIRST, FieldOrder.BOTTOM_FIRST])
