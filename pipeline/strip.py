@@ -28,7 +28,7 @@ from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
-from pipeline.picture_track import has_alpha_beside, sample_aspect
+from pipeline.picture_track import frame_rate_of, has_alpha_beside, sample_aspect
 from pipeline.probe import (
     NOT_A_PICTURE,
     check_size,
@@ -268,6 +268,11 @@ class _Track:
         self._end = end_tick(stream)
         self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
         self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
+        self._usual = 0
+        if stream.type == "video" and muxer in _WITH_EDIT_LISTS:
+            # Of a packet without a duration, or the last picture would be shown for no time at all.
+            rate = stream.guessed_rate or frame_rate_of(stream)
+            self._usual = round(1 / (rate * stream.time_base))
 
     @property
     def frames(self) -> int:
@@ -276,6 +281,7 @@ class _Track:
 
     def copy(self, packet: av.Packet[Any]) -> None:
         """Write a packet of the original, or leave it out where the edit list does."""
+        packet.duration = packet.duration or self._usual
         if self._end is not None:
             end_with_file(packet, self._end)
         for kept in self._hidden.kept(packet):

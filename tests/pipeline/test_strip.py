@@ -352,6 +352,22 @@ def test_less_usual_containers_stay_what_they_are(
     assert b"PLANTED" not in output.read_bytes()
 
 
+def test_the_last_picture_is_shown_as_long_as_the_others(tmp_path: Path) -> None:
+    """Of VP9 in a short fragmented MP4 FFmpeg tells no durations of packets."""
+    video = Video(
+        codec="libvpx-vp9", audio=[Audio()], muxer={"movflags": "frag_keyframe+empty_moov"}
+    )
+    original, output = make_video(tmp_path / "a.mp4", video), tmp_path / "b.mp4"
+    with av.open(str(original)) as source:
+        assert not any(packet.duration for packet in source.demux(video=0))
+    _strip(original, output)
+    with av.open(str(output)) as copy:
+        stream = copy.streams.video[0]
+        assert stream.duration is not None
+        last = max(packet.pts for packet in copy.demux(stream) if packet.pts is not None)
+        assert (stream.duration - last) * stream.time_base == Fraction(1, 25)
+
+
 def test_mp3_of_a_low_rate_stays_in_mp4(tmp_path: Path) -> None:
     video = Video(
         width=96, height=64, audio=[Audio("libmp3lame", 8000)], muxer={"strict": "unofficial"}
