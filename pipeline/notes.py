@@ -31,6 +31,11 @@ def reader_notes(
             f"{clock.moved} frames had the time of the one before; each is one tick later."
         )
     for sound in sounds.values():
+        if not sound.samples:
+            notes.append(
+                f"Stream {sound.track.index} holds no sound that can be decoded; the copy is"
+                " without this track."
+            )
         if sound.dropped_seconds >= _NOTED_LOSS_SECONDS:
             notes.append(
                 f"{sound.dropped_seconds:.1f} s of sound in stream {sound.track.index} lay over"

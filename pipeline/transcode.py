@@ -258,6 +258,8 @@ class Transcoder:
             if sound is None:
                 yield TrackReport(number, track.codec, track.sample_rate, track.channels, "copied")
                 continue
+            if not sound.samples:
+                continue  # no track came of it, as a note says
             summary = sound.summary
             yield TrackReport(
                 number,
