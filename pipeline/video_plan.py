@@ -167,10 +167,12 @@ def _note_losses(track: VideoTrack, container: str, notes: list[str]) -> None:
 
 def _output_colour(track: VideoTrack) -> Colour:
     colour, pixels = track.colour, av.VideoFormat(track.pixel_format)
-    if colour.matrix == _RGB_MATRIX or pixels.is_rgb or pixels.has_palette:
-        matrix = _BT709 if track.height >= 720 else _BT601
-        return Colour(colour.primaries, colour.transfer, matrix, _LIMITED_RANGE)
-    return colour
+    is_rgb = pixels.is_rgb or pixels.has_palette
+    if not is_rgb and colour.matrix != _RGB_MATRIX:
+        return colour
+    matrix = _BT709 if track.height >= 720 else _BT601
+    # Grey of a PNG is said to be RGB, but its levels stay as they are.
+    return replace(colour, matrix=matrix, range=_LIMITED_RANGE if is_rgb else colour.range)
 
 
 def _colour_as_taken(encoder: str, colour: Colour, notes: list[str]) -> Colour:

@@ -244,6 +244,12 @@ def test_x265_has_no_tree_of_costs_for_narrow_pictures(width: int, is_kept: bool
     assert ("cutree=0" not in options["x265-params"].split(":")) == is_kept
 
 
+def test_grey_that_is_said_to_be_rgb_keeps_its_range() -> None:
+    """As a PNG's: its levels go out as they are, and would be stretched by another mark."""
+    grey = replace(PICTURE, pixel_format="gray", colour=Colour(2, 2, 0, 2))
+    assert plan_output(info(grey), MASK, Settings()).video.colour == Colour(2, 2, 6, 2)
+
+
 @pytest.mark.parametrize(
     "pixel_format", ["rgb24", "bgra", "argb", "abgr", "0rgb", "0bgr", "gbrp", "x2rgb10le", "pal8"]
 )
