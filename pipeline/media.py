@@ -42,7 +42,8 @@ class VideoTrack:
     Attributes:
         width, height: of the part that is shown.
         crop: which part of the decoded frames that is; None for all of them.
-        chroma_location: FFmpeg's number, of 4:2:0 alone; 0 where it is not known.
+        chroma_location: FFmpeg's number of where chroma lies, or will in 4:2:0; 0 where it is not
+            known.
     """
 
     index: int

@@ -14,7 +14,8 @@ from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 
-from pipeline.chroma import UNSPECIFIED, chroma_location
+from pipeline.chroma import CENTRE, UNSPECIFIED, chroma_location
+from pipeline.conversion import is_grey
 from pipeline.crop import Crop, aligned_to_fields, stated_crops
 from pipeline.media import Colour, FieldOrder, VideoTrack
 from pipeline.mp4 import older_sphere
@@ -59,7 +60,7 @@ def video_track(
         has_times="avi" not in stream.container.format.name
         or not stream.codec_context.has_b_frames,
         crop=crop,
-        chroma_location=chroma_location(stream) if _is_four_two_zero(layout) else UNSPECIFIED,
+        chroma_location=_chroma_location(stream, first),
     )
 
 
@@ -128,8 +129,12 @@ def _display_matrix(side: dict[str, bytes]) -> tuple[int, ...] | None:
     return None if tuple(numbers) == identity else tuple(numbers)
 
 
-def _is_four_two_zero(layout: av.VideoFormat) -> bool:
-    return (layout.chroma_width(2), layout.chroma_height(2)) == (1, 1)
+def _chroma_location(stream: Any, first: av.VideoFrame) -> int:
+    found = chroma_location(stream)
+    if found != UNSPECIFIED or first.format.chroma_width(2) == 1 or is_grey(first):
+        return found
+    # Of pixels with a colour each, swscale lays that of four amid them unless the stream says else.
+    return CENTRE
 
 
 def frame_rate_of(stream: Any) -> Fraction:

@@ -6,11 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from media import Video, make_video
 
 from pipeline.chroma import CENTRE, LEFT, TOP, TOP_LEFT, UNSPECIFIED, chroma_location
 from pipeline.parameters import Parameters
+from pipeline.planes import plane_view, planes_of
 from pipeline.probe import probe
 from pipeline.protect import protect
 from pipeline.settings import Limits, Settings
@@ -73,11 +75,57 @@ def test_an_odd_picture_keeps_it_in_matroska(tmp_path: Path) -> None:
     assert located(protect(clip, tmp_path / "out.mkv", Parameters(), FAST).output) == CENTRE
 
 
-def test_of_other_pictures_than_four_two_zero_nothing_is_said(tmp_path: Path) -> None:
-    video = Video(width=128, height=96, frames=2, pixel_format="yuv444p")
-    assert probe(make_video(tmp_path / "clip.mp4", video), Limits()).video.chroma_location == (
-        UNSPECIFIED
-    )
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "location"),
+    [
+        ("prores_ks", "yuv444p10le", CENTRE),
+        ("png", "rgb24", CENTRE),
+        ("libx264", "yuv444p", LEFT),
+        ("libx265", "yuv444p10le", CENTRE),
+        ("mpeg2video", "yuv422p", TOP_LEFT),
+        ("mjpeg", "yuvj422p", CENTRE),
+        ("prores_ks", "yuv422p10le", UNSPECIFIED),
+    ],
+)
+def test_what_becomes_four_two_zero_says_where_it_lies(
+    tmp_path: Path, codec: str, pixel_format: str, location: int
+) -> None:
+    """Otherwise colour stands half a pixel beside its luma."""
+    clip, copy = tmp_path / "clip.mov", tmp_path / "out.mp4"
+    write_colour_slopes(clip, codec, pixel_format, column=0.5 if location == CENTRE else 0)
+    protect(clip, copy, Parameters(), Settings(preset="ultrafast", crf=1))
+    assert located(copy) == (location or LEFT)
+    with av.open(str(copy)) as container:
+        picture = planes_of(next(container.decode(video=0)))
+    amid = range(4, 20)
+    columns = np.array([picture.cb[4:20, i].mean() / picture.level / 2 - 40 - 2 * i for i in amid])
+    rows = np.array([picture.cr[i, 4:20].mean() / picture.level / 2 - 40 - 2 * i for i in amid])
+    assert abs(columns.mean() - (0.5 if location == CENTRE else 0)) < 0.15
+    assert abs(rows.mean() - (0 if location == TOP_LEFT else 0.5)) < 0.15
+
+
+def write_colour_slopes(path: Path, codec: str, pixel_format: str, column: float) -> None:
+    """
+    Write 64 x 64 pixels with Cb = 80 + 2 * column and Cr = 80 + 2 * row.
+
+    Args:
+        column: of the first sample where there is one for two columns.
+    """
+    slope = np.arange(64)
+    is_halved = "422" in pixel_format
+    frame = av.VideoFrame(64, 64, pixel_format.removesuffix("10le") if is_halved else "yuv444p")
+    luma, cb, cr = (plane_view(plane, 8) for plane in frame.planes)
+    luma[:] = 128
+    cb[:] = 80 + 2 * (slope[::2] + column if is_halved else slope)
+    cr[:] = 80 + 2 * slope[:, None]
+    frame = frame.reformat(format=pixel_format)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25, options={"b": "20000000", "qmin": "1", "crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, pixel_format
+        for number in range(3):
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
 
 
 def test_of_a_codec_that_matroska_does_not_take_nothing_is_said(tmp_path: Path) -> None:
