@@ -23,7 +23,7 @@ from pipeline.media import MediaInfo, VideoTrack
 from pipeline.planes import Planes, planes_of
 from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
-from pipeline.timeline import length_of, time_of
+from pipeline.timeline import DecodingOrder, length_of, time_of
 
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # FFmpeg's numbers
 _BT709 = 1
@@ -70,15 +70,20 @@ def frame_times(info: MediaInfo, limits: Limits) -> Times:
     Raises:
         UnreadableMedia: not one frame can be decoded.
     """
-    usual = 1 / info.video.frame_rate
+    track, order = info.video, DecodingOrder()
+    usual = 1 / track.frame_rate
     times: list[Fraction] = []
     reader = Reader(_picture_only(info), frozenset(), limits)
     length = Fraction(0)
     for frame in _frames(reader):
-        time = time_of(frame)
+        if track.has_times:
+            time, shown = time_of(frame), length_of(frame, track.frame_rate)
+        else:  # as in the protected video
+            ticks = order.place(frame.dts)
+            time = None if ticks is None else info.start + ticks * track.time_base
+            shown = order.shortest * track.time_base if order.shortest else usual
         after = times[-1] + usual if times else Fraction(0)
         times.append(after if time is None else time)
-        shown = length_of(frame, info.video.frame_rate)
         length = max(length, times[-1] - times[0] + shown)
     damaged, ended = reader.damaged_packets, reader.ended_early
     if not times:

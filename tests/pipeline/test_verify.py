@@ -15,9 +15,11 @@ import pytest
 from media import Audio, Video, make_video
 
 from pipeline.errors import LimitExceeded, UnreadableMedia
-from pipeline.measure import measure_planes
+from pipeline.measure import EQUAL_DB, measure_planes
+from pipeline.parameters import AudioLevel, Parameters
 from pipeline.planes import planes_of
-from pipeline.settings import Limits
+from pipeline.protect import protect
+from pipeline.settings import Limits, Settings
 from pipeline.verify import compare, most_changed_pair
 
 REAL = Path(__file__).parents[3] / "shared" / "media"
@@ -161,6 +163,28 @@ def test_a_clock_that_begins_elsewhere_shifts_nothing(tmp_path: Path) -> None:
         assert found.snr_db > 60
         codecs = (found.codec, found.protected_codec)
         assert codecs == (("pcm_s16le", "flac") if pair[0] == original else ("flac", "pcm_s16le"))
+
+
+@pytest.mark.parametrize("rate", [25, 50])  # at 50, every second chunk of the picture is empty
+def test_avi_whose_frames_are_reordered_equals_its_copy(tmp_path: Path, rate: int) -> None:
+    """AVI says in which order frames are decoded, and nothing of when they are shown."""
+    original, copy = tmp_path / "a.avi", tmp_path / "a.mp4"
+    video = Video(
+        width=128,
+        height=96,
+        frames=50,
+        rate=Fraction(rate),
+        times=[rate // 25 * n for n in range(50)],
+        options={"bf": "3", "b_strategy": "0"},
+        audio=[Audio(codec="mp3", seconds=2.0)],
+    )
+    make_video(original, video)
+    parameters = Parameters(audio_level=AudioLevel.NONE)
+    protect(original, copy, parameters, Settings(preset="ultrafast", threads=1))
+    found = compare(original, copy)
+    assert (found.original.seconds, found.protected.seconds) == pytest.approx((2.0, 2.0), abs=1e-3)
+    assert found.largest_shift_ms == pytest.approx(0, abs=0.1)
+    assert [track.snr_db for track in found.audio] == [EQUAL_DB]
 
 
 def test_what_was_lost_beside_picture_and_sound_is_told(tmp_path: Path) -> None:
