@@ -119,11 +119,16 @@ class Cancelled(Exception):
 
 def is_caused_by(error: BaseException, numbers: tuple[int, ...]) -> bool:
     """Say whether one of these system errors is anywhere in what led to `error`."""
+    return cause_among(error, numbers) is not None
+
+
+def cause_among(error: BaseException, numbers: tuple[int, ...]) -> BaseException | None:
+    """Return the first of these system errors in what led to `error`; None if there is none."""
     cause: BaseException | None = error
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         if getattr(cause, "errno", None) in numbers:
-            return True
+            return cause
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
-    return False
+    return None

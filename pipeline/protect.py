@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.boxes import completeness
-from pipeline.errors import InvalidParameters, MetadataLeft
+from pipeline.errors import InvalidParameters, MetadataLeft, OutputFailed
 from pipeline.memory import lack_of_memory_told
 from pipeline.metadata import Audit, audit, inventory
 from pipeline.notes import packet_notes
@@ -150,7 +150,12 @@ def _protect(
 def _audited(
     partial: Path, copied: frozenset[int], name: str, cancelled: Callable[[], bool]
 ) -> Audit:
-    checked = audit(partial, copied, cancelled)
+    try:
+        checked = audit(partial, copied, cancelled)
+    except OSError as error:
+        raise OutputFailed(
+            f"The copy of {name} cannot be read in {partial.parent.absolute()}: {error.strerror}."
+        ) from error
     if not checked.is_clean:
         raise MetadataLeft(
             f"The copy of {name} still holds metadata ({'; '.join(checked.findings)});"

@@ -11,11 +11,12 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av.error
 
 from pipeline.boxes import completeness
-from pipeline.errors import InputFailed, PipelineError, is_caused_by
+from pipeline.errors import InputFailed, PipelineError, UnreadableMedia, cause_among
 
 _FAILURES = (
     *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM, errno.EREMOTEIO, errno.EUCLEAN),
@@ -34,8 +35,12 @@ def storage_failure_told(original: Path) -> Iterator[None]:
     try:
         yield
     except (PipelineError, OSError) as error:
-        if is_caused_by(error, _FAILURES):  # the result's disk may have answered it as well
+        cause: Any = cause_among(error, _FAILURES)
+        if cause is not None:
             _read_through(original)
+            # The result's disk may have answered it as well, but that has errors of its own.
+            if isinstance(error, UnreadableMedia) or not isinstance(error, PipelineError):
+                _refuse_what_is_whole(original, cause)
         raise
 
 
@@ -46,9 +51,12 @@ def refuse_what_storage_lost(original: Path, error: av.error.FFmpegError) -> Non
     Raises:
         InputFailed: its disk or share failed.
     """
-    if error.errno not in _FAILURES:
-        return
-    _read_through(original)
+    if error.errno in _FAILURES:
+        _read_through(original)
+        _refuse_what_is_whole(original, error)
+
+
+def _refuse_what_is_whole(original: Path, error: OSError | av.error.FFmpegError) -> None:
     # The failure is over. FFmpeg calls it one too where a file ends amid a packet.
     found = completeness(original)
     is_whole = found.stated_bytes is not None and not found.is_truncated

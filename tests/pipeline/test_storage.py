@@ -15,6 +15,9 @@ import pytest
 from media import Audio, Video, make_video
 
 from pipeline.errors import InputFailed, OutputFailed
+from pipeline.parameters import Mode, Parameters
+from pipeline.protect import protect
+from pipeline.settings import Settings
 from pipeline.storage import refuse_what_storage_lost, storage_failure_told
 
 ROOT = Path(__file__).parents[2]
@@ -65,8 +68,8 @@ from pipeline.protect import protect
 from pipeline.settings import Settings
 
 fail = ctypes.CDLL(None).fail
-for path, mode, times, number in json.loads(sys.argv[1]):
-    place = Path(path).stat().st_size * 2 // 3
+for path, mode, thirds, times, number in json.loads(sys.argv[1]):
+    place = Path(path).stat().st_size * thirds // 3
     fail(path.encode(), ctypes.c_long(place), ctypes.c_long(times), ctypes.c_long(number))
     try:
         protect(Path(path), None, Parameters(mode=Mode(mode)), Settings())
@@ -75,12 +78,14 @@ for path, mode, times, number in json.loads(sys.argv[1]):
         print(error.code, error.message)
 """
 _CASES = {
-    "protect, for ever": ("a.mp4", "protect", -1, errno.EIO),
-    "strip, for ever": ("b.mp4", "strip", -1, errno.EIO),
-    "protect, for a moment": ("c.mp4", "protect", 1, errno.EIO),
-    "strip, for a moment": ("d.mp4", "strip", 1, errno.EIO),
-    "its length cannot be read": ("e.mkv", "protect", -1, errno.ESTALE),
-    "what the copy states of it cannot": ("f.avi", "strip", -1, errno.ESTALE),
+    "protect, for ever": ("a.mp4", "protect", 2, -1, errno.EIO),
+    "strip, for ever": ("b.mp4", "strip", 2, -1, errno.EIO),
+    "protect, for a moment": ("c.mp4", "protect", 2, 1, errno.EIO),
+    "strip, for a moment": ("d.mp4", "strip", 2, 1, errno.EIO),
+    "its length cannot be read": ("e.mkv", "protect", 2, -1, errno.ESTALE),
+    "its length cannot be read for a moment": ("g.mkv", "protect", 2, 1, errno.EIO),
+    "it cannot be opened for a moment": ("h.mp4", "protect", 0, 1, errno.EIO),
+    "what the copy states of it cannot": ("f.avi", "strip", 2, -1, errno.ESTALE),
 }
 
 
@@ -162,3 +167,15 @@ def test_the_result_s_disk_is_not_taken_for_the_original_s(tmp_path: Path) -> No
     path.unlink()
     with pytest.raises(InputFailed, match="No such file"), storage_failure_told(path):
         raise failed
+
+
+def test_a_copy_that_its_disk_does_not_give_back_is_the_result_s_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def audit(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("pipeline.protect.audit", audit)
+    path = make_video(tmp_path / "a.mp4", Video(frames=2))
+    with pytest.raises(OutputFailed, match="The copy of a.mp4 cannot be read in"):
+        protect(path, None, Parameters(mode=Mode.STRIP), Settings())
