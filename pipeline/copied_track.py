@@ -80,6 +80,9 @@ class CopiedTrack:
         self._lengths = None
         if isinstance(track, AudioTrack) and container != "matroska":
             self._lengths = _HeardLengths(track)
+        # An edit list would have to skip what lies before: past one, FFmpeg gives the subtitles
+        # that follow too early.
+        self._begins_at_zero = isinstance(track, SubtitleTrack) and container != "matroska"
         self._aac_formats: set[int | None] = set()
 
     def placed(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
@@ -99,6 +102,11 @@ class CopiedTrack:
             yield from self._shown(kept)
 
     def _shown(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        if self._begins_at_zero and packet.pts is not None and packet.pts < 0:
+            left = packet.pts + (packet.duration or 0)
+            if left <= 0:
+                return
+            packet.pts, packet.dts, packet.duration = 0, 0, left
         packet.pts, packet.dts = self._clock.place(packet.pts, packet.dts, packet.duration)
         if self._lengths is not None:
             packet.duration = self._lengths.of(packet)

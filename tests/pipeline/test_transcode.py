@@ -68,6 +68,42 @@ def test_reordered_h264_in_avi_lies_evenly(tmp_path: Path) -> None:
     assert report.notes == ()
 
 
+def test_subtitles_from_before_the_picture_move_none_that_follow(tmp_path: Path) -> None:
+    """FFmpeg counts a file from its picture where text begins more than a second earlier."""
+    original, output = tmp_path / "a.mp4", tmp_path / "out.mp4"
+    ticks = Fraction(1, 1000)
+    with av.open(str(original), "w") as out:
+        picture = out.add_stream("libx264", rate=25, options={"bf": "0"})
+        picture.width, picture.height = 128, 96
+        picture.time_base = picture.codec_context.time_base = ticks
+        text: Any = out.add_stream("mov_text")
+        text.codec_context.subtitle_header = (
+            b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname\n"
+            b"Style: Default,Arial\n\n[Events]\nFormat: Layer, Start, End, Style, Text\n"
+        )
+        text.time_base = text.codec_context.time_base = ticks
+        out.start_encoding()
+        for at, words in ((200, b"gone"), (2800, b"half"), (4000, b"late")):
+            packet: av.Packet[Any] = av.Packet(len(words).to_bytes(2, "big") + words)
+            packet.stream, packet.time_base = text, ticks
+            packet.pts = packet.dts = at
+            packet.duration = 500
+            out.mux(packet)
+        for number in range(50):
+            frame = av.VideoFrame(128, 96, "yuv420p")
+            frame.pts, frame.time_base = 3000 + 40 * number, ticks
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode())
+    protect(original, output, Parameters(), FAST)
+    with av.open(str(output)) as container:
+        shown = {
+            bytes(p)[2:]: (float(p.pts * p.time_base), float(p.duration * p.time_base))
+            for p in container.demux(subtitles=0)
+            if p.size > 2 and p.pts is not None and p.time_base is not None and p.duration
+        }
+    assert shown == {b"half": pytest.approx((0.0, 0.3)), b"late": pytest.approx((1.0, 0.5))}
+
+
 def test_time_goes_on_where_the_clock_starts_anew_and_that_is_told(tmp_path: Path) -> None:
     part = make_video(tmp_path / "part.ts", replace(SMALL, frames=50)).read_bytes()
     original = tmp_path / "joined.ts"
