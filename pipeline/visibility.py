@@ -55,7 +55,7 @@ _POWER_BELOW, _POWER_ABOVE = 1.2, 0.4
 # Levels of change per epsilon, where luma's mask has an RMS of 1; and how many more for what of it
 # lies above the default. So 0.20, for those who want effect before all, uses what it may show:
 # 62 throughout left JOD at 9.0 there, half a JOD over what is asked of stills.
-_AMPLITUDE, _MORE_AMPLITUDE = 62.0, 46.0
+_AMPLITUDE, _MORE_AMPLITUDE = 63.5, 46.0
 _ACCELERATED_FROM = 0.12
 _LARGEST_AMPLITUDE = 21.5
 # Of the colour planes' bound in luma's, at the knee; their bound grows with the mask's square,
@@ -67,6 +67,24 @@ _COLOUR_SHARE = 0.3
 # lies below the first. At equal JOD it costs one part in twenty of the effect.
 _COLOURLESS, _COLOURFUL = 0.7, 2.5
 _COLOUR_SIGMA, _COLOUR_SPREAD_SIGMA = 3.0, 8.0
+# Nowhere are stains of green and purple seen as soon as on a face, where they lie about eyes, lips
+# and hair; so of the bound of colour so much is left on what has the colour of skin. People's skin
+# differs in luma and in how much colour it has, hardly in its hue.
+_SKIN_SHARE = 0.2
+# Levels of Cr above those of Cb below the middle: steeper than the first slope lie wood and
+# orange, flatter than the second pink and purple; what is redder than the last is no skin.
+_SKIN_SLOPES = (0.6, 4.5)
+_SKIN_MARGINS = (3.0, 6.0)  # levels beyond each slope from which all of it counts as skin
+_REDDEST_SKIN, _RED_MARGIN = 50.0, 10.0
+_SKIN_SPREAD_SIGMA = 5.0  # eyes and lips lie within a face
+# On dark ground, black trims and shadows, change is seen on a screen in a dim room; ColorVideoVDP's
+# stands in a lit one, whose reflections hide it. So dark places bear this share, growing with their
+# mean luma up to a level, and all others a little more: recognisers are misled as often at equal
+# JOD.
+_DARK_SHARE = 0.5
+_BLACK, _BRIGHT = 16.0, 70.0
+_LIGHT_SIGMA = 4.0
+_LEAST_IN_SHADOW = 0.6  # levels: rounded it is one, so that black frames are changed, too
 # Without this power of the mask's RMS a busy scene shows its change far more than a calm one.
 # With it clips of one epsilon differ least in JOD; but text on black would take too much, so
 # from some calmness on there is no more.
@@ -101,7 +119,7 @@ def largest_change(
 
     Args:
         luma: (h, w) of the whole frame, of `motion.flow_picture`.
-        colours: Cb and Cr, each (ceil(h / 2), ceil(w / 2)), in levels.
+        colours: Cb and Cr, each (ceil(h / 2), ceil(w / 2)), in levels, 128 for none.
         strength: epsilon x video_strength.
     """
     scale = scale_of(*luma.shape)
@@ -121,7 +139,9 @@ def largest_change(
         mask *= gain
         np.minimum(mask, _LARGEST_CHANGE * amplitude, out=mask)
     in_colour *= _colourfulness(colours, half)
-    return in_luma, in_colour
+    light = _light(luma, half)
+    in_shadow = np.maximum(in_luma * light, np.minimum(in_luma, np.float32(_LEAST_IN_SHADOW)))
+    return in_shadow, in_colour * light
 
 
 def _amplitude(strength: float) -> float:
@@ -130,17 +150,38 @@ def _amplitude(strength: float) -> float:
     return min(_AMPLITUDE * strength + more, _LARGEST_AMPLITUDE)
 
 
+def _light(luma: NDArray[np.uint8], scale: float) -> _Array:
+    """Return (ceil(h / 2), ceil(w / 2)), 0 to 1: how much of its bound a place's light allows."""
+    mean = _blurred(_halved(luma), _LIGHT_SIGMA * scale)
+    above_black = np.clip((mean - np.float32(_BLACK)) / np.float32(_BRIGHT - _BLACK), 0.0, 1.0)
+    return np.float32(_DARK_SHARE) + np.float32(1 - _DARK_SHARE) * above_black
+
+
 def _colourfulness(colours: Sequence[_Array], scale: float) -> _Array:
     """Return (height, width), 0 to 1: how much of its bound a change of colour may use."""
+    means = blue, red = [_blurred(plane, _COLOUR_SIGMA * scale) for plane in colours]
     variance = np.full(colours[0].shape, _NOISE_VARIANCE, np.float32)
-    for plane in colours:
-        mean = _blurred(plane, _COLOUR_SIGMA * scale)
+    for plane, mean in zip(colours, means, strict=True):
         square = _blurred(plane * plane, _COLOUR_SIGMA * scale)
         variance += np.maximum(square - mean * mean, 0.0)
     spread = _blurred(_log(variance), _COLOUR_SPREAD_SIGMA * scale)
     deviation = np.asarray(cv2.exp(np.float32(0.5) * spread), np.float32)
     share = (deviation - np.float32(_COLOURLESS)) / np.float32(_COLOURFUL - _COLOURLESS)
-    return np.clip(share, 0.0, 1.0)
+    share = np.clip(share, 0.0, 1.0)
+    share *= 1 - np.float32(1 - _SKIN_SHARE) * _skin(blue, red, scale)
+    return share
+
+
+def _skin(blue: _Array, red: _Array, scale: float) -> _Array:
+    """Return (height, width), 0 to 1: whether the mean Cb and Cr, levels, are those of skin."""
+    less_blue, more_red = 128 - blue, red - 128
+    above = (more_red - _SKIN_SLOPES[0] * less_blue) / _SKIN_MARGINS[0]
+    below = (_SKIN_SLOPES[1] * less_blue - more_red) / _SKIN_MARGINS[1]
+    redder = (_REDDEST_SKIN - more_red) / _RED_MARGIN
+    inside = np.minimum(np.minimum(above, below, out=above), redder, out=above)
+    np.clip(inside, 0.0, 1.0, out=inside)
+    spread = _blurred(np.asarray(inside, np.float32), _SKIN_SPREAD_SIGMA * scale)
+    return np.asarray(np.minimum(2 * spread, 1.0), np.float32)
 
 
 def _log_energy(picture: _Array | NDArray[np.uint8], scale: float) -> _Array:
@@ -193,7 +234,7 @@ def _taps(sigma: float) -> _Array:
     return np.asarray(cv2.getGaussianKernel(round(8 * sigma + 1) | 1, sigma, cv2.CV_32F))
 
 
-def _halved(plane: _Array) -> _Array:
+def _halved(plane: _Array | NDArray[np.uint8]) -> _Array:
     height, width = ((side + 1) // 2 for side in plane.shape)
     halved = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(halved, np.float32)

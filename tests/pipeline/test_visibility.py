@@ -38,9 +38,14 @@ def lone_edge() -> torch.Tensor:
 
 
 def colourful(height: int = HEIGHT // 2, width: int = WIDTH // 2) -> Levels:
-    """Return Cb and Cr that leave colour its whole bound."""
+    """Return Cb and Cr that leave colour its whole bound: many, about turquoise."""
+    return coloured(140, 112, height, width)
+
+
+def coloured(blue: float, red: float, height: int = HEIGHT // 2, width: int = WIDTH // 2) -> Levels:
+    """Return Cb and Cr about a mean, with as much contrast as leaves them their whole bound."""
     noise = np.random.default_rng(0).normal(size=(2, height, width))
-    return (128 + 20 * noise).astype(np.float32)
+    return (np.array((blue, red))[:, None, None] + 8 * noise).astype(np.float32)
 
 
 def bound(luma: torch.Tensor, strength: float = STRENGTH) -> tuple[Levels, Levels]:
@@ -118,21 +123,21 @@ def test_above_the_default_bound_grows_faster_than_strength() -> None:
     default, strong, stronger = (
         float(bound(picture, strength)[0].mean()) for strength in (0.12, 0.20, 0.24)
     )
-    assert strong == pytest.approx(2.16 * default, rel=0.01)
-    assert stronger == pytest.approx(2.75 * default, rel=0.01)
+    assert strong == pytest.approx(2.15 * default, rel=0.01)
+    assert stronger == pytest.approx(2.72 * default, rel=0.01)
 
 
 def test_a_lone_object_s_bound_is_two_amplitudes_at_most() -> None:
     picture = flat()
     picture[120:180, 120:180] = texture(200.0)[120:180, 120:180]
     luma, _ = bound(picture)
-    assert luma.max() == pytest.approx(2.0 * 62 * STRENGTH)
+    assert luma.max() == pytest.approx(2.0 * 63.5 * STRENGTH)
 
 
 def test_colour_changes_where_the_picture_has_colours_and_not_beside_them() -> None:
     """As of a white house in a colourful street."""
     colours = colourful()
-    colours[:, :, :80] = np.float32([120.0, 135.0])[:, None, None]  # tinted, but evenly
+    colours[:, :, :80] = np.float32([135.0, 120.0])[:, None, None]  # tinted, but evenly
     share = in_colours(colours)
     assert share[:, :65].max() == 0.0
     assert share[:, 95:].min() == 1.0
@@ -144,6 +149,48 @@ def test_a_coloured_door_does_not_open_the_white_wall_beside_it() -> None:
     share = in_colours(colours)
     assert share[80, 105] == 1.0
     assert share[80, :94].max() < 0.1
+
+
+# Means of Cb and Cr of skin, light to dark, in daylight and in rooms.
+SKINS = [(118, 139), (117, 145), (109, 151), (113, 144), (121, 136), (104, 158)]
+OTHERS = {
+    "grass": (105, 118),
+    "sky": (145, 115),
+    "oak": (100, 142),
+    "orange": (58, 168),
+    "purple": (145, 150),
+    "signal red": (100, 200),
+}
+
+
+@pytest.mark.parametrize("skin", SKINS)
+def test_skin_is_stained_little(skin: tuple[int, int]) -> None:
+    assert in_colours(coloured(*skin))[20:-20, 20:-20].mean() < 0.3
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_what_has_other_colours_than_skin_has_all_its_bound(other: tuple[int, int]) -> None:
+    assert in_colours(coloured(*other))[20:-20, 20:-20].mean() > 0.8
+
+
+def test_eyes_and_lips_within_a_face_are_stained_no_more_than_the_skin_about_them() -> None:
+    colours = coloured(115, 145)
+    colours[:, 60:66, 70:76] += np.float32([13.0, -17.0])[:, None, None]  # grey
+    assert in_colours(colours)[63, 73] < 0.3
+
+
+def test_skin_s_luma_bears_what_any_texture_does() -> None:
+    picture = texture(50.0).round().clamp(0, 255).to(torch.uint8).numpy()
+    on_skin, _ = largest_change(picture, coloured(115, 145), STRENGTH)
+    elsewhere, _ = largest_change(picture, colourful(), STRENGTH)
+    assert np.array_equal(on_skin, elsewhere)
+
+
+@pytest.mark.parametrize(("level", "share"), [(16.0, 0.5), (43.0, 0.75), (70.0, 1.0), (200.0, 1.0)])
+def test_dark_ground_bears_less_than_light(level: float, share: float) -> None:
+    fine = (texture(8.0) - 120.0).clamp(-16.0, 16.0)
+    for dark, light in zip(bound(level + fine), bound(120.0 + fine), strict=True):
+        assert dark.mean() == pytest.approx(share * light.mean(), rel=0.03)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (32, 400), (160, 284)])
