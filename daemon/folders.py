@@ -55,7 +55,7 @@ def make_folders(config: Config, mounts: Mapping[str, str]) -> None:
         if key.endswith(".inbox"):
             continue
         try:
-            if key.endswith("outbox") and _shows_below_share(folder, mounts.get(str(folder))):
+            if key.endswith("outbox") and _is_away(folder, mounts.get(str(folder))):
                 continue  # the disks tell of that; in the empty folder below it nothing is made
             make_folder(folder)
         except OSError as error:
@@ -64,7 +64,9 @@ def make_folders(config: Config, mounts: Mapping[str, str]) -> None:
             ) from error
 
 
-def _shows_below_share(folder: Path, known_mount: str | None) -> bool:
+def _is_away(folder: Path, known_mount: str | None) -> bool:
+    if broken_link(folder) is not None:
+        return True
     if known_mount is None:
         return False
     return is_share_away(next(p for p in (folder, *folder.parents) if p.is_dir()), known_mount)

@@ -9,7 +9,7 @@ import pytest
 
 from daemon import machine
 from daemon.config import load_config
-from daemon.folders import problems
+from daemon.folders import make_folders, problems
 
 
 def found(folder: Path, text: str) -> str:
@@ -51,6 +51,8 @@ def test_a_link_to_a_share_that_is_away_keeps_no_service_from_starting(tmp_path:
     (tmp_path / "inbox").symlink_to("share/inbox")
     (tmp_path / "outbox").symlink_to("share/outbox")
     assert found(tmp_path, "") == ""
+    make_folders(load_config(tmp_path / "config.yaml"), {})
+    assert not (tmp_path / "share").exists()
 
 
 def test_a_file_system_that_may_only_be_read_is_told(
