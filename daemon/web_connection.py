@@ -23,6 +23,8 @@ from gunicorn.workers.gthread import TConn
 # 2,000 characters of notes in a query can be 24 KB; the rest has room beside it.
 _MOST_HEAD_BYTES = 48 * 1024
 _HEAD_END = b"\r\n\r\n"
+# What a client begins with that was told `https://`; it would wait for an answer in vain.
+_TLS_HANDSHAKE = b"\x16"
 # A client may pause so long within a request, in sending or in taking.
 _STALL_SECONDS = 60.0
 # What the app did not read of a body is read so long, if it is not much, to go on after it.
@@ -41,6 +43,7 @@ class Head(Enum):
     WHOLE = "whole"  # or nothing more will come, as its reader finds
     PARTIAL = "partial"
     TOO_LONG = "too long"
+    TLS = "no HTTP"
 
 
 class Connection(TConn):
@@ -152,6 +155,8 @@ class Connection(TConn):
         has_ended = not there or len(there) == self._seen
         if has_ended or _HEAD_END in before + there:
             return Head.WHOLE
+        if (before + there).startswith(_TLS_HANDSHAKE):
+            return Head.TLS
         if len(before + there) >= _MOST_HEAD_BYTES:
             return Head.TOO_LONG
         self._seen = len(there)

@@ -158,7 +158,8 @@ class PatientWorker(ThreadWorker):
             super().enqueue_req(conn)
         else:
             self.nr_conns -= 1
-            self.tpool.submit(self._refuse_head, conn)
+            status = 431 if head is Head.TOO_LONG else _BAD_REQUEST
+            self.tpool.submit(self._refuse_head, conn, status)
 
     def _take_thread_back(self) -> None:
         """Part from the client that takes its answer most slowly, if it is too slow."""
@@ -234,8 +235,8 @@ class PatientWorker(ThreadWorker):
         finally:
             self._parting.release()
 
-    def _refuse_head(self, conn: Connection) -> None:
-        self._refuse(conn.sock, 431)
+    def _refuse_head(self, conn: Connection, status: int) -> None:
+        self._refuse(conn.sock, status)
         self._part(conn)
 
     def _refuse(self, client: socket.socket, status: int) -> None:

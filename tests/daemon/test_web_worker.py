@@ -242,6 +242,7 @@ def test_a_head_without_end_is_refused(house: House) -> None:
     ("sent", "status", "code"),
     [
         (b"garbage\r\n\r\n", 400, "bad_request"),
+        (b"\x16\x03\x01" + bytes(500), 400, "bad_request"),  # `https://`
         (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
         (b"GET / HTTP/9.9\r\nHost: h\r\n\r\n", 400, "bad_request"),
         (b"GET /\xd1\x82 HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad_request"),
