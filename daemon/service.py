@@ -80,7 +80,7 @@ class Service:
         self._load = load
         self._path = path
         self._overrides = overrides
-        self._config = load()
+        self._config = self._loaded()
         check_folders(self._config)
         _check_networks(self._config)
         self._state = self._config.place(self._config.state)
@@ -293,9 +293,14 @@ class Service:
 
     # --- The configuration, now and anew ---
 
+    def _loaded(self) -> Config:
+        """Read the configuration; a number of workers on the command line stands for its own."""
+        config, workers = self._load(), self._overrides.workers
+        return config if workers is None else config.model_copy(update={"workers": workers})
+
     def _reload(self) -> None:
         try:
-            config = self._kept_until_restart(self._load())
+            config = self._kept_until_restart(self._loaded())
             check_folders(config)
             if config.settings != self._config.settings:  # it takes seconds
                 _check_networks(config)
@@ -350,7 +355,7 @@ class Service:
 
     @property
     def _worker_count(self) -> int:
-        return self._overrides.workers or self._config.workers or default_workers()
+        return self._config.workers or default_workers()
 
     def _rules(self) -> AttemptRules:
         config = self._config

@@ -25,7 +25,7 @@ import yaml
 from services import wait_until
 from spools import REASON, REPORT
 
-from daemon import attempts, dispatcher, housekeeping, own_health
+from daemon import attempts, dispatcher, housekeeping, machine, own_health
 from daemon import health as health_module
 from daemon import service as service_module
 from daemon.config import load_config
@@ -586,6 +586,16 @@ def test_a_wish_that_nothing_be_begun_holds_before_the_main_thread_comes_to_it(
 
 
 # --- A new configuration ---
+
+
+def test_workers_that_the_command_line_overrides_may_be_too_many(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: 1 << 30)
+    house.configure(workers=64)
+    with house.running(Overrides(workers=2)) as pool:
+        house.reload(workers=128)
+        assert pool.size == 2
 
 
 def test_a_reload_takes_over_the_workers_and_their_bounds(house: House) -> None:
