@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.config import Config
-from daemon.disk import free_gb, in_words
+from daemon.disk import free_gb, in_words, shortage
 from daemon.doctor import Finding, of_sentence, ok, problem, warning
 from daemon.folders import broken_link
 from daemon.folders import problems as folder_problems
@@ -125,20 +125,16 @@ def _of_state(state: Path) -> Iterator[Finding]:
 
 
 def of_room(config: Config) -> Iterator[Finding]:
-    """Whether there is `min_free_gb` where it is needed."""
+    """Whether there is room for new work where it is needed."""
     places = {key: path for key, path in config.folders.items() if _needs_room(key)}
     for key, folder in places.items():
         existing = next(place for place in (folder, *folder.parents) if place.exists())
-        free = free_gb(existing)
-        if free is None:
-            yield ok(f"room for {key}", f"the file system of {folder} does not tell what is free")
-            continue
-        text = f"{in_words(free)} are free where {folder} lies"
-        if free >= config.min_free_gb:
-            yield ok(f"room for {key}", text)
+        if (sentence := shortage(existing, config.min_free_gb)) is not None:
+            yield of_sentence(f"room for {key}", sentence)
+        elif (free := free_gb(existing)) is not None:
+            yield ok(f"room for {key}", f"{in_words(free)} are free where {folder} lies")
         else:
-            less = f"{text}, less than min_free_gb ({config.min_free_gb:g}): nothing new is taken"
-            yield problem(f"room for {key}", less, "Make room, or move the folder (config.yaml).")
+            yield ok(f"room for {key}", f"the file system of {folder} does not tell what is free")
 
 
 def _needs_room(key: str) -> bool:

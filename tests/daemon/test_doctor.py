@@ -153,6 +153,20 @@ def test_a_folder_that_is_a_link_leading_nowhere(tmp_path: Path) -> None:
     assert finding.text == f"{tmp_path}/results is a link that leads nowhere"
 
 
+@pytest.mark.parametrize(
+    ("blocks", "files", "what"),
+    [(1 << 17, 1000, "less than min_free_gb"), (1, 1000, "is full"), (1 << 20, 1, "inodes")],
+)
+def test_a_disk_on_which_nothing_new_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, files: int, what: str
+) -> None:
+    room = os.statvfs_result((4096, 4096, 1 << 30, blocks, blocks, 1000, files, files, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: room)
+    config = config_of(tmp_path, min_free_gb=0 if what == "is full" else 1)
+    found = [(f.level, what in f.text) for f in doctor_folders.of_room(config)]
+    assert found == [(Level.PROBLEM, True)] * 3  # outbox, temp and state
+
+
 def test_temp_on_another_file_system_than_the_outbox(tmp_path: Path) -> None:
     if os.stat("/proc").st_dev == os.stat(tmp_path).st_dev:
         pytest.skip("one file system")
