@@ -100,7 +100,7 @@ def _parsed(name: str, text: str, loader: type[yaml.SafeLoader]) -> Any:
 
 
 def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
-    """Return what is wrong, without a secret that is quoted: a tag, `!Tr0ub4dor`, or octal."""
+    """Return what is wrong, without a secret that is quoted, such as octal digits."""
     mark, problem = error.problem_mark, str(error.problem)
     line = next(iter(text.splitlines()[mark.line :]), "") if mark else ""
     secret = re.search(r"""secret["']?\s*:\s*[{\[]?!*([^\s,}]{1,4})""", line)
@@ -130,6 +130,12 @@ def _check_is_decimal(node: yaml.ScalarNode) -> None:
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
+def _refuse_tag(loader: yaml.SafeLoader, node: yaml.Node) -> None:
+    # Whoever writes one may mean a secret that begins so.
+    problem = "what begins with `!` is a tag to YAML, and not shown here; put text in quotes"
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader without aliases, deep nesting, repeated keys and numbers that mislead."""
 
@@ -137,6 +143,7 @@ class _StrictLoader(yaml.SafeLoader):
         **yaml.SafeLoader.yaml_constructors,
         _INT: _whole_number,
         _FLOAT: _number,
+        None: _refuse_tag,
     }
     depth = 0
 
@@ -189,6 +196,6 @@ class _TextLoader(_StrictLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     yaml_constructors = {
-        tag: yaml.SafeLoader.yaml_constructors[tag]
+        tag: _StrictLoader.yaml_constructors[tag]
         for tag in (_NULL, *(f"tag:yaml.org,2002:{kind}" for kind in ("seq", "map")), None)
     } | {_STR: _text_value}
