@@ -17,6 +17,7 @@ import av.error
 
 from pipeline.boxes import completeness
 from pipeline.errors import InputFailed, PipelineError, UnreadableMedia, cause_among
+from pipeline.probe import open_media
 
 _FAILURES = (
     *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM, errno.EREMOTEIO, errno.EUCLEAN),
@@ -57,11 +58,23 @@ def refuse_what_storage_lost(original: Path, error: av.error.FFmpegError) -> Non
 
 
 def _refuse_what_is_whole(original: Path, error: OSError | av.error.FFmpegError) -> None:
-    # The failure is over. FFmpeg calls it one too where a file ends amid a packet.
-    found = completeness(original)
-    is_whole = found.stated_bytes is not None and not found.is_truncated
-    if is_whole or error.errno != errno.EIO:
+    # The failure is over. FFmpeg calls it one too, each time, where a file ends amid a packet, and
+    # where the head of a Matroska file is damaged.
+    if error.errno != errno.EIO or (_has_stated_length(original) and _opens(original)):
         raise _failed(original, error)
+
+
+def _has_stated_length(original: Path) -> bool:
+    found = completeness(original)
+    return found.stated_bytes is not None and not found.is_truncated
+
+
+def _opens(original: Path) -> bool:
+    try:
+        open_media(original, packets_only=True).close()
+    except UnreadableMedia:
+        return False
+    return True
 
 
 def _read_through(original: Path) -> None:

@@ -14,7 +14,7 @@ import av.error
 import pytest
 from media import Audio, Video, make_video
 
-from pipeline.errors import InputFailed, OutputFailed
+from pipeline.errors import InputFailed, OutputFailed, UnreadableMedia
 from pipeline.parameters import Mode, Parameters
 from pipeline.protect import protect
 from pipeline.settings import Settings
@@ -156,6 +156,20 @@ def test_what_breaks_off_is_told_from_what_was_not_given(
         return
     with pytest.raises(InputFailed, match=f"a.mp4 cannot be read: {os.strerror(number)}"):
         refuse_what_storage_lost(path, error)
+
+
+def test_a_damaged_head_is_not_taken_for_a_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg may say the same of a Matroska file, however often it is asked."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise av.error.OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = make_video(tmp_path / "a.mkv", Video(frames=2))
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(UnreadableMedia, match="a.mkv is not a video we can read"):
+        protect(path, tmp_path / "out.mp4", Parameters(), Settings())
 
 
 def test_the_result_s_disk_is_not_taken_for_the_original_s(tmp_path: Path) -> None:
