@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.boxes import completeness
-from pipeline.errors import InvalidParameters, MetadataLeft, OutputFailed
+from pipeline.errors import InvalidParameters, MetadataLeft, OutputFailed, UnreadableMedia
 from pipeline.memory import lack_of_memory_told
 from pipeline.metadata import Audit, audit, inventory
 from pipeline.notes import packet_notes
@@ -152,9 +152,10 @@ def _audited(
 ) -> Audit:
     try:
         checked = audit(partial, copied, cancelled)
-    except OSError as error:
+    except (OSError, UnreadableMedia) as error:
+        reason = getattr(error.__cause__ or error, "strerror", None) or str(error)
         raise OutputFailed(
-            f"The copy of {name} cannot be read in {partial.parent.absolute()}: {error.strerror}."
+            f"The copy of {name} cannot be read in {partial.parent.absolute()}: {reason}."
         ) from error
     if not checked.is_clean:
         raise MetadataLeft(

@@ -183,13 +183,17 @@ def test_the_result_s_disk_is_not_taken_for_the_original_s(tmp_path: Path) -> No
         raise failed
 
 
+@pytest.mark.parametrize("is_ffmpegs", [False, True])
 def test_a_copy_that_its_disk_does_not_give_back_is_the_result_s_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_ffmpegs: bool
 ) -> None:
     def audit(*arguments: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        failed = OSError(errno.EIO, os.strerror(errno.EIO))
+        if is_ffmpegs:
+            raise UnreadableMedia(".x.part.mp4 is not a video we can read.") from failed
+        raise failed
 
     monkeypatch.setattr("pipeline.protect.audit", audit)
     path = make_video(tmp_path / "a.mp4", Video(frames=2))
-    with pytest.raises(OutputFailed, match="The copy of a.mp4 cannot be read in"):
+    with pytest.raises(OutputFailed, match="The copy of a.mp4 cannot be read in .*: Input/output"):
         protect(path, None, Parameters(mode=Mode.STRIP), Settings())
