@@ -33,8 +33,8 @@ def reader_notes(
     for sound in sounds.values():
         if not sound.samples:
             notes.append(
-                f"Stream {sound.track.index} holds no sound that can be decoded; the copy is"
-                " without this track."
+                f"Stream {sound.track.index} holds no sound that can be decoded; the copy has none"
+                " of it."
             )
         if sound.dropped_seconds >= _NOTED_LOSS_SECONDS:
             notes.append(

@@ -259,7 +259,7 @@ class Transcoder:
                 yield TrackReport(number, track.codec, track.sample_rate, track.channels, "copied")
                 continue
             if not sound.samples:
-                continue  # no track came of it, as a note says
+                continue  # nothing came of it, as a note says
             summary = sound.summary
             yield TrackReport(
                 number,
