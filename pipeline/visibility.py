@@ -71,8 +71,8 @@ _COLOUR_SIGMA, _COLOUR_SPREAD_SIGMA = 3.0, 8.0
 # and hair; so of the bound of colour so much is left on what has the colour of skin. People's skin
 # differs in luma and in how much colour it has, hardly in its hue.
 _SKIN_SHARE = 0.2
-# Levels of Cr above those of Cb below the middle: steeper than the first slope lie wood and
-# orange, flatter than the second pink and purple; what is redder than the last is no skin.
+# Levels of Cr above the middle for each of Cb below it: flatter than the first slope lie wood and
+# orange, steeper than the second pink and purple; what is redder than the last is no skin.
 _SKIN_SLOPES = (0.6, 4.5)
 _SKIN_MARGINS = (3.0, 6.0)  # levels beyond each slope from which all of it counts as skin
 _REDDEST_SKIN, _RED_MARGIN = 50.0, 10.0
