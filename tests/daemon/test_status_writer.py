@@ -167,15 +167,19 @@ def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> Non
         wait_until(lambda: "1 tasks cannot be written" in str(writer.trouble), "trouble", 5)
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize(
+    ("number", "is_named"),
+    [(errno.EROFS, True), (errno.ENOSPC, True), (errno.ENOSPC, False)],  # not by write(2)
+)
 def test_a_folder_of_the_outbox_that_refuses_is_named(
-    house: House, monkeypatch: pytest.MonkeyPatch, number: int
+    house: House, monkeypatch: pytest.MonkeyPatch, number: int, is_named: bool
 ) -> None:
-    """One user's may, and the others not."""
+    """One user's may, and the others not; the outbox itself where the system names nothing."""
     task = house.submit("good", subfolder="anna")
 
     def refuse(path: Path, data: bytes) -> None:
-        raise OSError(number, os.strerror(number), str(path.with_name(f".{path.name}.x.tmp")))
+        names = (str(path.with_name(f".{path.name}.x.tmp")),) if is_named else ()
+        raise OSError(number, os.strerror(number), *names)
 
     monkeypatch.setattr(outbox, "write_volatile", refuse)
     writer = house.writer()
@@ -183,28 +187,10 @@ def test_a_folder_of_the_outbox_that_refuses_is_named(
     with running(writer):
         wait_until(lambda: refused(writer), "refused", 5)
         house.now += 31
-        told = f"1 tasks cannot be written: {house.folder}/good/anna: {os.strerror(number)}"
+        folder = house.folder / "good" / ("anna" if is_named else "")
+        told = f"1 tasks cannot be written: {folder}: {os.strerror(number)}"
         wait_until(lambda: told in str(writer.trouble), "trouble", 5)
         assert is_known(f"status files: {writer.trouble}")
-
-
-def test_the_outbox_is_named_where_the_system_names_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As write(2) on a full disk."""
-    task = house.submit("good")
-
-    def refuse(path: Path, data: bytes) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(outbox, "write_volatile", refuse)
-    writer = house.writer()
-    writer.mark(task.task_id)
-    with running(writer):
-        wait_until(lambda: refused(writer), "refused", 5)
-        house.now += 31
-        told = f": {house.folder}/good: No space left on device"
-        wait_until(lambda: told in str(writer.trouble), "trouble", 5)
 
 
 def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_it(

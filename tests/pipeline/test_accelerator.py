@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import pytest
@@ -24,14 +22,7 @@ from tests.pretended_accelerator import DEVICE, accelerator
 HEIGHT, WIDTH = 120, 160
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    yield
-    torch.set_num_threads(before[0])
-    cv2.setNumThreads(before[1])
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def frames() -> list[Planes]:

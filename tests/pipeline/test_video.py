@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tracemalloc
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -30,15 +29,7 @@ MEDIA = Path(__file__).parents[2] / "../shared/media"
 Change = NDArray[np.int32]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """As a worker has it; on small frames more threads only wait for each other."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    yield
-    torch.set_num_threads(before[0])
-    cv2.setNumThreads(before[1])
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def protector(planes: Planes, seed: int = 1, **parameters: float) -> VideoProtector:
