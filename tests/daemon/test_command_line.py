@@ -492,7 +492,11 @@ def test_a_signal_in_the_midst_of_the_work_leaves_nothing(
 
 def test_a_signal_before_the_work_leaves_nothing(folder: Path) -> None:
     process = started(folder, "protect", "clip.mp4")
-    time.sleep(0.3)
+    # Past Python's own start, in which Ctrl-C is Python's; before torch is imported.
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "pydantic_core" not in maps.read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     # By the program or, before it has got so far, by the signal itself: 130 to a shell.
