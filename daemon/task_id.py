@@ -1,7 +1,7 @@
 """
 Names for tasks: ordered by time, impossible to guess, safe in a file name. No I/O.
 
-A name is a UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, 74 random bits, in lower case.
+A name is a UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, 73 or 74 random bits, in lower case.
 Its alphabetical order is the order of creation, and it tells the day of creation, which is
 the folder that the task's record lies in.
 """
@@ -36,7 +36,9 @@ class TaskIds:
 
     def new(self) -> str:
         """Return a name that was never given before."""
-        fresh = _milliseconds(self._clock()) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+        # The first of a millisecond leaves the highest bit free, or the next might carry (6.2).
+        random = secrets.randbits(_RANDOM_BITS - 1)
+        fresh = _milliseconds(self._clock()) << _RANDOM_BITS | random
         with self._lock:
             if fresh >> _RANDOM_BITS <= self._last >> _RANDOM_BITS:
                 # A carry goes into the milliseconds, so the order holds there too.

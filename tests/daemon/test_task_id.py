@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
+
+import pytest
 
 from daemon.task_id import TaskIds, created_at, creation_day, is_task_id
 
@@ -24,3 +27,12 @@ def test_what_has_no_day_is_no_name() -> None:
     assert is_task_id("dfffffff-ffff-7fff-bfff-ffffffffffff")
     assert creation_day("dfffffff-ffff-7fff-bfff-ffffffffffff") == "9774-08-21"
     assert not is_task_id("ffffffff-ffff-7fff-bfff-ffffffffffff")
+
+
+def test_names_of_one_moment_keep_it_whatever_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "randbits", lambda bits: (1 << bits) - 1)
+    moment = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    ids = TaskIds(lambda: moment)
+    names = [ids.new() for _ in range(100)]
+    assert sorted(set(names)) == names
+    assert {created_at(name) for name in names} == {moment}
