@@ -193,7 +193,8 @@ class RecordStore:
     def _held(self, task_id: str) -> Hold:
         hold: Hold | None = None
         damage: RecordDamaged | None = None
-        for place in self.shelves.find(task_id):
+        # One look may miss a record that is moved back by hand while it looks.
+        for place in self.shelves.find(task_id) or self.shelves.find(task_id):
             try:
                 task = read_record(place.path, task_id, place.status)
             except FileNotFoundError as error:

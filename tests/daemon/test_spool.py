@@ -30,6 +30,7 @@ from spools import submitted as submit
 
 from daemon.locks import task_lock
 from daemon.records import encode
+from daemon.shelves import Place, Shelves
 from daemon.spool import Spool
 from daemon.spool_errors import (
     QueueFull,
@@ -467,6 +468,22 @@ def test_a_page_of_ten_thousand_reads_only_its_own_records(
 
 
 # --- By hand ---
+
+
+def test_a_record_moved_back_while_it_is_looked_for_is_found(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = submit(spool)
+    looks: list[str] = []
+    real = Shelves.find
+
+    def missing_at_first(shelves: Shelves, task_id: str) -> list[Place]:
+        looks.append(task_id)
+        return [] if len(looks) == 1 else real(shelves, task_id)
+
+    monkeypatch.setattr(Shelves, "find", missing_at_first)
+    assert spool.cancel(task_id).status is Status.CANCELLED
+    assert len(looks) > 1
 
 
 @pytest.mark.parametrize("place", ["pending", "pending/2026-11-24"])
