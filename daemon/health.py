@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.atomic import write_volatile
-from daemon.disk import FULL_GB, free_gb, why_closed
+from daemon.disk import shortage, why_closed
 
 WRITE_SECONDS = 2.0
 STALE_SECONDS = 15.0
@@ -136,11 +136,8 @@ def trouble_of(state: Path) -> str | None:
 
     For others than the service: a state that is full, locked or away keeps it from telling that.
     """
-    reason = why_closed(state)
     try:
-        free = free_gb(state)
-        if reason is None and free is not None and free < FULL_GB:
-            reason = f"{state} is full; make room."
+        reason = why_closed(state) or shortage(state, 0.0)
     except OSError as error:
         reason = f"{state} cannot be used ({error.strerror}); bring it back."
     return None if reason is None else f"state: {reason}"
