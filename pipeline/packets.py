@@ -1,4 +1,4 @@
-"""A packet as another one that holds other data."""
+"""Packets made anew, since PyAV lets nobody write to those that there are."""
 
 from __future__ import annotations
 
