@@ -25,6 +25,7 @@ _RUSSIAN = {
     "http.414": "Адрес запроса слишком длинный.",
     "http.415": "Тело запроса такого вида не принимается.",
     "http.416": "Запрошенного диапазона в файле нет.",
+    "http.417": "Заголовок Expect может быть только 100-continue.",
     "http.431": "Заголовки запроса слишком велики.",
     "http.other": "Запрос отклонён (код {status}).",
     # daemon/web/errors.py
@@ -131,6 +132,7 @@ _ENGLISH = {
     "http.414": "The address of the request is too long.",
     "http.415": "A body of this type is not taken.",
     "http.416": "The file has no such range.",
+    "http.417": "The header Expect may be 100-continue only.",
     "http.431": "The headers of the request are too large.",
     "http.other": "The request was refused (status {status}).",
     # daemon/web/errors.py

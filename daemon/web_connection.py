@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import socket
 import struct
 import sys
@@ -23,6 +24,7 @@ from gunicorn.workers.gthread import TConn
 # 2,000 characters of notes in a query can be 24 KB; the rest has room beside it.
 _MOST_HEAD_BYTES = 48 * 1024
 _HEAD_END = b"\r\n\r\n"
+_ACCEPT_LANGUAGE = re.compile(rb"\r\naccept-language:([^\r\n]*)", re.IGNORECASE)
 # What a client begins with that was told `https://`; it would wait for an answer in vain.
 _TLS_HANDSHAKE = b"\x16"
 # A client may pause so long within a request, in sending or in taking.
@@ -53,6 +55,7 @@ class Connection(TConn):
         super().__init__(*arguments)
         self._seen = 0  # bytes of a partial head
         self.is_left = False  # somebody closes it
+        self.accept_language = ""  # of the head that was looked at
         # Since when an answer was seen to wait for the client, what was taken then, the last look.
         self._waits_since, self._taken_then, self._looked_at = 0.0, 0, 0.0
         self._pace = math.inf
@@ -148,20 +151,30 @@ class Connection(TConn):
         try:
             there = self._there(_MOST_HEAD_BYTES)
         except BlockingIOError:
-            return Head.WHOLE if _HEAD_END in before else Head.PARTIAL
+            return self._whole(before) if _HEAD_END in before else Head.PARTIAL
         except OSError:
             return Head.WHOLE
         # Woken though no more has come: the client has closed its end.
         has_ended = not there or len(there) == self._seen
         if has_ended or _HEAD_END in before + there:
-            return Head.WHOLE
+            return self._whole(before + there)
         if (before + there).startswith(_TLS_HANDSHAKE):
             return Head.TLS
         if len(before + there) >= _MOST_HEAD_BYTES:
+            self._note_language(before + there)
             return Head.TOO_LONG
         self._seen = len(there)
         self._wake_from(self._seen + 1)
         return Head.PARTIAL
+
+    def _whole(self, head: bytes) -> Head:
+        self._note_language(head)
+        return Head.WHOLE
+
+    def _note_language(self, head: bytes) -> None:
+        """Take note in what language a refusal is to be, if nobody else gets to read the head."""
+        found = _ACCEPT_LANGUAGE.findall(head.partition(_HEAD_END)[0])
+        self.accept_language = b",".join(found).decode("latin-1")
 
     def _there(self, most: int) -> bytes:
         """Return what has come, without taking it."""

@@ -131,7 +131,6 @@ class _Server(BaseApplication):
         configure_logs(folder, level, sys.stderr, rotates=False)
 
     def _begin(self, worker: PatientWorker) -> None:
-        worker.language = self._config.language
         self._connection.send(READY)
 
 

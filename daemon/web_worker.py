@@ -21,6 +21,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
@@ -80,14 +81,7 @@ _CODES = {
 
 
 class PatientWorker(ThreadWorker):
-    """
-    One process of those that answer requests.
-
-    Attributes:
-        language: of refusals that no app of ours makes.
-    """
-
-    language: Language = "ru"
+    """One process of those that answer requests."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -97,6 +91,15 @@ class PatientWorker(ThreadWorker):
         self._handed_out: set[Connection] = set()
         self._look_at = 0.0
         self._parting = threading.BoundedSemaphore(_MOST_PARTING)
+        self._of_thread = threading.local()
+
+    def load_wsgi(self) -> None:
+        """Take the app, and from it in which language it would answer."""
+        super().load_wsgi()
+        language_for: Callable[[str], Language] = getattr(
+            self.wsgi, "language_for", lambda accepted: "ru"
+        )
+        self._language_for = language_for
 
     # --- In the loop ---
 
@@ -199,6 +202,7 @@ class PatientWorker(ThreadWorker):
 
     def handle(self, conn: Connection) -> bool:
         """Serve a request, and part from the client if it was the last."""
+        self._of_thread.accept_language = conn.accept_language  # `handle_error` has no connection
         goes_on: bool = super().handle(conn)
         if not goes_on:
             self._part(conn)
@@ -217,7 +221,7 @@ class PatientWorker(ThreadWorker):
         status = next(status for kind, status in _STATUSES if isinstance(exc, kind))
         if status == 500:
             server_log().error("a request failed", exc_info=exc)
-        self._refuse(client, status)
+        self._refuse(client, status, self._of_thread.accept_language)
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         return keepalive and conn.has_read_out()
@@ -236,13 +240,13 @@ class PatientWorker(ThreadWorker):
             self._parting.release()
 
     def _refuse_head(self, conn: Connection, status: int) -> None:
-        self._refuse(conn.sock, status)
+        self._refuse(conn.sock, status, conn.accept_language)
         self._part(conn)
 
-    def _refuse(self, client: socket.socket, status: int) -> None:
+    def _refuse(self, client: socket.socket, status: int, accept_language: str) -> None:
         with contextlib.suppress(OSError):  # whoever sent it is gone
             client.settimeout(_REFUSAL_SECONDS)
-            client.sendall(_refusal(status, self.language))
+            client.sendall(_refusal(status, self._language_for(accept_language)))
 
 
 def _refusal(status: int, language: Language) -> bytes:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from flask import Flask, Response
 from gunicorn.errors import AppImportError
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 from daemon.atomic import make_folder
 from daemon.config import Config, current_config
@@ -19,6 +21,7 @@ from daemon.keys import FOLDER, Keys
 from daemon.logs import configure_logs
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
+from daemon.task_view import Language
 from daemon.web import (
     answers,
     auth,
@@ -92,6 +95,11 @@ def app_of(config: Config, spool: Spool | None = None) -> Flask:
 
 
 class _App(Flask):
+    def language_for(self, accepted: str) -> Language:
+        """Return the language for a request that comes to no handler, by its Accept-Language."""
+        with self.app_context():
+            return languages.language_for(parse_accept_header(accepted, LanguageAccept))
+
     def make_default_options_response(self) -> Response:
         """Answer which methods there are, and nothing else."""
         response = super().make_default_options_response()

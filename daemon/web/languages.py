@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, Response, request
+from werkzeug.datastructures import LanguageAccept
 
 from daemon.task_view import Language
 from daemon.texts import LANGUAGES, say
@@ -16,20 +17,25 @@ def install(app: Flask) -> None:
 
 def language() -> Language:
     """Return the language of this request's answer."""
+    return language_for(request.accept_languages)
+
+
+def language_for(accepted: LanguageAccept) -> Language:
+    """Return the language of an answer to who accepts these."""
     default = context().config.language
     # The default first: it is what `*` means, and what is taken of two that are as welcome.
     offered = sorted(LANGUAGES, key=lambda known: known != default)
-    best = max(offered, key=_quality)
-    return best if _quality(best) > 0 else default
+    qualities = {known: _quality(known, list(accepted)) for known in offered}
+    best = max(offered, key=qualities.__getitem__)
+    return best if qualities[best] > 0 else default
 
 
-def _quality(known: str) -> float:
+def _quality(known: str, accepted: list[tuple[str, float]]) -> float:
     """
     Return how welcome a language is, 0 to 1.
 
     Of a country's or not: Werkzeug's `best_match` prefers `ru` at 0.1 to `en-US` at 1.
     """
-    accepted = list(request.accept_languages)
     own = [quality for tag, quality in accepted if tag.lower().split("-")[0] == known]
     return max(own or [quality for tag, quality in accepted if tag == "*"], default=0.0)
 

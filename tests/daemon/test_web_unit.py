@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -160,3 +161,22 @@ def test_what_clients_do_wrong_is_no_error_in_the_log(web: WebHouse) -> None:
     log = web.folder / "logs" / "server.log"
     assert not log.exists() or "ERROR" not in log.read_text()
     assert "Traceback" not in (web.folder / "gunicorn.txt").read_text()
+
+
+@pytest.mark.parametrize(("asked", "given"), [("", "en"), ("accept-Language: ru;q=0.5\r\n", "ru")])
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("Expect: miracles", 417),
+        (f"X: {'x' * 9000}", 431),
+        (f"X: {'x' * 60_000}", 431),
+        ("\u0442", 400),
+    ],
+)
+def test_what_comes_to_no_handler_is_refused_in_the_language_that_others_are(
+    web: WebHouse, header: str, status: int, asked: str, given: str
+) -> None:
+    sent = f"GET /task/1 HTTP/1.1\r\nHost: localhost\r\n{asked}{header}\r\n\r\n"
+    found, said = answer_to(web, sent)
+    assert (found, said["status"]) == (status, "error")
+    assert bool(re.search("[а-я]", said["detail"])) == (given == "ru")
