@@ -767,12 +767,11 @@ def main(line: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(line)
     try:
+        arguments = _parser().parse_args(line)
         client = MediaCleanerClient(arguments.server, arguments.api_key)
         code = int(arguments.act(client, arguments))
-        if sys.stdout is not None:
-            sys.stdout.flush()  # while there is somebody to tell that it is refused
+        _flush_answer()
         return code
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
@@ -784,8 +783,14 @@ def main(line: Sequence[str] | None = None) -> int:
         return _failed(_words(error), 2 if isinstance(error, FileExistsError) else 1)
 
 
+class _Parser(argparse.ArgumentParser):
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        _flush_answer()  # which is the help
+        super().exit(status, message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Client of a Media Cleaner server.")
+    parser = _Parser(description="Client of a Media Cleaner server.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     environment = os.environ
     _add_shared(
@@ -1030,12 +1035,19 @@ def _words(error: OSError) -> str:
     return f"{error.filename or 'the answer cannot be written'}: {error.strerror}"
 
 
+def _flush_answer() -> None:
+    """
+    Raises:
+        OSError: standard output takes nothing more, while there is somebody to tell that to.
+    """
+    if sys.stdout is not None:  # closed
+        sys.stdout.flush()
+
+
 def _let_go_of_answer() -> None:
     """Forget what standard output has not taken: Python would try again at its end and complain."""
-    if sys.stdout is None:  # closed
-        return
     try:
-        sys.stdout.flush()
+        _flush_answer()
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -929,6 +929,14 @@ def test_an_answer_that_finds_no_room_is_told_in_one_line(
     assert (ended.returncode, ended.stderr) == (1, said)
 
 
+@pytest.mark.parametrize("line", [["--help"], ["upload", "--help"], ["--version"]])
+def test_help_that_finds_no_room_is_told_in_one_line(line: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        ended = ended_at(full.fileno(), line)
+    said = "client: the answer cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, said)
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "ascii"])
 def test_a_terminal_that_lacks_characters_shows_the_rest(
     trouble: type[Trouble], encoding: str
