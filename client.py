@@ -639,7 +639,8 @@ def _is_no_tls(error: BaseException) -> bool:
 
 def _bottom(error: BaseException) -> BaseException:
     while True:
-        below = error.__cause__ or error.__context__
+        hidden = error.__suppress_context__  # as urllib3 1.26 does with what it tried first
+        below = error.__cause__ or (None if hidden else error.__context__)
         if below is None:
             return error
         error = below

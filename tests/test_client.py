@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import requests
 import trustme
 from media import Video, make_video
 from services import ROOT, ServiceHouse, running, wait_until
@@ -357,6 +358,25 @@ def test_why_a_server_cannot_be_reached_is_told_in_a_few_words(
     monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
     with pytest.raises(MediaCleanerError, match=f"^{url} cannot be reached: [a-zA-Z ]*({reason})$"):
         MediaCleanerClient(url).get_statistics()
+
+
+def test_what_a_library_tried_before_is_not_told(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*words: Any, **options: Any) -> requests.Response:
+        try:
+            raise TypeError("unexpected keyword argument")  # as urllib3 1.26 tries it
+        except TypeError:
+            reset = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+            try:
+                raise reset from None
+            except OSError:
+                raise requests.exceptions.ConnectionError("aborted")  # noqa: B904
+
+    client = caller(trouble)
+    monkeypatch.setattr(client._session, "request", broken)
+    with pytest.raises(MediaCleanerError, match="cannot be reached: Connection reset by peer$"):
+        client.get_statistics()
 
 
 def never_tried_again(number: int) -> float:
