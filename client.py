@@ -37,6 +37,7 @@ import ssl
 import stat
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -634,7 +635,11 @@ def _reason(error: BaseException) -> str:
 def _is_no_tls(error: BaseException) -> bool:
     """Did plain HTTP come? So OpenSSL says it, before version 3.2 and since."""
     said = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-    return isinstance(error, ssl.SSLError) and error.reason in said
+    if not isinstance(error, ssl.SSLError) or error.reason not in said:
+        return False
+    # After the handshake it is TLS, damaged on its way.
+    places = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "do_handshake" for frame, _ in places)
 
 
 def _bottom(error: BaseException) -> BaseException:

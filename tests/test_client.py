@@ -424,6 +424,24 @@ def test_https_where_plain_http_is_spoken_is_told_at_once(monkeypatch: pytest.Mo
         answered.result(60)
 
 
+def test_a_connection_that_is_damaged_after_its_handshake_is_tried_again(
+    trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though OpenSSL says of the damage what it says of plain HTTP."""
+    trouble.script = [lambda request: request.reply(200, b'{"queue": {}}')]
+    client = caller(trouble)
+    damage = ssl.SSLError(1, "record layer failure")
+    damage.reason = "RECORD_LAYER_FAILURE"
+    asked = client._session.request
+
+    def damaged_once(*words: Any, **options: Any) -> requests.Response:
+        monkeypatch.setattr(client._session, "request", asked)
+        raise requests.exceptions.SSLError from damage
+
+    monkeypatch.setattr(client._session, "request", damaged_once)
+    assert client.get_statistics() == {}
+
+
 def test_plain_http_where_tls_is_spoken_is_told(trouble: type[Trouble]) -> None:
     """As nginx and others answer it."""
     trouble.script = [lambda request: request.reply(400, b"<html>")]
