@@ -616,12 +616,15 @@ def _way(url: str) -> str:
 def _is_lasting(error: BaseException) -> bool:
     """Would every other try end like this one?"""
     bottom = _bottom(error)
-    return isinstance(bottom, ssl.SSLCertVerificationError) or _is_no_tls(bottom)
+    is_about_trust = isinstance(bottom, ssl.SSLCertVerificationError) or _wrong_bundle(error)
+    return bool(is_about_trust) or _is_no_tls(bottom)
 
 
 def _reason(error: BaseException) -> str:
     """Return what lies at the bottom of a failure of `requests`."""
     bottom = _bottom(error)
+    if wrong := _wrong_bundle(error):
+        return wrong
     if isinstance(bottom, ssl.SSLCertVerificationError):
         return (
             f"its certificate is not trusted ({bottom.verify_message}); have it mended, or name the"
@@ -630,6 +633,19 @@ def _reason(error: BaseException) -> str:
     if _is_no_tls(bottom):
         return "what answers there speaks no TLS; write http:// if that is meant"
     return getattr(bottom, "strerror", None) or str(bottom) or type(bottom).__name__
+
+
+def _wrong_bundle(error: BaseException) -> str | None:
+    """Tell if `requests` cannot read the authorities that are to be trusted, each time anew."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    if not isinstance(error, requests.exceptions.SSLError) or not bundle or os.path.isdir(bundle):
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(bundle)
+    except OSError as unread:
+        names = "which REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names"
+        return f"{bundle}, {names}, cannot be read as certificates in PEM: {unread.strerror}"
+    return None
 
 
 def _is_no_tls(error: BaseException) -> bool:

@@ -397,7 +397,12 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(
     try:
         monkeypatch.setattr(client_module, "_pause", never_tried_again)
         client = MediaCleanerClient(f"https://localhost:{server.server_port}")
-        with pytest.raises(MediaCleanerError, match=r"certificate is not trusted.*REQUESTS_CA"):
+        for folder in ("", str(tmp_path)):  # none is named; one that may hold authorities is
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", folder)
+            with pytest.raises(MediaCleanerError, match=r"certificate is not trusted.*REQUESTS_CA"):
+                client.get_statistics()
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ROOT / "README.md"))
+        with pytest.raises(MediaCleanerError, match=r"README.md, which REQUESTS_CA.* in PEM: "):
             client.get_statistics()
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))  # as it says
