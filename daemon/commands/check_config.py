@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon import keys
 from daemon.config import Config, default_config, find_config, load_config
 from daemon.console import say, say_json
-from daemon.errors import ConfigError
+from daemon.errors import CannotListen, ConfigError, UsageError
 from daemon.folders import broken_link
 from daemon.folders import problems as folder_problems
+from daemon.listening import check_host
 from daemon.networks import network_problems
 from pipeline.report import aligned
 
@@ -45,7 +47,20 @@ def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
         config = load_config(path) if path else default_config(Path.cwd())
     except ConfigError as error:
         return None, list(error.problems)
-    return config, [*folder_problems(config), *network_problems(config.settings)]
+    folders = folder_problems(config)
+    address = [] if folders else _address_problems(config)  # it looks for keys in one of them
+    return config, [*folders, *address, *network_problems(config.settings)]
+
+
+def _address_problems(config: Config) -> list[str]:
+    if config.web_workers == 0:  # that is for a unit of its own to say
+        return []
+    are_keys_there = keys.Keys(config.place(config.state) / keys.FOLDER).are_there
+    try:
+        check_host(config.host, are_keys_there, config.auth.required)
+    except (CannotListen, UsageError) as error:
+        return [f"host: {error.message}"]
+    return []
 
 
 def _rows(path: Path | None, config: Config) -> Iterable[tuple[str, str]]:

@@ -361,6 +361,26 @@ def test_check_config_says_every_problem_of_the_folders(folder: Path) -> None:
     assert len(json.loads(run(folder, "check-config", "--json").stdout)["problems"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("host: 0.0.0.0\n", "host: others can reach the host 0.0.0.0, and there are no API keys"),
+        ("host: no.such.invalid\n", "host: the host no.such.invalid is not known"),
+        ("host: 0.0.0.0\nauth: {required: false}\n", None),
+        ("host: 0.0.0.0\nweb_workers: 0\n", None),
+    ],
+)
+def test_check_config_says_whether_the_service_would_listen_there(
+    folder: Path, settings: str, said: str | None
+) -> None:
+    (folder / "config.yaml").write_text(settings)
+    result = run(folder, "check-config")
+    if said is None:
+        assert (result.returncode, result.stderr) == (0, "")
+    else:
+        assert_one_line(result, 2, said)
+
+
 def test_check_config_says_which_network_there_is_not(folder: Path) -> None:
     (folder / "config.yaml").write_text("surrogate: resnet19\ndevice: cpu\n")
     result = run(folder, "check-config")
