@@ -171,7 +171,8 @@ class StatusFiles:
             except TaskBusy:  # it is being changed, and who does that sees to its file
                 return before
             if task is None:
-                remove_status(before)
+                if task_id not in self._spool.unseen_ids():  # else it is there to be mended
+                    remove_status(before)
             elif _mark(task) == _mark(before):
                 return task
         return task

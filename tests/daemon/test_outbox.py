@@ -139,6 +139,22 @@ def test_a_task_whose_record_is_damaged_has_no_news(spool: Spool, state: Path, b
     assert StatusFiles(spool, "ru").refresh(task.task_id) is None
 
 
+def test_the_status_file_of_a_task_whose_record_is_set_aside_meanwhile_stays(
+    spool: Spool, state: Path, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there to be mended; retention keeps the file, too."""
+    task = submitted(spool, box)
+    real = outbox.write_volatile
+
+    def late(path: Path, data: bytes) -> None:
+        record(state, task.task_id).write_bytes(b"{")
+        real(path, data)
+
+    monkeypatch.setattr(outbox, "write_volatile", late)
+    assert StatusFiles(spool, "ru").refresh(task.task_id) is None
+    assert status(task)["status"] == "pending"
+
+
 def test_a_task_that_was_called_off_by_hand_says_when(spool: Spool, state: Path, box: Path) -> None:
     """A `mv` writes nothing; who tells of the end writes when it came, into the record too."""
     task = submitted(spool, box)
