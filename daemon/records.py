@@ -73,15 +73,15 @@ def read_record(path: Path, task_id: str, status: Status) -> Task:
     return decode(_content(path), task_id, status)
 
 
-def reason_unreadable(path: Path) -> str:
-    """Return why a file is no record of the task that its name tells."""
+def reason_unreadable(path: Path) -> str | None:
+    """Return why a file is no record of the task that its name tells; None where it is one."""
     try:
         read_record(path, path.name.partition(".")[0], Status.FAILED)
     except Unreadable as error:
         return str(error)
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
-    return "another record of its task counts"
+    return None
 
 
 def encode_progress(progress: Progress) -> bytes:

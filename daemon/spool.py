@@ -471,8 +471,13 @@ class Spool:
         return frozenset(damaged).union(place.task_id for place in shelves.misplaced())
 
     def why_damaged(self, path: Path) -> str:
-        """Return what is wrong with a record that was set aside."""
-        return reason_unreadable(path)
+        """Return why a record lies among those that were set aside."""
+        reason = reason_unreadable(path)
+        if reason is not None:
+            return reason
+        if self._store.shelves.find(path.name.partition(".")[0]):
+            return "another record of its task counts"
+        return "it is whole, and its task has no other record; move it to its status' folder"
 
     # --- The service ---
 

@@ -694,6 +694,18 @@ def test_a_mended_record_can_be_put_back_and_spoilt_again(spool: Spool, state: P
         assert spool.get(task_id).status is Status.PENDING
 
 
+def test_why_a_record_was_set_aside(spool: Spool, state: Path) -> None:
+    """As the service tells it anew at each start, and what was mended there meanwhile."""
+    task_id = submit(spool)
+    copy = state / "damaged" / f"{task_id}.json.pending"
+    shutil.copy(record(state, task_id), copy)
+    assert spool.why_damaged(copy) == "another record of its task counts"
+    whole = record(state, task_id).rename(state / "damaged" / f"{task_id}.json")
+    assert spool.why_damaged(whole).startswith("it is whole")
+    whole.write_bytes(b"{")
+    assert "not JSON" in spool.why_damaged(whole)
+
+
 def test_foreign_files_are_left_alone(spool: Spool, state: Path) -> None:
     task_id = submit(spool)
     day = state / "pending/2026-11-24"
