@@ -36,7 +36,7 @@ def say_intake(queue: OperatorQueue, as_json: bool) -> None:
         say_json({"intake": intake, "queue": counts})
         return
     running, waiting = counts[Status.PROCESSING], counts[Status.PENDING]
-    say([f"{_WORDS[intake]}; {running} run, {waiting} wait.", *_without_service(queue)])
+    say([f"{_WORDS[intake]}; running {running}, waiting {waiting}.", *_without_service(queue)])
 
 
 def _without_service(queue: OperatorQueue) -> list[str]:

@@ -84,7 +84,7 @@ class OutboxWriter:
         refused = [r for r in list(self._refused.values()) if now > r.since + _TROUBLE_SECONDS]
         if not refused:
             return None
-        return f"those of {len(refused)} tasks cannot be written: {refused[-1].reason}"
+        return f"{len(refused)} cannot be written: {refused[-1].reason}"
 
     @property
     def is_behind(self) -> bool:

@@ -25,10 +25,12 @@ def reader_notes(
     if reader.ended_early:
         notes.append("The original breaks off; what could be read of it is protected.")
     if clock.jumps:
-        notes.append(f"The original's clock starts anew {clock.jumps} times; time goes on there.")
+        notes.append(
+            f"Places where the original's clock starts anew: {clock.jumps}; time goes on there."
+        )
     if clock.moved:
         notes.append(
-            f"{clock.moved} frames had the time of the one before; each is one tick later."
+            f"Frames that had the time of the one before: {clock.moved}; each is one tick later."
         )
     for sound in sounds.values():
         if not sound.samples:
@@ -53,8 +55,8 @@ def face_notes(faces: FaceSummary | None) -> Iterator[str]:
     """Yield what the user should know of faces."""
     if faces is not None and faces.passed_over:
         yield (
-            f"{faces.passed_over} faces on anchors got no change of their own: where there were"
-            " many at once, the widest did."
+            f"Faces on anchors that got no change of their own: {faces.passed_over}; where there"
+            " were many at once, the widest did."
         )
 
 

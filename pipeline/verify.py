@@ -178,12 +178,12 @@ def _frame_notes(
     counts = [len(t.seconds) for t in times]
     if counts[0] != counts[1]:
         yield (
-            f"{counts[0]} frames became {counts[1]}; frames were matched by time,"
+            f"Frames: {counts[0]} became {counts[1]}; they were matched by time,"
             " so the measures of the picture are rough."
         )
     for info, found in zip((original, protected), times, strict=True):
         if found.damaged_packets:
-            yield f"{info.path.name} has {found.damaged_packets} packets that cannot be decoded."
+            yield f"{info.path.name}: packets that cannot be decoded: {found.damaged_packets}."
         if found.ended_early or info.is_truncated:
             yield f"{info.path.name} is cut short."
 
@@ -213,9 +213,9 @@ def _stream_notes(original: MediaInfo, protected: MediaInfo) -> Iterator[str]:
         ("subtitles", len(original.subtitles), len(protected.subtitles)),
     ):
         if before != after:
-            yield f"{before} tracks of {word} became {after}."
+            yield f"Tracks of {word}: {before} became {after}."
     if len(original.chapters) != len(protected.chapters):
-        yield f"{len(original.chapters)} chapters became {len(protected.chapters)}."
+        yield f"Chapters: {len(original.chapters)} became {len(protected.chapters)}."
 
 
 def _sound_notes(

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         say_json(dataclasses.asdict(cleaned))
     else:
-        said = f"removed: {cleaned.deleted_tasks} tasks, {cleaned.freed_bytes / 1e6:.1f} MB"
+        said = f"tasks removed: {cleaned.deleted_tasks}, {cleaned.freed_bytes / 1e6:.1f} MB"
         say([said, *(f"kept: {problem}" for problem in cleaned.problems)])
     if cleaned.problems:
         raise NotAllRemoved(cleaned.problems[0])

@@ -66,7 +66,7 @@ def _place_and_progress(task: Task, values: Mapping[str, Any]) -> Iterator[Row]:
     if values["eta_s"] is not None:
         yield "to go", f"about {values['eta_s']:.0f} s"
     if task.attempts or task.retries:
-        yield "attempts", f"{task.attempts}, retried {task.retries} times"
+        yield "attempts", f"{task.attempts}, retries {task.retries}"
 
 
 def _times(task: Task) -> Iterator[Row]:

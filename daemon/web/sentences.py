@@ -127,8 +127,7 @@ SENTENCES: Mapping[str, str] = {
     " {reason}; смотрите журнал",
     "{path} has not answered for {seconds} s; bring it back": "{path} не отвечает {seconds} с;"
     " восстановите доступ",
-    "those of {count} tasks cannot be written: {reason}": "не записать файлы {count} задач:"
-    " {reason}",
+    "{count} cannot be written: {reason}": "не записать {count}: {reason}",
     # daemon/retention.py
     "{path} is not there; nothing below it was removed.": "{path} не найдена; в ней ничего не"
     " удалено.",

@@ -426,7 +426,7 @@ def test_cleanup_that_leaves_something_says_so_and_fails(
     (folder / "outbox").rmdir()
     code, out, err = shell.run("cleanup", "--days", "0")
     assert code == 1
-    assert out.startswith("removed: 0 tasks")
+    assert out.startswith("tasks removed: 0,")
     assert f"{folder}/outbox is not there" in out
     assert err.count("\n") == 1
     assert "not everything" in err
@@ -450,7 +450,7 @@ def test_pause_drain_and_resume_say_what_is_so_now(shell: Shell, spool: Spool) -
     claimed(spool)
     submit(spool)
     said = shell("pause")
-    assert "1 run, 1 wait" in said
+    assert "running 1, waiting 1" in said
     assert "No service runs" in said
     assert spool.control.is_paused
     assert shell.json("stats")["intake"] == "paused"

@@ -164,7 +164,7 @@ def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> Non
         assert writer.trouble is None
         house.now += 31
         # Not at once: it is just being tried again.
-        wait_until(lambda: "1 tasks cannot be written" in str(writer.trouble), "trouble", 5)
+        wait_until(lambda: "1 cannot be written" in str(writer.trouble), "trouble", 5)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_folder_of_the_outbox_that_refuses_is_named(
         wait_until(lambda: refused(writer), "refused", 5)
         house.now += 31
         folder = house.folder / "good" / ("anna" if is_named else "")
-        told = f"1 tasks cannot be written: {folder}: {os.strerror(number)}"
+        told = f"1 cannot be written: {folder}: {os.strerror(number)}"
         wait_until(lambda: told in str(writer.trouble), "trouble", 5)
         assert is_known(f"status files: {writer.trouble}")
 

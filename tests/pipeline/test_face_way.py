@@ -183,8 +183,8 @@ def test_a_crowd_s_rest_is_told_in_a_note(tmp_path: Path, faces: Settings, marke
     _, report = run(video, faces)
     assert report.faces is not None
     assert report.faces.found == 8
-    (note,) = [note for note in report.notes if "faces" in note]
-    assert note.startswith("2 faces on anchors got no change of their own")
+    (note,) = [note for note in report.notes if "Faces" in note]
+    assert note.startswith("Faces on anchors that got no change of their own: 2;")
 
 
 def test_a_network_that_cannot_be_used_fails_the_video(tmp_path: Path, faces: Settings) -> None:

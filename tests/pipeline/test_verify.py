@@ -139,7 +139,7 @@ def test_a_missing_frame_is_told_and_the_rest_matched_by_time(
     assert (found.original.frames, found.protected.frames) == (12, 11)
     assert found.picture.largest == 0  # every frame met its own
     assert found.largest_shift_ms is None
-    assert any("12 frames became 11" in note for note in found.notes)
+    assert any("Frames: 12 became 11" in note for note in found.notes)
 
 
 def test_shifted_timestamps_are_told(tmp_path: Path, original: Path) -> None:
@@ -197,9 +197,9 @@ def test_what_was_lost_beside_picture_and_sound_is_told(tmp_path: Path) -> None:
     notes = compare(original, protected).notes
 
     for words in (
-        "2 tracks of sound became 1.",
-        "1 tracks of subtitles became 0.",
-        "2 chapters became 0.",
+        "Tracks of sound: 2 became 1.",
+        "Tracks of subtitles: 1 became 0.",
+        "Chapters: 2 became 0.",
         "2 channels became 1",
     ):
         assert any(words in note for note in notes), words
@@ -219,7 +219,7 @@ def test_a_dropped_track_is_told(tmp_path: Path) -> None:
         Clip(tracks=2).write(tmp_path / "a.mkv"), Clip(tracks=1).write(tmp_path / "b.mkv")
     )
 
-    assert "2 tracks of sound became 1." in found.notes
+    assert "Tracks of sound: 2 became 1." in found.notes
     assert len(found.audio) == 1
 
 

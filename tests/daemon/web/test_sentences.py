@@ -82,10 +82,8 @@ def test_a_part_stands_before_what_is_wrong_with_it() -> None:
 def test_a_fact_that_is_a_sentence_is_translated_too() -> None:
     said = "temp: /srv/temp cannot be used (Stale file handle); bring it back."
     assert "папка на сервере больше не та" in translated(said, "ru")
-    said = "status files: those of 2 tasks cannot be written: /srv/out/anna: Permission denied"
-    assert translated(said, "ru") == (
-        "файлы статусов: не записать файлы 2 задач: /srv/out/anna: нет прав"
-    )
+    said = "status files: 2 cannot be written: /srv/out/anna: Permission denied"
+    assert translated(said, "ru") == ("файлы статусов: не записать 2: /srv/out/anna: нет прав")
 
 
 def test_what_nobody_knows_is_shown_and_said_to_be_english() -> None:
