@@ -413,10 +413,8 @@ class _Multipart:
         self._file.seek(0)
         self._chunks, self._rest = self._made(), b""
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         """Return the next bytes, at most `size`; empty at the end."""
-        if size < 0:
-            return self._rest + b"".join(self._chunks)
         if not self._rest:
             self._rest = next(self._chunks, b"")
         chunk, self._rest = self._rest[:size], self._rest[size:]
@@ -539,7 +537,9 @@ def _parsed(answer: requests.Response) -> dict[str, Any]:
             answer.status_code,
         ) from error
     if not isinstance(value, dict):
-        raise MediaCleanerError(f"{answer.url} answered something else", answer.status_code)
+        raise MediaCleanerError(
+            f"{answer.url} answered something else; is it a Media Cleaner?", answer.status_code
+        )
     return value
 
 

@@ -9,6 +9,7 @@ import errno
 import functools
 import hashlib
 import http.server
+import io
 import itertools
 import json
 import os
@@ -274,6 +275,9 @@ TASK = {
 }
 
 
+FEW = {name: TASK[name] for name in ("task_id", "status", "progress")}
+
+
 def task_json(request: Trouble) -> None:
     answer = {"status": "success", "task_id": "x", "message": "", "task": TASK}
     request.reply(200, json.dumps(answer).encode())
@@ -343,6 +347,24 @@ def test_a_file_that_cannot_be_read_on_is_not_the_server_s_fault(
         caller(trouble).upload_video(video, progress=cut)
     assert told.value.filename == str(video)
     assert min(steps) > 0  # not sent again
+
+
+def test_a_disk_that_fails_under_an_upload_is_told_by_the_file_and_not_asked_again(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(bytes(3_000_000))
+
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(client_module, "open", Failing, raising=False)
+    monkeypatch.setattr(client_module, "_pause", never_tried_again)
+    trouble.script = [task_json]
+    with pytest.raises(OSError, match="Input/output error") as told:
+        caller(trouble).upload_video(video)
+    assert told.value.filename == str(video)
 
 
 @pytest.mark.parametrize(
@@ -767,6 +789,25 @@ def test_two_do_not_write_into_one_result(trouble: type[Trouble], tmp_path: Path
     assert os.listdir(tmp_path) == ["a.mp4"]
 
 
+@pytest.mark.parametrize("lacks", ["locks", "fcntl"])
+def test_where_files_cannot_be_locked_a_download_is_made_all_the_same(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    """As on some shares, and on Windows."""
+
+    def refused(*words: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if lacks == "locks":
+        monkeypatch.setattr("fcntl.flock", refused)
+    else:
+        monkeypatch.setattr(client_module, "fcntl", None)
+    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
+    trouble.script = [lambda request: request.reply(200, b"once", headers)]
+    assert Path(caller(trouble).download_result("x", tmp_path)).read_bytes() == b"once"
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
 def test_a_file_that_comes_meanwhile_stays(trouble: type[Trouble], tmp_path: Path) -> None:
     there = tmp_path / "there.mp4"
 
@@ -781,11 +822,16 @@ def test_a_file_that_comes_meanwhile_stays(trouble: type[Trouble], tmp_path: Pat
     assert there.read_bytes() == b"mine"
 
 
-def test_a_pipe_is_never_replaced(trouble: type[Trouble], tmp_path: Path) -> None:
-    headers = {"Content-Disposition": 'attachment; filename="a.mp4"', "Content-Length": "4"}
-    trouble.script = [lambda request: request.reply(200, b"data", headers)]
+@pytest.mark.parametrize("comes_with", ["HEAD", "GET"])
+def test_a_pipe_is_never_replaced(trouble: type[Trouble], tmp_path: Path, comes_with: str) -> None:
     pipe = tmp_path / "pipe.mp4"
-    os.mkfifo(pipe)
+
+    def come(request: Trouble) -> None:
+        if request.command == comes_with:
+            os.mkfifo(pipe)
+        request.reply(200, b"data", {"Content-Disposition": "attachment", "Content-Length": "4"})
+
+    trouble.script = [come]
     with pytest.raises(FileExistsError, match="no file"):
         caller(trouble).download_result("x", pipe, may_replace=True)
     assert pipe.is_fifo()
@@ -845,6 +891,9 @@ def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
         {"task": {"status": "completed"}, "tasks": [5], "queue": None},
         {"task": {**TASK, "progress": "all"}, "tasks": [{}], "queue": 1},
         {"task": {**TASK, "progress": 10**400}, "tasks": [{**TASK, "progress": -1}], "queue": 1},
+        {"task": {**TASK, "task_id": 5}, "tasks": [{**TASK, "status": None}], "queue": 1},
+        {"task": FEW, "tasks": [FEW], "queue": 1, "task_id": "x", "message": "m"},
+        [],
     ],
 )
 @pytest.mark.parametrize("words", ["stats", "list", "status x", "cancel x", "retry x", "upload F"])
@@ -852,7 +901,7 @@ def test_another_server_s_answer_is_told_in_one_line(
     trouble: type[Trouble],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    answer: dict[str, Any],
+    answer: object,
     words: str,
 ) -> None:
     (tmp_path / "F").write_bytes(b"a video")
@@ -862,6 +911,18 @@ def test_another_server_s_answer_is_told_in_one_line(
     told = capsys.readouterr().err
     assert "is it a Media Cleaner?" in told
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("lacks", ["task_id", "message", "task"])
+def test_an_upload_s_answer_is_checked_whole(
+    trouble: type[Trouble], tmp_path: Path, lacks: str
+) -> None:
+    answer = {"task_id": "x", "message": "m", "task": TASK}
+    del answer[lacks]
+    (tmp_path / "a.mp4").write_bytes(b"a video")
+    trouble.script = [lambda request: request.reply(200, json.dumps(answer).encode())]
+    with pytest.raises(MediaCleanerError, match=f"no {lacks} as it should"):
+        caller(trouble).upload_video(tmp_path / "a.mp4")
 
 
 def test_a_server_that_sends_on_is_told_with_where_to(trouble: type[Trouble]) -> None:
