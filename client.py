@@ -491,7 +491,7 @@ class _Download:
                     ) from error
                 time.sleep(_pause(number))
             except OSError as error:
-                if error.errno is None or error.filename is not None:
+                if error.errno is None:  # of `requests`, about what came
                     raise
                 # As of a full disk; what cannot be written does not say where it was to lie.
                 raise OSError(error.errno, error.strerror, str(part)) from error
@@ -591,7 +591,7 @@ def _checked(answer: requests.Response) -> requests.Response:
         try:
             told = answer.json()
             message, code, field = told["detail"], told.get("code"), told.get("field")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             message = f"{answer.url} answered {answer.status_code}{_way(answer.url)}"
             code = field = None
             if answer.status_code == 400 and answer.url.startswith("http:"):
@@ -801,7 +801,7 @@ def main(line: Sequence[str] | None = None) -> int:
         return _failed(error.message)
     except BrokenPipeError:  # whoever closed it, as `head` does, has what it wanted
         return 1
-    except (OSError, TimeoutError) as error:
+    except OSError as error:
         return _failed(_words(error), 2 if isinstance(error, FileExistsError) else 1)
 
 

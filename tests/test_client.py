@@ -378,6 +378,7 @@ def test_why_a_server_cannot_be_reached_is_told_in_a_few_words(
     monkeypatch: pytest.MonkeyPatch, url: str, reason: str
 ) -> None:
     monkeypatch.setattr(client_module, "_pause", lambda number: 0.01)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ROOT / "README.md"))  # not what is wrong
     with pytest.raises(MediaCleanerError, match=f"^{url} cannot be reached: [a-zA-Z ]*({reason})$"):
         MediaCleanerClient(url).get_statistics()
 
@@ -419,6 +420,7 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(
     try:
         monkeypatch.setattr(client_module, "_pause", never_tried_again)
         client = MediaCleanerClient(f"https://localhost:{server.server_port}")
+        monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
         for folder in ("", str(tmp_path)):  # none is named; one that may hold authorities is
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", folder)
             with pytest.raises(MediaCleanerError, match=r"certificate is not trusted.*REQUESTS_CA"):
@@ -467,6 +469,26 @@ def test_a_connection_that_is_damaged_after_its_handshake_is_tried_again(
 
     monkeypatch.setattr(client._session, "request", damaged_once)
     assert client.get_statistics() == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_no_tls"),
+    [
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), False),
+        (ssl.SSLError(1, "UNEXPECTED_EOF_WHILE_READING"), False),
+        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), True),
+        (ssl.SSLError(1, "RECORD_LAYER_FAILURE"), True),
+    ],
+)
+def test_what_of_a_handshake_another_try_would_not_mend(error: OSError, is_no_tls: bool) -> None:
+    def do_handshake() -> None:
+        if isinstance(error, ssl.SSLError):
+            error.reason = str(error.strerror)
+        raise error
+
+    with contextlib.suppress(OSError):
+        do_handshake()
+    assert client_module._is_lasting(error) == is_no_tls
 
 
 def test_plain_http_where_tls_is_spoken_is_told(trouble: type[Trouble]) -> None:
@@ -642,6 +664,14 @@ def test_why_there_is_no_result_is_told(client: MediaCleanerClient, house: Servi
     assert (told.returncode, "http" in told.stderr) == (1, False)
 
 
+def test_where_nobody_says_why_there_is_no_result_that_is_told_by_its_number(
+    trouble: type[Trouble],
+) -> None:
+    trouble.script = [lambda request: request.reply(409), hang_up]
+    with pytest.raises(MediaCleanerError, match="answered 409$"):
+        caller(trouble).download_result("x")
+
+
 def part_of(content: bytes, begin: int, etag: str) -> dict[str, str]:
     end = len(content)
     return {"ETag": etag, "Content-Range": f"bytes {begin}-{end - 1}/{end}"}
@@ -759,6 +789,18 @@ def test_a_full_disk_is_told_by_the_place_that_is_full(
     assert client_module.main(words) == 1
     assert f"{tmp_path}/" in capsys.readouterr().err
     assert len(trouble.seen) == 2
+
+
+def test_an_encoding_that_is_none_is_not_told_as_the_file_s_trouble(
+    trouble: type[Trouble], tmp_path: Path
+) -> None:
+    headers = {"Content-Disposition": "attachment", "Content-Length": "4"}
+    odd = {**headers, "Content-Encoding": "gzip"}
+    trouble.script = [lambda request: request.reply(200, b"data", headers)]
+    trouble.script.append(lambda request: request.reply(200, b"data", odd))
+    with pytest.raises(OSError, match="gzip") as told:
+        caller(trouble).download_result("x", tmp_path)
+    assert told.value.filename is None
 
 
 def test_two_do_not_write_into_one_result(trouble: type[Trouble], tmp_path: Path) -> None:
@@ -925,6 +967,42 @@ def test_an_upload_s_answer_is_checked_whole(
         caller(trouble).upload_video(tmp_path / "a.mp4")
 
 
+@pytest.mark.parametrize(
+    ("url", "status", "headers", "body", "said"),
+    [
+        ("http://h/x", 400, {}, b"<html>", "answered 400; if it speaks TLS, .*"),
+        ("https://h/x", 400, {}, b"<html>", "answered 400"),
+        ("http://h/x", 500, {"Location": "/y"}, b"{}", "answered 500"),
+        ("http://h/x", 304, {}, b"", "answered 304"),
+        ("http://h/x", 302, {"Location": "/y"}, b"[]", "answered 302 and sends on to /y; .*"),
+        ("http://h/x", 500, {}, b'"x"', "answered 500"),
+    ],
+)
+def test_what_an_answer_without_words_means(
+    url: str, status: int, headers: dict[str, str], body: bytes, said: str
+) -> None:
+    answer = requests.Response()
+    answer.url, answer.status_code, answer.raw = url, status, io.BytesIO(body)
+    answer.headers.update(headers)
+    with pytest.raises(MediaCleanerError, match=f"^{url} {said}$") as refused:
+        client_module._checked(answer)
+    assert (refused.value.status_code, refused.value.code) == (status, None)
+
+
+@pytest.mark.parametrize(
+    ("bottom", "said"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
+        (TimeoutError("timed out"), "timed out"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_a_reason_is_never_empty(bottom: Exception, said: str) -> None:
+    error = requests.exceptions.ConnectionError("as a whole")
+    error.__cause__ = bottom
+    assert client_module._reason(error) == said
+
+
 def test_a_server_that_sends_on_is_told_with_where_to(trouble: type[Trouble]) -> None:
     """As nginx does from http to https; it is not followed, as a key and a video go with it."""
     there = {"Location": "https://media.example.org/stats"}
@@ -953,7 +1031,9 @@ def test_a_time_to_wait_that_is_none_is_wrong_usage(
     with pytest.raises(SystemExit) as ended:
         client_module.main(["--server", trouble.url, "status", "x", "--wait", f"{option}={value}"])  # type: ignore[attr-defined]
     assert ended.value.code == 2
-    assert option in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert option in told
+    assert "allowed is a number of seconds" in told
 
 
 @pytest.mark.parametrize(
@@ -973,10 +1053,22 @@ def test_what_is_no_file_is_not_saved(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("url", ["http://a..b", f"http://{'a' * 80}.b", "http://[", "ftp://a"])
-def test_a_wrong_url_is_told_in_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://a..b", "no URL"),
+        (f"http://{'a' * 80}.b", "no URL"),
+        ("http://[", "no URL"),
+        ("ftp://a", "no http or https URL"),
+        ("localhost:8000", "no http or https URL"),
+    ],
+)
+def test_a_wrong_url_is_told_in_one_line(
+    url: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert client_module.main(["--server", url, "stats"]) == 1
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"client: {url} is {said}")
 
 
 @pytest.mark.parametrize("key", ["ключ", "é", " a", "a\nb", "a b"])
@@ -1220,7 +1312,10 @@ def test_a_wait_looks_again_when_its_time_is_up_and_no_more_often_than_it_should
     clock = FakeTime()
     monkeypatch.setattr(client_module, "time", clock)
     trouble.script = [pending, pending, task_json]
-    assert caller(trouble).wait_for_completion("x", 600, 700)["status"] == "completed"
+    seen: list[dict[str, Any]] = []
+    ended = caller(trouble).wait_for_completion("x", 600, 700, progress=seen.append)
+    assert [task["status"] for task in seen] == ["pending", "pending", "completed"]
+    assert ended == seen[-1]
     assert clock.pauses == [600, 100]
     trouble.script, trouble.seen = [pending], []
     with pytest.raises(TimeoutError):
@@ -1258,6 +1353,16 @@ class Result:
         request.reply(status, self.content[begin:end], headers)
         if end < size:
             hang_up(request)
+
+
+def test_tries_to_go_on_with_a_download_pause_longer_each_time(
+    trouble: type[Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeTime()
+    monkeypatch.setattr(client_module, "time", clock)
+    monkeypatch.setattr(client_module, "_pause", float)
+    broken_download(trouble, Result(bytes(200_000), '"one"', most=100_000), tmp_path)
+    assert clock.pauses == [1, 2, 3, 4, 5]
 
 
 def broken_download(trouble: type[Trouble], result: Result, folder: Path) -> None:
@@ -1386,6 +1491,7 @@ def test_a_result_goes_where_it_is_to_go(
     [
         ("filename=\"plain.mp4\"; filename*=UTF-8''%D1%84.mp4", "ф.mp4"),
         ('filename=".."', "result.mp4"),
+        ("", "result.mp4"),
         ('filename="a\\\\..\\\\b.mp4"', "b.mp4"),
         ("filename*=UTF-8''a%C2%9Bb.mp4", "ab.mp4"),
     ],
