@@ -918,7 +918,7 @@ def _upload(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
     with _bytes_bar(os.path.getsize(arguments.video), "upload", arguments) as advance:
         answer = client.upload_video(arguments.video, progress=advance, **given)
     if not arguments.json:
-        print(f"{answer['task_id']}  {answer['message']}", flush=True)
+        print(_printable(f"{answer['task_id']}  {answer['message']}"), flush=True)
     return _followed(client, arguments, answer["task"])
 
 
@@ -969,10 +969,8 @@ def _list(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
         _print_json({"count": len(tasks), "tasks": tasks})
         return 0
     for task in tasks:
-        print(
-            f"{task['task_id']}  {task['status']:<10}  {task['progress']:>5.1f} %"
-            f"  {_printable(task['input_video'])}"
-        )
+        row = f"{task['task_id']}  {task['status']:<10}  {task['progress']:>5.1f} %"
+        print(_printable(f"{row}  {task['input_video']}"))
     return 0
 
 
@@ -982,7 +980,7 @@ def _stats(client: MediaCleanerClient, arguments: argparse.Namespace) -> int:
         _print_json({"queue": queue})
     else:
         for name, count in queue.items():
-            print(f"{name:<10}  {count}")
+            print(_printable(f"{name:<10}  {count}"))
     return 0
 
 

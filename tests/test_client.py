@@ -911,12 +911,16 @@ def test_a_task_that_cannot_be_waited_for_is_told_all_the_same(
     def pending(request: Trouble) -> None:
         request.reply(200, json.dumps({"task": {**TASK, "status": "pending"}}).encode())
 
-    trouble.script = [pending, lambda request: request.reply(410)]
     line = ["--server", caller(trouble).base_url, "--json", "status", "x", "--wait"]
-    assert client_module.main([*line, "--interval", "0.01"]) == 1
-    told = capsys.readouterr()
-    assert json.loads(told.out)["task"]["task_id"] == "x"
-    assert "410" in told.err
+    for script, option, said in (
+        ([pending, lambda request: request.reply(410)], "--interval=0.01", "410"),
+        ([pending], "--timeout=0", "client: task x is pending after 0.0 s\n"),
+    ):
+        trouble.script = [*script]
+        assert client_module.main([*line, option]) == 1
+        told = capsys.readouterr()
+        assert json.loads(told.out)["task"]["task_id"] == "x"
+        assert said in told.err
 
 
 def test_no_media_cleaner_is_told(trouble: type[Trouble]) -> None:
@@ -1584,6 +1588,8 @@ def test_commands_answer_in_json(
 
     trouble.script = [lambda request: request.reply(200, json.dumps({"tasks": [TASK]}).encode())]
     assert told("list") == {"count": 1, "tasks": [TASK]}
+    trouble.script = [task_json]
+    assert told("cancel", "x") == told("retry", "x") == {"task": TASK}
     trouble.script = [Result(b"data", None)]
     assert told("download", "x", str(tmp_path)) == {"downloaded": str(tmp_path / "a.mp4")}
     trouble.script = [task_json, Result(b"data", None)]
@@ -1603,6 +1609,7 @@ def test_commands_answer_in_words(
     video.write_bytes(b"the video")
     task = {**TASK, "error_message": "no room"}
     answer = {"task_id": "x", "message": "accepted", "task": task, "tasks": [task]}
+    answer["queue"] = {"total": 3, "failed": 1}
     trouble.script = [lambda request: request.reply(200, json.dumps(answer).encode())]
     shown = [
         "task       x",
@@ -1615,9 +1622,21 @@ def test_commands_answer_in_words(
         (["upload", str(video)], ["x  accepted", *shown]),
         (["status", "x"], shown),
         (["list"], ["x  completed   100.0 %  море\\n.mp4"]),
+        (["stats"], ["total       3", "failed      1"]),
+        (["cancel", "x"], shown),
+        (["retry", "x"], shown),
     ):
         assert client_module.main(["--server", caller(trouble).base_url, *words]) == 0
         assert capsys.readouterr().out.splitlines() == expected
+    saved = str(tmp_path / "b.mp4")
+    for words, script, expected in (
+        (["download"], [Result(b"data", None)], [saved]),
+        (["status", "--download"], [task_json, Result(b"data", None)], [f"saved      {saved}"]),
+    ):
+        trouble.script = [*script]
+        line = ["--server", caller(trouble).base_url, words[0], "x", *words[1:], saved, "--force"]
+        assert client_module.main(line) == 0
+        assert capsys.readouterr().out.splitlines()[-1:] == expected
 
 
 def test_what_comes_from_the_server_controls_no_terminal(
@@ -1625,15 +1644,18 @@ def test_what_comes_from_the_server_controls_no_terminal(
 ) -> None:
     url = caller(trouble).base_url
     evil = {**TASK, "input_video": "a\x1b[31m\n.mp4", "error_message": "b\x1b]0;c"}
+    evil |= {"task_id": "x\x1b[1m", "status": "\x1b[2m", "status_text": "\x1b[3m"}
+    answer = {"tasks": [evil], "task": evil, "queue": {"\x1b[4m": "\x1b[5m"}}
+    answer |= {"task_id": "x\x1b[6m", "message": "\x1b[7m"}
+    evil_answer = json.dumps(answer).encode()
     trouble.script = [
-        lambda request: request.reply(200, json.dumps({"tasks": [evil]}).encode()),
-        lambda request: request.reply(200, json.dumps({"task": evil}).encode()),
+        *[lambda request: request.reply(200, evil_answer)] * 4,
         lambda request: request.reply(404, json.dumps({"detail": "no\x1b[2J\n"}).encode()),
     ]
     assert [
         client_module.main(["--server", url, *words.split()])
-        for words in ("list", "status x", "status x")
-    ] == [0, 0, 1]
+        for words in ("list", "status x", "stats", f"upload {__file__}", "status x")
+    ] == [0, 0, 0, 0, 1]
     told = capsys.readouterr()
     assert "\x1b" not in told.out + told.err
     assert "a\\x1b[31m\\n.mp4" in told.out
