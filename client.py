@@ -1044,7 +1044,8 @@ def _printable(text: str) -> str:
 
 def _failed(message: str, code: int = 1) -> int:
     if sys.stderr is not None:  # closed; `print` would turn to standard output
-        print(f"client: {_printable(message)}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # full: how the program ends says it all the same
+            print(f"client: {_printable(message)}", file=sys.stderr)
     return code
 
 
@@ -1064,14 +1065,16 @@ def _flush_answer() -> None:
         sys.stdout.flush()
 
 
-def _let_go_of_answer() -> None:
-    """Forget what standard output has not taken: Python would try again at its end and complain."""
-    try:
-        _flush_answer()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+def _let_go_of_words() -> None:
+    """Forget what a standard stream has not taken: Python would try again at its end and fail."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # closed
+                stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -1114,8 +1117,10 @@ def run() -> NoReturn:
     """Carry out this process's command line and end the process."""
     if _WAS_INTERRUPTIBLE:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = main()
-    _let_go_of_answer()
+    try:
+        code = main()
+    finally:  # also after wrong usage, which argparse ends by itself
+        _let_go_of_words()
     sys.exit(code)
 
 

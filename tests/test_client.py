@@ -1137,6 +1137,19 @@ def test_help_that_finds_no_room_is_told_in_one_line(line: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (1, said)
 
 
+@pytest.mark.parametrize(("words", "code"), [("bad", 2), ("--server http://127.0.0.1 stats", 1)])
+def test_complaints_that_find_no_room_change_no_exit_code(words: str, code: int) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, ROOT / "client.py", "--api-key", " ", *words.split()],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (code, b"")
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "ascii"])
 def test_a_terminal_that_lacks_characters_shows_the_rest(
     trouble: type[Trouble], encoding: str
