@@ -8,6 +8,7 @@ packets stays too. Data tracks, attachments and cover pictures go.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,6 +48,9 @@ from pipeline.tta import end_tick, end_with_file
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
 _MATROSKA = frozenset({"matroska", "webm"})
+# Sound of which FFmpeg's muxer of MP4 writes how many samples there are, and no packet's time.
+_PCM = re.compile(r"pcm_(?:[sfu](\d+)[bl]?e?|alaw|mulaw)")
+_MOST_SHIFT = Fraction(1, 100)  # seconds; times that were rounded to milliseconds jitter
 # Not MXF and GXF: FFmpeg's muxers sign those with its name, packages' numbers and time codes.
 _MUXER_OF = {
     "avi": "avi",
@@ -268,6 +272,9 @@ class _Track:
         self._end = end_tick(stream)
         self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
         self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
+        self._name, self._index = name, stream.index
+        self._bytes_a_tick = _bytes_a_tick(stream) if muxer in _WITH_EDIT_LISTS else None
+        self._counted_to: Fraction | None = None
         self._usual = 0
         if stream.type == "video" and muxer in _WITH_EDIT_LISTS:
             # Of a packet without a duration, or the last picture would be shown for no time at all.
@@ -286,9 +293,37 @@ class _Track:
             end_with_file(packet, self._end)
         for kept in self._hidden.kept(packet):
             kept.pts, kept.dts = self._clock.place(kept.pts, kept.dts, kept.duration)
+            if self._bytes_a_tick:
+                self._refuse_gap(kept.pts, kept.size / self._bytes_a_tick)
             kept.stream = self._copy
             self._target.mux(kept)
             self.packets += 1
+
+    def _refuse_gap(self, at: int, length: Fraction) -> None:
+        """
+        Args:
+            at, length: of the next packet, in ticks. A fragment's last is said to fill the gap.
+
+        Raises:
+            UnsupportedMedia: it would be heard at another time.
+        """
+        counted_to = Fraction(at) if self._counted_to is None else self._counted_to
+        if abs(at - counted_to) * self.time_base > _MOST_SHIFT:
+            raise UnsupportedMedia(
+                f"{self._name} has a gap in its sound (stream {self._index}), and a copy of its"
+                " packets would be out of step after it; use mode: protect."
+            )
+        self._counted_to = counted_to + length
+
+
+def _bytes_a_tick(stream: Any) -> Fraction | None:
+    """Return how much PCM fills a tick of its stream; None of anything else."""
+    context = stream.codec_context
+    kind = _PCM.fullmatch(context.name)
+    if kind is None:
+        return None
+    bits = int(kind[1] or 8)
+    return Fraction(bits, 8) * context.channels * context.sample_rate * stream.time_base
 
 
 def _state_ends(output: Path, tracks: list[_Track]) -> None:

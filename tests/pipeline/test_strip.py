@@ -21,7 +21,7 @@ from media import Audio, Video, make_video
 from pipeline import mp4
 from pipeline.boxes import walk_boxes
 from pipeline.elements import Element, element_payload, walk_elements
-from pipeline.errors import Cancelled
+from pipeline.errors import Cancelled, UnsupportedMedia
 from pipeline.metadata import audit
 from pipeline.parameters import Mode, Parameters
 from pipeline.progress import Progress
@@ -366,6 +366,36 @@ def test_the_last_picture_is_shown_as_long_as_the_others(tmp_path: Path) -> None
         assert stream.duration is not None
         last = max(packet.pts for packet in copy.demux(stream) if packet.pts is not None)
         assert (stream.duration - last) * stream.time_base == Fraction(1, 25)
+
+
+def test_pcm_with_a_gap_is_not_stripped(tmp_path: Path) -> None:
+    """Its copy's times follow from the number of samples alone."""
+    original = _pcm_of_two_parts(tmp_path, milliseconds=150)
+    with pytest.raises(UnsupportedMedia, match=r"gap in its sound \(stream 1\).*mode: protect"):
+        _strip(original, tmp_path / "b.mov")
+
+
+def test_pcm_with_times_that_jitter_is_stripped(tmp_path: Path) -> None:
+    original, output = _pcm_of_two_parts(tmp_path, milliseconds=3), tmp_path / "b.mov"
+    _strip(original, output)
+    assert [data for _, data in _packets(output)] == [data for _, data in _packets(original)]
+
+
+def _pcm_of_two_parts(tmp_path: Path, milliseconds: int) -> Path:
+    """Write two seconds of a fragmented MOV, the second one's sound so much late."""
+    video = Video(frames=50, audio=[Audio("pcm_s16le")], options={"g": "25", "bf": "0"})
+    made, path = make_video(tmp_path / "made.mov", video), tmp_path / "a.mov"
+    fragments = {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(str(made)) as source, av.open(str(path), "w", options=fragments) as out:
+        copies = [out.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "audio" and (packet.pts or 0) >= 48_000:
+                packet.pts = packet.dts = (packet.pts or 0) + 48 * milliseconds
+            packet.stream = copies[packet.stream.index]
+            out.mux(packet)
+    return path
 
 
 def test_mp3_of_a_low_rate_stays_in_mp4(tmp_path: Path) -> None:
