@@ -23,6 +23,7 @@ from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.picture_track import frame_rate_of, video_track
 from pipeline.settings import Limits
+from pipeline.telemetry import telemetry_in
 
 # Containers that hold their own streams. Not among them: playlists (hls, dash), scripts
 # (concat), still images (image2, gif, png_pipe), subtitles, devices.
@@ -213,11 +214,18 @@ def _describe(
         for s in container.streams.audio
         if _is_decodable_audio(s)
     )
+    telemetry = telemetry_in(container)
     subtitles = tuple(
-        _subtitle_track(s) for s in container.streams.subtitles if s.codec_context is not None
+        _subtitle_track(s)
+        for s in container.streams.subtitles
+        if s.codec_context is not None and s.index not in telemetry
     )
     kept = {video.index, *(t.index for t in audio), *(t.index for t in subtitles)}
-    dropped = tuple(_dropped_stream(s) for s in container.streams if s.index not in kept)
+    dropped = tuple(
+        telemetry_words(s) if s.index in telemetry else _dropped_stream(s)
+        for s in container.streams
+        if s.index not in kept
+    )
     return MediaInfo(
         path=path,
         container=container.format.name,
@@ -283,6 +291,11 @@ def _subtitle_track(stream: Any) -> SubtitleTrack:
 def _language(stream: Any) -> str | None:
     language = stream.metadata.get("language")
     return language if language and language != "und" else None
+
+
+def telemetry_words(stream: Any) -> str:
+    """Return what a subtitle track that a camera wrote is called where it is left out."""
+    return f"subtitle track of the camera's own data (stream {stream.index})"
 
 
 def _dropped_stream(stream: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -39,9 +39,11 @@ from pipeline.probe import (
     open_media,
     refuse_encrypted,
     refuse_still_picture,
+    telemetry_words,
 )
 from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
+from pipeline.telemetry import telemetry_in
 from pipeline.timeline import PacketClock
 from pipeline.tta import end_tick, end_with_file
 
@@ -106,7 +108,9 @@ def strip(
         OutputFailed: `output` cannot be written.
     """
     with open_media(original) as source:
-        kept = _kept_streams(source, original, limits)
+        with open_media(original, packets_only=True) as ahead:
+            telemetry = telemetry_in(ahead)
+        kept = _kept_streams(source, original, limits, telemetry)
         muxer = muxer_for(source, original)
         with failure_told(output):
             return _copy(source, kept, original, output, muxer, progress, cancelled)
@@ -133,7 +137,9 @@ def muxer_for(source: InputContainer, path: Path) -> str:
     return muxer
 
 
-def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[Any]:
+def _kept_streams(
+    source: InputContainer, path: Path, limits: Limits, telemetry: Collection[int]
+) -> list[Any]:
     refuse_still_picture(source, path)
     refuse_encrypted(source, path)
     check_streams(source, path, limits)
@@ -143,6 +149,7 @@ def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[An
         if s.type in ("video", "audio", "subtitle")
         and s.codec_context is not None
         and not s.disposition & NOT_A_PICTURE
+        and s.index not in telemetry
     ]
     video = main_video(source, path)
     check_size(video.codec_context.width, video.codec_context.height, path, limits)
@@ -335,6 +342,8 @@ def _state_ends(output: Path, tracks: list[_Track]) -> None:
 
 
 def _in_words(stream: Any) -> str:
+    if stream.type == "subtitle" and stream.codec_context is not None:
+        return telemetry_words(stream)  # no other one is left out
     kind = "attached picture" if stream.disposition & NOT_A_PICTURE else f"{stream.type} track"
     return f"{kind} (stream {stream.index})"
 
