@@ -24,6 +24,8 @@ _TAKEN = {
 }
 # x265's wrapper takes no smaller picture.
 _SHORTEST_SIDE_IN_HEVC = 16
+# Of a smaller picture x265 makes blocks of 16, which no level that takes long sides has.
+_SHORTEST_SIDE_IN_LEVELS = 32
 # Propagating costs between frames, x265 4.2 writes beyond its memory where a picture is up to 48
 # pixels wide, and the process dies or goes on with other data broken.
 _NARROWEST_TREE = 64
@@ -213,6 +215,8 @@ def _x265_options(track: VideoTrack, settings: Settings, notes: list[str]) -> di
         parameters.append(f"pools={settings.threads}")
     if track.width < _NARROWEST_TREE:
         parameters.append("cutree=0")
+    if min(track.width, track.height) < _SHORTEST_SIDE_IN_LEVELS:
+        parameters.append("allow-non-conformance=1")
     if track.mastering_display is not None:
         mastering = parse_mastering_display(track.mastering_display)
         if mastering is not None:

@@ -329,6 +329,14 @@ class TestPicture:
         assert stream["codec_tag_string"] == "hvc1"
         assert stream["color_transfer"] == "smpte2084"
 
+    @pytest.mark.parametrize(("width", "height"), [(8192, 16), (18, 4400)])
+    def test_ten_bits_of_a_long_strip_stay(self, tmp_path: Path, width: int, height: int) -> None:
+        """As of a wall of lamps; x265 says that it is of no level."""
+        video = Video(width, height, codec="ffv1", pixel_format="yuv420p10le", frames=2)
+        _, output, report = run(tmp_path, video, "strip.mkv")
+        assert report.frames == 2
+        assert first_frame(output).format.name == "yuv420p10le"
+
     def test_ten_bits_of_an_odd_size_go_into_matroska(self, tmp_path: Path) -> None:
         video = Video(321, 241, codec="ffv1", pixel_format="yuv420p10le", frames=6)
         _, output, report = run(tmp_path, video, "odd.mkv", "out.mkv")
