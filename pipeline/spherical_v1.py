@@ -4,7 +4,7 @@ The older form in which an MP4 says that its picture is a sphere: XML in a `uuid
 It is somebody's text, with names of cameras and programs, so no copy keeps it: what it says is
 stated in the newer form's boxes.
 
-Source: Google Spherical Video RFC, version 1.
+Source: Google Spherical Video RFC, versions 1 (initial viewport) and 2 (prhd).
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ def parse_xml(xml: bytes) -> tuple[Spherical, Stereo | None] | None:
     is_whole = (left, top, right, bottom) == (0, 0, 0, 0)
     sphere = Spherical(
         Projection.EQUIRECTANGULAR if is_whole else Projection.EQUIRECTANGULAR_TILE,
+        # The newer form turns the sphere, not who looks: to the left, up and clockwise. What lies
+        # to the right, up or clockwise of the middle comes before one who looks ahead by these.
         _degrees(xml, "InitialViewHeadingDegrees"),
-        _degrees(xml, "InitialViewPitchDegrees"),
-        _degrees(xml, "InitialViewRollDegrees"),
+        -_degrees(xml, "InitialViewPitchDegrees"),
+        -_degrees(xml, "InitialViewRollDegrees"),
         left,
         top,
         right,

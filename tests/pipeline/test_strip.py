@@ -313,6 +313,17 @@ def test_a_heading_is_the_same_whichever_way_around_it_is_counted(
     assert said[0].yaw == degrees << 16
 
 
+def test_a_view_upwards_is_a_sphere_that_is_turned_down() -> None:
+    """The newer form's pitch turns the sphere up before one who looks ahead, its roll clockwise."""
+    view = "".join(
+        f"<GSpherical:InitialView{name}Degrees>{degrees}</GSpherical:InitialView{name}Degrees>"
+        for name, degrees in (("Pitch", 20), ("Roll", -15))
+    )
+    said = parse_xml(_V1.format(view).encode())
+    assert said is not None
+    assert (said[0].pitch, said[0].roll) == (-20 << 16, 15 << 16)
+
+
 def _describe_sphere(path: Path, text: str) -> None:
     """Append the older form's box to the track of a file whose index lies at its end."""
     addition = _box("uuid", UUID + text.encode())
