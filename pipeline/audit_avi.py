@@ -16,7 +16,7 @@ from pipeline.chunks import UNPARSED, Chunk, chunk_payload, walk_chunks
 
 _ALLOWED_KINDS = "AVI |AVIX|hdrl|avih|strl|strh|strf|indx|vprp|odml|dmlh|movi|idx1|JUNK"
 _ALLOWED = frozenset(_ALLOWED_KINDS.split("|"))
-_KINDS_OF_STREAM = frozenset({b"vids", b"auds", b"txts"})
+_KINDS_OF_STREAM = frozenset({b"vids", b"auds", b"txts", b"iavs"})
 # Room that FFmpeg's muxer kept for an index it did not need.
 _UNUSED_INDEX = re.compile(rb"\x04\0\0\0[\0\x01]\0\0\0\d\d(dc|wb|sb|tx|pc|db)\0*")
 _UNUSED_LENGTH = re.compile(rb"odmldmlh....\0*", re.DOTALL)

@@ -137,11 +137,14 @@ def _chroma_location(stream: Any, first: av.VideoFrame) -> int:
     return CENTRE
 
 
+_DV_TICKS = 60_000  # a second
+
+
 def frame_rate_of(stream: Any) -> Fraction:
     """Return how many frames a second a video stream has, as its container says."""
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    if stream.container.format.name == "dv":
-        # FFmpeg 8.1 has the ticks of its clock there, 60,000 a second.
+    if rate == _DV_TICKS and stream.codec_context.name == "dvvideo":
+        # FFmpeg 8.1 has the ticks of its clock there, of raw DV and of AVI's type 1, which is raw.
         rate = stream.base_rate
     return rate if rate and rate > 0 else Fraction(25)
 

@@ -249,6 +249,9 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
     if target.format.name in _WITH_TAGS and stream.type == "video":
         # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
+    if target.format.name == "avi" and stream.codec_context.name == "dvvideo":
+        # Of type 1 the clock has 60,000 ticks a second, which the muxer would fill with chunks.
+        copy.time_base = 1 / frame_rate_of(stream)
     if aspect is not None:
         set_aspect(copy, target.format.name, aspect)
     may_have_alpha = stream.type == "video" and target.format.name in _MATROSKA

@@ -379,6 +379,53 @@ def test_the_last_picture_is_shown_as_long_as_the_others(tmp_path: Path) -> None
         assert (stream.duration - last) * stream.time_base == Fraction(1, 25)
 
 
+@pytest.mark.parametrize("mode", ["protect", "strip"])
+@pytest.mark.parametrize(
+    ("height", "pixel_format", "rate"),
+    [(480, "yuv411p", Fraction(30_000, 1001)), (576, "yuv420p", Fraction(25))],
+)
+def test_dv_whose_sound_lies_in_its_pictures_keeps_both(
+    tmp_path: Path, mode: str, height: int, pixel_format: str, rate: Fraction
+) -> None:
+    """AVI's type 1, as tapes were captured; FFmpeg 8.1 says that it has 60,000 frames a second."""
+    video = Video(720, height, 10, rate, "dvvideo", pixel_format, audio=[Audio("pcm_s16le")])
+    original = _dv_of_type_1(make_video(tmp_path / "tape.dv", video), rate, height)
+    output = tmp_path / ("b.avi" if mode == "strip" else "b.mp4")
+    report = protect(
+        original, output, Parameters.parse({"mode": mode}), Settings(preset="ultrafast", threads=1)
+    ).report
+    assert (report.frames, report.metadata_removed, report.notes) == (10, (), ())
+    with av.open(str(output)) as copy:
+        picture, sound = copy.streams.video[0], copy.streams.audio[0]
+        assert (picture.frames, picture.average_rate) == (10, rate)
+        times = [frame.time for frame in copy.decode(picture)]
+        assert times == pytest.approx([float(n / rate) for n in range(10)], abs=0.001)
+        assert sound.sample_rate == 48_000
+    with av.open(str(output)) as copy:
+        samples = sum(frame.samples for frame in copy.decode(audio=0))
+        assert samples / 48_000 == pytest.approx(10 / float(rate), abs=0.025)
+
+
+def _dv_of_type_1(raw: Path, rate: Fraction, height: int) -> Path:
+    """Write frames of raw DV into an AVI with the one stream that they are."""
+    data, size = raw.read_bytes(), {480: 120_000, 576: 144_000}[height]
+    frames = [data[at : at + size] for at in range(0, len(data), size)]
+    scale, ticks, number = rate.denominator, rate.numerator, len(frames)
+    main = struct.pack("<14I", 40_000, size, 0, 16, number, 0, 1, size, 720, height, 0, 0, 0, 0)
+    header = b"iavsdvsd" + struct.pack("<IHH4I", 0, 0, 0, 0, scale, ticks, 0)
+    header += struct.pack("<4I4h", number, size, 0xFFFF_FFFF, 0, 0, 0, 0, 0)
+    stream = _chunk(b"strh", header) + _chunk(b"strf", bytes(32))
+    lists = _chunk(b"LIST", b"hdrl" + _chunk(b"avih", main) + _chunk(b"LIST", b"strl" + stream))
+    lists += _chunk(b"LIST", b"movi" + b"".join(_chunk(b"00__", frame) for frame in frames))
+    path = raw.with_name("tape.avi")
+    path.write_bytes(_chunk(b"RIFF", b"AVI " + lists))
+    return path
+
+
+def _chunk(kind: bytes, payload: bytes) -> bytes:
+    return kind + struct.pack("<I", len(payload)) + payload
+
+
 def test_pcm_with_a_gap_is_not_stripped(tmp_path: Path) -> None:
     """Its copy's times follow from the number of samples alone."""
     original = _pcm_of_two_parts(tmp_path, milliseconds=150)
