@@ -137,7 +137,8 @@ def _chroma_location(stream: Any, first: av.VideoFrame) -> int:
     return CENTRE
 
 
-_DV_TICKS = 60_000  # a second
+# Ticks a second: of DV's clock, and the fewest of one that is not counted in frames.
+_DV_TICKS, _COARSE_CLOCK = 60_000, 1000
 
 
 def frame_rate_of(stream: Any) -> Fraction:
@@ -146,6 +147,9 @@ def frame_rate_of(stream: Any) -> Fraction:
     if rate == _DV_TICKS and stream.codec_context.name == "dvvideo":
         # FFmpeg 8.1 has the ticks of its clock there, of raw DV and of AVI's type 1, which is raw.
         rate = stream.base_rate
+    elif not stream.average_rate and rate == 1 / stream.time_base >= _COARSE_CLOCK:
+        # FFmpeg's word for not knowing: a frame each tick. As of WebM that browsers record.
+        rate = None
     return rate if rate and rate > 0 else Fraction(25)
 
 

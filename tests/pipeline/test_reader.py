@@ -17,6 +17,7 @@ from av.filter import Graph
 from media import Audio, Video, make_video
 
 from pipeline import reader
+from pipeline.elements import walk_elements
 from pipeline.errors import LimitExceeded
 from pipeline.media import FieldOrder
 from pipeline.probe import probe
@@ -91,6 +92,24 @@ def test_raw_dv_has_the_frame_rate_of_its_system(
     video = Video(720, height, 31, rate, "dvvideo", pixel_format, audio=[Audio("pcm_s16le")])
     path = make_video(tmp_path / "tape.dv", video)
     assert probe(path, Limits()).video.frame_rate == rate
+
+
+def test_a_frame_rate_that_nobody_states_is_not_that_of_the_clock(tmp_path: Path) -> None:
+    """As of WebM that a browser recorded: FFmpeg says 1000 a second, which no limit allows."""
+    times = [*range(0, 20, 2), *range(50, 2000, 33)]
+    video = Video(codec="libvpx", times=times, time_base=Fraction(1, 1000), frames=len(times))
+    path = make_video(tmp_path / "tab.webm", video)
+    with path.open("rb") as file:
+        stated = next(e for e in walk_elements(file) if e.name == "DefaultDuration")
+    data = bytearray(path.read_bytes())
+    end = stated.payload_offset + stated.payload_size
+    void = bytes([0xEC, 0x80 | (end - stated.offset - 2)])
+    data[stated.offset : end] = void.ljust(end - stated.offset, b"\0")
+    path.write_bytes(data)
+    info = probe(path, Limits())
+    assert info.duration is not None
+    assert info.duration > 1
+    assert info.video.frame_rate < 100
 
 
 @pytest.mark.parametrize("order", [FieldOrder.TOP_FIRST, FieldOrder.BOTTOM_FIRST])
