@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -43,7 +43,7 @@ from pipeline.probe import (
 )
 from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
-from pipeline.telemetry import telemetry_in
+from pipeline.telemetry import telemetry_in, text_tracks
 from pipeline.timeline import PacketClock
 from pipeline.tta import end_tick, end_with_file
 
@@ -108,9 +108,7 @@ def strip(
         OutputFailed: `output` cannot be written.
     """
     with open_media(original) as source:
-        with open_media(original, packets_only=True) as ahead:
-            telemetry = telemetry_in(ahead)
-        kept = _kept_streams(source, original, limits, telemetry)
+        kept = _kept_streams(source, original, limits)
         muxer = muxer_for(source, original)
         with failure_told(output):
             return _copy(source, kept, original, output, muxer, progress, cancelled)
@@ -137,12 +135,11 @@ def muxer_for(source: InputContainer, path: Path) -> str:
     return muxer
 
 
-def _kept_streams(
-    source: InputContainer, path: Path, limits: Limits, telemetry: Collection[int]
-) -> list[Any]:
+def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[Any]:
     refuse_still_picture(source, path)
     refuse_encrypted(source, path)
     check_streams(source, path, limits)
+    telemetry = _telemetry_of(path) if text_tracks(source) else ()
     kept = [
         s
         for s in source.streams
@@ -155,6 +152,11 @@ def _kept_streams(
     check_size(video.codec_context.width, video.codec_context.height, path, limits)
     check_time(source, video, path, limits)
     return kept
+
+
+def _telemetry_of(path: Path) -> frozenset[int]:
+    with open_media(path, packets_only=True) as ahead:  # the packets of `source` are to be copied
+        return telemetry_in(ahead)
 
 
 def _copy(

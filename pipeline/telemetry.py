@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import re
 from collections import Counter
+from typing import Any
 
 import av.error
 from av.container import InputContainer
@@ -22,31 +23,37 @@ _EMPTY = 2  # bytes of MP4's text that say its length, 0
 # As DJI's and Autel's write it: `[latitude: 52.5] [longtitude: 13.4]`, `GPS (13.405, 52.520, 19)`,
 # `GPS(E: 13.405, N: 52.52, 60.5m)`, and of a flight without a place `FrameCnt: 1, DiffTime: 33ms`.
 _MEASURED = re.compile(
-    rb"\b(?:lat|lon|longt)itude ?[:=] ?[-+]?\d"
+    rb"\b(?:lat|long|longt)itude ?[:=] ?[-+]?\d"
     rb"|\bGPS ?[:(] ?(?:[NSEW]: ?)?[-+]?\d+\.\d"
     rb"|\bDiffTime ?: ?\d",
     re.IGNORECASE,
 )
 
 
-def telemetry_in(container: InputContainer) -> frozenset[int]:
-    """
-    Return the indices of an opened file's subtitle tracks that a camera wrote.
-
-    Packets are read from where the file stands: use it on one from which no more are wanted.
-    """
-    texts = [
+def text_tracks(container: InputContainer) -> list[Any]:
+    """Return an opened file's subtitle tracks that hold text."""
+    return [
         s
         for s in container.streams.subtitles
         if s.codec_context is not None and s.codec_context.codec.canonical_name in _TEXT
     ]
+
+
+def telemetry_in(container: InputContainer) -> frozenset[int]:
+    """
+    Return the indices of an opened file's subtitle tracks that a camera wrote.
+
+    Packets are read: use it on a file from which no more are wanted.
+    """
+    texts = text_tracks(container)
     if not texts:
         return frozenset()
     said, measured = Counter[int](), Counter[int]()
     indices = {s.index for s in texts}
-    packets = container.demux([*container.streams.video, *texts])
     left = _MOST_BYTES
     with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end
+        container.seek(0)  # the first may have been passed on the way to a frame
+        packets = container.demux([*container.streams.video, *texts])
         for packet in itertools.islice(packets, _MOST_PACKETS):
             index = packet.stream_index
             if packet.size > _EMPTY and index in indices:
