@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from media import Audio, Video, make_video, scene
 
-from pipeline.boxes import walk_boxes
+from pipeline.boxes import payload_of, walk_boxes
 from pipeline.errors import LimitExceeded
 from pipeline.parameters import Parameters
 from pipeline.plan import plan_output
@@ -311,6 +311,15 @@ def test_the_index_lies_in_front(tmp_path: Path) -> None:
         top = [box.kind for box in walk_boxes(file) if len(box.path) == 1]
     assert output.suffix == ".mp4"
     assert top.index("moov") < top.index("mdat")
+
+
+def test_no_track_states_an_average_of_no_bits_a_second(tmp_path: Path) -> None:
+    """WebKit on Linux (GStreamer) then plays the first tenths of a second of picture and sound."""
+    original = make_video(tmp_path / "a.mkv", replace(SMALL, audio=[Audio()]))
+    output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+    with output.open("rb") as file:
+        rates = [payload_of(file, b, 12) for b in walk_boxes(file) if b.kind == "btrt"]
+    assert all(int.from_bytes(rate[8:]) for rate in rates)
 
 
 @pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
