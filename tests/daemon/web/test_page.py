@@ -715,6 +715,22 @@ def test_the_page_fits_the_window(
     assert window.overflow() == 0
 
 
+def test_the_chosen_filter_is_seen_where_colours_are_forced(
+    open_house: ServiceHouse, visit: Any
+) -> None:
+    """High contrast gives all buttons the same colours."""
+    window = visit(open_house.url, forced_colors="active")
+    ground = "chip => getComputedStyle(chip).backgroundColor.match(/[0-9]+/g).slice(0, 3).join()"
+    grounds = {
+        is_chosen: {
+            chip.evaluate(ground) for chip in window.find(f"[aria-pressed={is_chosen}]").all()
+        }
+        for is_chosen in ("true", "false")
+    }
+    assert all(grounds.values())
+    assert grounds["true"].isdisjoint(grounds["false"])
+
+
 def test_a_keyboard_is_enough(
     paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
