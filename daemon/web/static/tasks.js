@@ -183,6 +183,7 @@ class Row {
   }
 
   tell(message) {
+    this.problem.role = this.isRefused ? "alert" : null; // what was just asked for is answered aloud
     write(this.problem, readable(message ?? "")); // it may name the file
     this.problem.hidden = !message;
   }

@@ -297,6 +297,21 @@ def test_a_result_whose_original_is_gone_is_shown_alone(
     expect(window.find("#compare label:has(#moment) .value")).to_have_text("1.48 s")
 
 
+def test_what_is_refused_is_said_aloud(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """Whoever does not see the row would wait for a download that never comes."""
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "removed.mp4")
+    window.upload(clip)
+    row = window.row(clip.name, "completed")
+    expect(row).to_be_visible()
+    expect(row.get_by_role("alert")).to_have_count(0)
+    (open_house.outbox / open_house.by_video()[clip.name]["output_video"]).unlink()
+    row.get_by_role("button", name=EN["download"]).click()
+    expect(row.get_by_role("alert")).to_be_visible()
+
+
 def test_the_slider_ends_where_a_video_was_cut(
     open_house: ServiceHouse, visit: Any, tmp_path: Path
 ) -> None:
