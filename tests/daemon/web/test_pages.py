@@ -130,6 +130,15 @@ def test_whatever_the_page_names_is_there(web: WebApp) -> None:
     assert set(re.findall(r'getElementById\("([^"]+)"\)', scripts)) <= ids
 
 
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_what_is_named_to_a_browser_without_javascript_needs_none(
+    web: WebApp, language: Language
+) -> None:
+    address = PAGE_TEXTS[language]["no_script"].rsplit(" ", 1)[1].removesuffix(".")
+    assert b"<script" not in web.get(address).data
+    assert "/upload" in web.get(address).get_json()["paths"]
+
+
 def test_no_part_of_the_page_is_kept_longer_than_the_page(web: WebApp) -> None:
     response = web.get("/static/page.js")
     assert "no-cache" in response.headers["Cache-Control"]
