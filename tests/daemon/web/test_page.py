@@ -730,6 +730,15 @@ def test_the_page_fits_the_window(
     assert window.overflow() == 0
 
 
+def test_large_letters_fit_a_phone(open_house: ServiceHouse, visit: Any) -> None:
+    """Twice as large as usual, as a browser's own setting makes them."""
+    window = visit(open_house.url, viewport={"width": 390, "height": 800}, locale="ru-RU")
+    window.page.evaluate("document.documentElement.style.fontSize = '200%'")
+    window.find("#parameters summary").click()
+    expect(window.find("#filter-user")).to_be_visible()
+    assert window.overflow() == 0
+
+
 def test_the_chosen_filter_is_seen_where_colours_are_forced(
     open_house: ServiceHouse, visit: Any
 ) -> None:
