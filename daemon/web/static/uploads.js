@@ -151,7 +151,11 @@ class Upload {
       // A browser does not say why nothing was sent, and what is gone does not come back by itself.
       if (!(await isReadable(this.file))) return this.fail(say("file_gone"), false);
       if (this.state === "removed") return;
-      const refused = await this.sendOnce();
+      // First without its bytes: Firefox and WebKit look at no answer until all is sent, and the service
+      // waits only some seconds with one that is against the rest.
+      let refused = await this.sendOnce(new File([], this.file.name));
+      if (this.state === "removed") return;
+      if (refused?.code === "unreadable_media") refused = await this.sendOnce(this.file);
       if (this.state === "removed") return;
       if (refused === null) {
         this.remove();
@@ -167,12 +171,12 @@ class Upload {
     }
   }
 
-  /** Send it; return why it was refused, null where it was taken. */
-  sendOnce() {
+  /** Send it, or another in its place; return why it was refused, null where it was taken. */
+  sendOnce(file) {
     return new Promise((resolve) => {
       const request = new XMLHttpRequest();
       this.request = request;
-      request.upload.addEventListener("progress", (event) => this.showSent(event));
+      if (file === this.file) request.upload.addEventListener("progress", (event) => this.showSent(event));
       request.addEventListener("loadend", () => {
         if (request.status === 200) resolve(null);
         else if (request.status === 0) resolve(refusal(0, JSON.stringify({ detail: say("upload_broken") }), null));
@@ -181,14 +185,14 @@ class Upload {
       request.open("POST", "upload");
       const sent = { ...headers(), "Idempotency-Key": this.key };
       for (const [name, value] of Object.entries(sent)) request.setRequestHeader(name, value);
-      request.send(this.body());
+      request.send(this.body(file));
     });
   }
 
-  body() {
+  body(file) {
     const body = new FormData();
     for (const [name, value] of Object.entries(this.asked)) body.append(name, value);
-    body.append("file", this.file); // last: what is wrong before it is told before it was sent
+    body.append("file", file); // last: what is wrong before it is told before it was sent
     return body;
   }
 

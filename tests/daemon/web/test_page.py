@@ -473,6 +473,20 @@ def test_what_the_service_refuses_is_told_in_its_words(
     expect(window.row(clip.name)).to_be_visible()
 
 
+def test_what_is_refused_for_its_parameters_is_not_sent(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """Firefox and WebKit look at no answer before all is sent; over a slow line they get none."""
+    clip = named(video, tmp_path, "unsent.mp4")
+    window = visit(open_house.url)
+    sent = []
+    window.page.on("request", lambda r: sent.append(r) if r.url.endswith("/upload") else None)
+    window.upload(clip, webhook_url="http://127.0.0.1/inside")
+    expect(window.find(".upload.failed .about")).to_contain_text("webhook_url")
+    (asked,) = sent
+    assert 0 < int(asked.all_headers()["content-length"]) < clip.stat().st_size
+
+
 def test_names_and_notes_are_text_and_nothing_else(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
