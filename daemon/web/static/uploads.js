@@ -162,6 +162,8 @@ class Upload {
         uploads.dispatchEvent(new Event("done"));
         return;
       }
+      // Firefox sends as much of a file that has grown as there was when it was chosen, and then ends.
+      if (refused.code === "incomplete_upload") return this.fail(say("file_gone"), false);
       if (!PASSING.has(refused.status)) {
         this.fail(refused.message, refused.status !== 415 && refused.status !== 413);
         if (refused.field) showWrong(refused.field);

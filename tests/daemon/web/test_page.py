@@ -454,6 +454,19 @@ def test_a_file_that_is_gone_by_then_holds_up_no_other(
     expect(window.find(".upload.failed .about")).to_have_text(EN["file_gone"])
 
 
+def test_a_file_that_grew_since_is_to_be_chosen_anew(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """Firefox sends a part of it; what the service says of that would be said of each new try."""
+    clip = named(video, tmp_path, "grown.mp4")
+    window = visit(open_house.url)
+    said = {"status": "error", "code": "incomplete_upload", "detail": "Repeat it."}
+    window.page.route("**/upload", lambda route: route.fulfill(status=400, json=said))
+    window.upload(clip)
+    expect(window.find(".upload.failed .about")).to_have_text(EN["file_gone"])
+    expect(window.find(".upload [data-act=again]")).to_be_hidden()
+
+
 def test_what_the_service_refuses_is_told_in_its_words(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
