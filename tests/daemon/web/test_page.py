@@ -467,6 +467,21 @@ def test_a_file_that_grew_since_is_to_be_chosen_anew(
     expect(window.find(".upload [data-act=again]")).to_be_hidden()
 
 
+def test_a_file_that_shrank_since_is_to_be_chosen_anew(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """Firefox reads its beginning, sends less than it announces, and waits for an answer."""
+    clip = named(video, tmp_path, "shrunk.mp4")
+    window = visit(paused.url)
+    window.page.evaluate(
+        "() => { const { slice } = Blob.prototype;"
+        " Blob.prototype.slice = function (start, end) {"
+        " return start < 0 ? new Blob() : slice.call(this, start, end); }; }"
+    )
+    window.upload(clip)
+    expect(window.find(".upload.failed .about")).to_have_text(EN["file_gone"])
+
+
 def test_what_the_service_refuses_is_told_in_its_words(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
