@@ -22,6 +22,7 @@ from daemon.atomic import make_folder
 from daemon.disk import NO_ROOM
 from daemon.jobs import Job
 from daemon.logs import Once, queue_log, server_log
+from daemon.names import is_name_refused
 from daemon.originals import held_home, held_original
 from daemon.outbox import (
     has_result,
@@ -403,6 +404,8 @@ class Attempts:
             self._fail(task, Failure("disk_full", message))
         elif self._lacks_room(task):
             self._postpone(task)
+        elif where == results_folder(task) and is_name_refused(error):
+            self._fail(task, _not_to_be_named(task, error))
         else:
             reason = f"{where} cannot be used: {error.strerror or error}"
             self._spend(task, Failure(_OUTPUT_FAILED, f"{task.input_video}: {reason}."))
@@ -477,6 +480,15 @@ def _already_there(task: Task, name: str) -> Failure:
         _OUTPUT_FAILED,
         f"{task.input_video}: {Path(task.outbox, name)} is there already and is never replaced;"
         " move it away, then retry the task.",
+    )
+
+
+def _not_to_be_named(task: Task, error: OSError) -> Failure:
+    return Failure(
+        _OUTPUT_FAILED,
+        f"{task.input_video}: the file system of {results_folder(task)} cannot hold that name"
+        f" ({error.strerror}); send the video anew, its name and its folder's without any of"
+        ' \\ : * ? " < > |.',
     )
 
 

@@ -6,6 +6,7 @@ A name may hold any byte but `/` and zero; bytes that are no UTF-8 come as lone 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection
 
@@ -46,6 +47,9 @@ _LITTER = frozenset(
 )
 # In capitals too, as some systems write all of a name when they write the video's so.
 _SIDECAR_ENDINGS = (".yaml", ".yml", ".YAML", ".YML")
+# What a file system says of a name that it cannot hold: FAT, exFAT and NTFS have none with any of
+# \ : * ? " < > |
+_NOT_HELD = (errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG)
 
 
 def is_left_alone(name: str) -> bool:
@@ -82,3 +86,9 @@ def shared_sidecar_names(video: str) -> tuple[str, ...]:
 def stem(name: str) -> str:
     """Return the name without its last extension: of a video, or of a sidecar."""
     return os.path.splitext(name)[0]
+
+
+def is_name_refused(error: OSError) -> bool:
+    """Does a file system refuse a name, and so for good, rather than what is done to the file?"""
+    # Flushing may be refused with the same number; that names no file.
+    return error.errno in _NOT_HELD and error.filename is not None

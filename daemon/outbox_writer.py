@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemon.logs import Once, server_log
+from daemon.names import is_name_refused
 from daemon.outbox import StatusFiles
 from daemon.spool_errors import TaskBusy
 from daemon.task import Status, Task
@@ -30,6 +31,7 @@ _TROUBLE_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0
 _REFUSED = "status files cannot be written"
 _FAILED = "writing status files failed"
+_UNNAMED = "the outbox cannot hold the name of a status file"
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,12 @@ class OutboxWriter:
         try:
             task = self._files.refresh(task_id, place, known)
         except OSError as error:
-            self._refuse(task_id, self._reason(error))
+            if is_name_refused(error):  # no other try mends that, and the outbox is well
+                reason = self._reason(error)
+                self._once.tell(_UNNAMED, True, of=self._outbox, task_id=task_id, reason=reason)
+                self._accept(task_id)
+            else:
+                self._refuse(task_id, self._reason(error))
         except TaskBusy as error:
             self._refuse(task_id, error.message)
         except Exception as error:  # it is this task's, and holds up no other

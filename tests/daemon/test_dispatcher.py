@@ -618,6 +618,30 @@ def test_a_result_of_that_name_is_never_replaced_and_the_reason_says_what_to_do(
     assert there.read_bytes() == b"of before"
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG])
+def test_a_name_that_the_outbox_cannot_hold_fails_at_once_and_the_reason_says_what_to_do(
+    house: House, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """No second attempt would come to another end."""
+
+    def refuse(task: Task, staged: Path, output_video: str) -> None:
+        raise OSError(number, os.strerror(number), str(staged), None, output_video)
+
+    monkeypatch.setattr(attempts_module, "publish", refuse)
+    task = house.drop("12:30.mov")
+    house.settle()
+    house.say_done(house.pool.jobs[0])
+    house.settle()
+    failed = house.get(task)
+    assert (failed.status, failed.error_code, failed.attempts) == (
+        Status.FAILED,
+        "output_failed",
+        1,
+    )
+    assert "cannot hold that name" in str(failed.error_message)
+    assert "send the video anew" in str(failed.error_message)
+
+
 # --- What the state refuses ---
 
 

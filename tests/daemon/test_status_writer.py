@@ -37,12 +37,12 @@ class House:
         self.files = StatusFiles(self.spool, "en")
         self.queue: list[str] = []
 
-    def submit(self, outbox: str, subfolder: str = "") -> Task:
+    def submit(self, outbox: str, subfolder: str = "", video: str = "clip.mov") -> Task:
         task = self.spool.submit(
             Submission(
                 task_id=self.spool.new_id(),
-                input_video="clip.mov",
-                original="/inbox/clip.mov",
+                input_video=video,
+                original=f"/inbox/{video}",
                 outbox=str(self.folder / outbox),
                 subfolder=subfolder,
             ),
@@ -191,6 +191,34 @@ def test_a_folder_of_the_outbox_that_refuses_is_named(
         told = f"1 cannot be written: {folder}: {os.strerror(number)}"
         wait_until(lambda: told in str(writer.trouble), "trouble", 5)
         assert is_known(f"status files: {writer.trouble}")
+
+
+def test_a_name_that_the_outbox_cannot_hold_is_told_once_and_is_no_trouble_of_the_outbox(
+    house: House, monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> None:
+    """FAT, exFAT and NTFS have no names with a colon; that stays so however often it is tried."""
+    write = outbox.write_volatile
+
+    def refuse_colons(path: Path, data: bytes) -> None:
+        if ":" in path.name:
+            temporary = path.with_name(f".{path.name}.x.tmp")
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(temporary))
+        write(path, data)
+
+    monkeypatch.setattr(outbox, "write_volatile", refuse_colons)
+    bad, good = house.submit("good", video="12:30.mp4"), house.submit("good")
+    writer = house.writer()
+    for _ in range(2):
+        for task in (bad, good):
+            writer.mark(task.task_id)
+    with running(writer):
+        wait_until(lambda: house.place(good) == 2, "written", 5)
+        wait_until(lambda: not writer.is_behind, "nothing is to be done", 5)
+        house.now += 31
+        assert writer.trouble is None
+    lines = (logs / "server.log").read_text().splitlines()
+    (told,) = [line for line in lines if "cannot hold the name" in line]
+    assert bad.task_id in told
 
 
 def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_it(
