@@ -22,6 +22,7 @@ from daemon.disk import FULL_GB, free_gb, in_words
 from daemon.held_folder import held_new_folder, held_own_folder
 from daemon.inbox_place import InboxUnavailable, find_place, make_place
 from daemon.logs import queue_log, server_log
+from daemon.names import is_name_refused
 from daemon.originals import OWN_FOLDER, own_place
 from daemon.outbox import StatusFiles
 from daemon.removal import remove_folder
@@ -41,6 +42,10 @@ _QUIET_SECONDS = 600.0
 
 class NoRoom(Exception):
     """There is less free space than there has to be; the message says where."""
+
+
+class NameRefused(Exception):
+    """The inbox's file system cannot hold the file's name."""
 
 
 class Uploads:
@@ -121,11 +126,17 @@ class Uploads:
         Raises:
             QueueFull: as many tasks are pending as are allowed.
             InboxUnavailable: as `new_file` says.
+            NameRefused
             OSError: it could not be kept.
         """
         file.flush()
         with self._marked(task_id), self._home(task_id) as home:
-            file.name(home / name)
+            try:
+                file.name(home / name)
+            except OSError as error:
+                if is_name_refused(error):
+                    raise NameRefused(name) from error
+                raise
             task = self._spool.submit(
                 self._submission(name, parameters, task_id), self._max_pending
             )

@@ -32,7 +32,7 @@ from daemon.prober import Prober
 from daemon.spool_errors import QueueFull, UnknownTask
 from daemon.task import Task
 from daemon.uploaded_file import TooLarge, UploadedFile, safe_name
-from daemon.uploads import NoRoom, Uploads
+from daemon.uploads import NameRefused, NoRoom, Uploads
 from daemon.web.answers import success
 from daemon.web.auth import Caller, caller, check_key_again
 from daemon.web.context import Context, context
@@ -274,6 +274,8 @@ def _refusals(parts: _Parts) -> Iterator[None]:
     except NoRoom as error:
         server_log().warning("no room for an upload", reason=str(error))
         raise ApiError(507, "insufficient_storage", "errors.no_room") from error
+    except NameRefused as error:
+        raise invalid("file", str(error), text("uploads.name")) from error
     except InboxUnavailable as error:
         server_log().warning("no inbox for an upload", reason=error.reason)
         away = "uploads.inbox_away"

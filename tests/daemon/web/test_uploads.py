@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +26,7 @@ from daemon.config import load_config
 from daemon.prober import Prober
 from daemon.spool import Spool
 from daemon.task import Status
+from daemon.uploaded_file import UploadedFile
 from daemon.web import uploads as web_uploads
 from daemon.web.app import app_of
 from daemon.web.uploads import _NAME
@@ -242,6 +245,25 @@ def test_an_encoded_body_is_told_from_one_that_broke_off(house: House) -> None:
 def test_another_extension_is_refused(house: House, name: str) -> None:
     assert refused(house.send(name=name))[:2] == (415, "unsupported_extension")
     assert house.nothing_is_left()
+
+
+def test_a_name_that_the_inbox_cannot_hold_is_refused_for_good(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT, exFAT and NTFS have no names with a colon, however often it is sent."""
+    name = UploadedFile.name
+
+    def refuse_colons(file: UploadedFile, path: Path) -> None:
+        if ":" in path.name:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        name(file, path)
+
+    monkeypatch.setattr(UploadedFile, "name", refuse_colons)
+    answer = house.send(name="12:30.mp4")
+    assert refused(answer) == (422, "invalid_parameter", "file")
+    assert "12:30.mp4" in answer.get_json()["detail"]
+    assert house.nothing_is_left()
+    assert house.send().status_code == 200
 
 
 @pytest.mark.parametrize("data", [b"", b"no video at all", b"\0" * 100_000])
