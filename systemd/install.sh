@@ -7,6 +7,8 @@
 # PYTHON=/path/to/python3.12 chooses the Python, TORCH_INDEX=URL another build of torch (see make
 # help), ROOT=/some/folder installs below a folder and starts nothing.
 set -eu
+# The service's user has to reach the program, whatever the umask of who installs it.
+umask 022
 cd "$(dirname "$0")/.."
 ROOT=${ROOT:-}
 APP=/opt/media-cleaner

@@ -231,45 +231,80 @@ def test_requests_are_answered_under_the_restrictions_of_their_unit(
 
 # --- Installing ---
 
+Result = subprocess.CompletedProcess[str]
+# Notes what it is asked, and makes an environment of itself.
+PYTHON = """#!/bin/sh
+echo "$@" >>{machine}/asked
+case "$*" in
+  "-m venv"*)
+    for place; do :; done
+    mkdir -p "$place/bin"
+    cp "$0" "$place/bin/python" ;;
+esac
+"""
 
-def test_it_is_installed_and_removed_and_what_people_own_is_kept(machine: Path) -> None:
-    """Below another root, where nothing is started; Python only notes what it should install."""
+
+@pytest.fixture
+def python(machine: Path) -> Path:
+    """Return what stands for the machine's Python."""
     if os.geteuid() != 0:
         pytest.skip("not root")
     for program in ("systemd-sysusers", "systemd-tmpfiles"):
         need(program)
-    python = machine / "opt/media-cleaner/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\necho "$@" >>{machine}/asked\n')
-    python.chmod(0o755)
+    path = machine / "python"
+    path.write_text(PYTHON.format(machine=machine))
+    path.chmod(0o755)
+    return path
+
+
+def script(machine: Path, name: str, *words: str, umask: int = 0o022) -> Result:
+    """Run one of systemd/ below another root, where nothing is started."""
+    return subprocess.run(
+        [str(ROOT / "systemd" / name), *words],
+        env={
+            **os.environ,
+            "ROOT": str(machine),
+            "PYTHON": str(machine / "python"),
+            "TORCH_INDEX": "https://example/cpu",
+        },
+        capture_output=True,
+        text=True,
+        umask=umask,
+    )
+
+
+def test_it_is_installed_and_removed_and_what_people_own_is_kept(
+    machine: Path, python: Path
+) -> None:
     config = machine / "etc/media-cleaner/config.yaml"
     units = machine / "etc/systemd/system"
-
-    def script(name: str, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "ROOT": str(machine), "TORCH_INDEX": "https://example/cpu"}
-        words = (str(ROOT / "systemd" / name), *words)
-        return subprocess.run(words, env=environment, capture_output=True, text=True)
-
-    assert script("install.sh").returncode == 0
-    asked = (machine / "asked").read_text().splitlines()
-    assert "--index-url https://example/cpu" in asked[0]
-    assert "torch" in asked[0]
+    assert script(machine, "install.sh").returncode == 0
+    (torch,) = (line for line in (machine / "asked").read_text().splitlines() if " torch " in line)
+    assert "--index-url https://example/cpu" in torch
     assert [unit.name for unit in units.iterdir()] == ["media-cleaner.service"]
     assert (machine / "var/lib/media-cleaner/inbox").is_dir()
     assert load_config(config).web_workers > 0
     assert stat.S_IMODE(config.stat().st_mode) == 0o640
 
-    answer = script("install.sh", "--web")
+    answer = script(machine, "install.sh", "--web")
     assert answer.returncode == 2
     assert "set web_workers: 0" in answer.stderr
     config.write_text(config.read_text() + "web_workers: 0\nport: 8001\n")
-    assert script("install.sh", "--web").returncode == 0
+    assert script(machine, "install.sh", "--web").returncode == 0
     assert load_config(config).port == 8001  # it is the operator's
     assert sorted(unit.name for unit in units.iterdir()) == sorted(UNITS)
-    assert script("install.sh", "--wep").returncode == 2
+    assert script(machine, "install.sh", "--wep").returncode == 2
 
-    assert script("uninstall.sh").returncode == 0
+    assert script(machine, "uninstall.sh").returncode == 0
     assert list(units.iterdir()) == []
     assert not (machine / "opt/media-cleaner").exists()
     assert config.exists()
     assert (machine / "var/lib/media-cleaner/inbox").is_dir()
+
+
+def test_the_service_reaches_the_program_whatever_the_umask_of_who_installs(
+    machine: Path, python: Path
+) -> None:
+    assert script(machine, "install.sh", umask=0o077).returncode == 0
+    for path in ("opt/media-cleaner", "opt/media-cleaner/bin"):
+        assert stat.S_IMODE((machine / path).stat().st_mode) == 0o755, path
