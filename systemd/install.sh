@@ -22,7 +22,14 @@ case "${1:-}" in
 esac
 [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || { echo 'install.sh has to be run as root' >&2; exit 2; }
 
-[ -x "$ROOT$APP/bin/python" ] || "${PYTHON:-python3}" -m venv "$ROOT$APP"
+PYTHON=${PYTHON:-python3}
+is_new_enough='sys.exit(sys.version_info < (3, 11))'
+# There may be one that Debian began without python3-venv, or of a Python that has been replaced.
+"$ROOT$APP/bin/python" -c "import sys, pip; $is_new_enough" 2>/dev/null || {
+  "$PYTHON" -c "import sys; $is_new_enough" || { echo \
+    "Python 3.11 or newer is needed, which $PYTHON is not; name one: PYTHON=/path/to/python3" >&2; exit 2; }
+  "$PYTHON" -m venv --clear "$ROOT$APP"
+}
 pip() { "$ROOT$APP/bin/python" -m pip --disable-pip-version-check install --quiet "$@"; }
 # First and alone, so that nothing that follows chooses another build.
 pip --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --constraint constraints.txt \

@@ -232,12 +232,14 @@ def test_requests_are_answered_under_the_restrictions_of_their_unit(
 # --- Installing ---
 
 Result = subprocess.CompletedProcess[str]
-# Notes what it is asked, and makes an environment of itself.
+# Notes what it is asked, and makes an environment of itself. It is as old as `old` says.
 PYTHON = """#!/bin/sh
 echo "$@" >>{machine}/asked
 case "$*" in
+  *"< (3, 11)"*) [ ! -e {machine}/old ] ;;
   "-m venv"*)
     for place; do :; done
+    rm -rf "$place"
     mkdir -p "$place/bin"
     cp "$0" "$place/bin/python" ;;
 esac
@@ -308,3 +310,27 @@ def test_the_service_reaches_the_program_whatever_the_umask_of_who_installs(
     assert script(machine, "install.sh", umask=0o077).returncode == 0
     for path in ("opt/media-cleaner", "opt/media-cleaner/bin"):
         assert stat.S_IMODE((machine / path).stat().st_mode) == 0o755, path
+
+
+@pytest.mark.parametrize("left", ["no pip", "no Python"])
+def test_an_environment_that_cannot_install_is_made_anew(
+    machine: Path, python: Path, left: str
+) -> None:
+    """As Debian leaves it without python3-venv, or with another Python than it was made with."""
+    broken = machine / "opt/media-cleaner/bin/python"
+    broken.parent.mkdir(parents=True)
+    if left == "no pip":
+        broken.write_text("#!/bin/sh\nexit 1\n")
+        broken.chmod(0o755)
+    else:
+        broken.symlink_to(machine / "gone")
+    assert script(machine, "install.sh").returncode == 0
+    assert broken.read_text() == python.read_text()
+
+
+def test_too_old_a_python_is_refused_before_anything_is_made(machine: Path, python: Path) -> None:
+    (machine / "old").touch()
+    answer = script(machine, "install.sh")
+    assert answer.returncode == 2
+    assert f"3.11 or newer is needed, which {python} is not" in answer.stderr
+    assert not (machine / "opt").exists()
