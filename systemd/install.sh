@@ -34,9 +34,14 @@ pip() { "$ROOT$APP/bin/python" -m pip --disable-pip-version-check install --quie
 # First and alone, so that nothing that follows chooses another build.
 pip --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --constraint constraints.txt \
   torch torchvision
-pip --constraint constraints.txt '.[networks,onnx]'
+# Of a copy: a build in the source takes along what an earlier one left there, of a version that may
+# be newer, and leaves files that are root's.
+copy=$(mktemp -d)
+trap 'rm -r "$copy"' EXIT
+cp -R MANIFEST.in README.md daemon pipeline pyproject.toml setup.cfg "$copy"
+pip --constraint constraints.txt "$copy[networks,onnx]"
 # Of one version number the program may differ: its own files, whatever pip thinks.
-pip --no-deps --force-reinstall .
+pip --no-deps --force-reinstall "$copy"
 
 install -D -m 644 systemd/media-cleaner.sysusers "$ROOT/usr/lib/sysusers.d/media-cleaner.conf"
 install -D -m 644 systemd/media-cleaner.tmpfiles "$ROOT/usr/lib/tmpfiles.d/media-cleaner.conf"

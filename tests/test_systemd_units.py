@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -232,7 +233,7 @@ def test_requests_are_answered_under_the_restrictions_of_their_unit(
 # --- Installing ---
 
 Result = subprocess.CompletedProcess[str]
-# Notes what it is asked, and makes an environment of itself. It is as old as `old` says.
+# Notes what it is asked, makes an environment of itself, and keeps what it is to install.
 PYTHON = """#!/bin/sh
 echo "$@" >>{machine}/asked
 case "$*" in
@@ -242,6 +243,9 @@ case "$*" in
     rm -rf "$place"
     mkdir -p "$place/bin"
     cp "$0" "$place/bin/python" ;;
+  *--force-reinstall*)
+    for place; do :; done
+    cp -R "$place" {machine}/installed ;;
 esac
 """
 
@@ -259,10 +263,12 @@ def python(machine: Path) -> Path:
     return path
 
 
-def script(machine: Path, name: str, *words: str, umask: int = 0o022) -> Result:
+def script(
+    machine: Path, name: str, *words: str, umask: int = 0o022, source: Path = ROOT
+) -> Result:
     """Run one of systemd/ below another root, where nothing is started."""
     return subprocess.run(
-        [str(ROOT / "systemd" / name), *words],
+        [str(source / "systemd" / name), *words],
         env={
             **os.environ,
             "ROOT": str(machine),
@@ -334,3 +340,28 @@ def test_too_old_a_python_is_refused_before_anything_is_made(machine: Path, pyth
     assert answer.returncode == 2
     assert f"3.11 or newer is needed, which {python} is not" in answer.stderr
     assert not (machine / "opt").exists()
+
+
+def test_what_an_earlier_version_left_in_the_source_is_not_installed(
+    machine: Path, python: Path, tmp_path: Path
+) -> None:
+    """setuptools builds in build/, and takes what is there already, if it is not older."""
+    pytest.importorskip("setuptools", minversion="77")
+    source = tmp_path / "source"
+    for folder in ("daemon", "pipeline", "systemd"):
+        shutil.copytree(ROOT / folder, source / folder)
+    for name in ("MANIFEST.in", "README.md", "constraints.txt", "pyproject.toml", "setup.cfg"):
+        shutil.copy(ROOT / name, source)
+    built = source / "build/lib/daemon"
+    built.mkdir(parents=True)
+    for name in ("gone.py", "task.py"):
+        (built / name).write_text("OF_ANOTHER_VERSION = True\n")
+    assert script(machine, "install.sh", source=source).returncode == 0
+    code = "import sys; from setuptools.build_meta import *; build_wheel(sys.argv[1])"
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(words, cwd=machine / "installed", capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("daemon/task.py") == (ROOT / "daemon/task.py").read_bytes()
+        assert archive.read("daemon/web/static/page.js")
+        assert "daemon/gone.py" not in archive.namelist()
