@@ -31,9 +31,10 @@ is_new_enough='sys.exit(sys.version_info < (3, 11))'
   "$PYTHON" -m venv --clear "$ROOT$APP"
 }
 pip() { "$ROOT$APP/bin/python" -m pip --disable-pip-version-check install --quiet "$@"; }
-# First and alone, so that nothing that follows chooses another build.
-pip --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --constraint constraints.txt \
-  torch torchvision
+# First and alone, so that nothing that follows chooses another build. Builds of one version differ
+# in nothing that pip looks at.
+pip --no-deps ${TORCH_INDEX:+--force-reinstall --index-url "$TORCH_INDEX"} \
+  --constraint constraints.txt torch torchvision
 # Of a copy: a build in the source takes along what an earlier one left there, of a version that may
 # be newer, and leaves files that are root's.
 copy=$(mktemp -d)
