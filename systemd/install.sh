@@ -21,6 +21,9 @@ case "${1:-}" in
   *) echo "install.sh knows --web only, not $1" >&2; exit 2 ;;
 esac
 [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || { echo 'install.sh has to be run as root' >&2; exit 2; }
+CONFIG="$ROOT/etc/media-cleaner/config.yaml"
+[ "$units" = media-cleaner ] || [ ! -e "$CONFIG" ] || grep -q '^web_workers: 0' "$CONFIG" || {
+  echo 'set web_workers: 0 in /etc/media-cleaner/config.yaml, then run this again' >&2; exit 2; }
 
 PYTHON=${PYTHON:-python3}
 is_new_enough='sys.exit(sys.version_info < (3, 11))'
@@ -31,15 +34,28 @@ is_new_enough='sys.exit(sys.version_info < (3, 11))'
   "$PYTHON" -m venv --clear "$ROOT$APP"
 }
 pip() { "$ROOT$APP/bin/python" -m pip --disable-pip-version-check install --quiet "$@"; }
+# Of a copy: a build in the source takes along what an earlier one left there, of a version that may
+# be newer, and leaves files that are root's.
+copy=$(mktemp -d)
+cp -R MANIFEST.in README.md daemon pipeline pyproject.toml setup.cfg "$copy"
+# A process that starts while files change would be of the new version among those of the old.
+stopped=
+finish() {
+  rm -r "$copy"
+  [ -z "$stopped" ] || systemctl start --no-block $stopped  # of no effect where all went well
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+for unit in media-cleaner-web media-cleaner; do
+  if [ -z "$ROOT" ] && [ -e "$UNITS/$unit.service" ]; then
+    stopped="$unit $stopped"
+    systemctl stop "$unit"
+  fi
+done
 # First and alone, so that nothing that follows chooses another build. Builds of one version differ
 # in nothing that pip looks at.
 pip --no-deps ${TORCH_INDEX:+--force-reinstall --index-url "$TORCH_INDEX"} \
   --constraint constraints.txt torch torchvision
-# Of a copy: a build in the source takes along what an earlier one left there, of a version that may
-# be newer, and leaves files that are root's.
-copy=$(mktemp -d)
-trap 'rm -r "$copy"' EXIT
-cp -R MANIFEST.in README.md daemon pipeline pyproject.toml setup.cfg "$copy"
 pip --constraint constraints.txt "$copy[networks,onnx]"
 # Of one version number the program may differ: its own files, whatever pip thinks.
 pip --no-deps --force-reinstall "$copy"
@@ -49,14 +65,12 @@ install -D -m 644 systemd/media-cleaner.tmpfiles "$ROOT/usr/lib/tmpfiles.d/media
 systemd-sysusers ${ROOT:+--root="$ROOT"} media-cleaner.conf
 systemd-tmpfiles ${ROOT:+--root="$ROOT"} --create media-cleaner.conf
 # Every key may hold a secret, such as that of webhooks.
-[ -e "$ROOT/etc/media-cleaner/config.yaml" ] || {
-  install -D -m 640 systemd/config.yaml "$ROOT/etc/media-cleaner/config.yaml"
+[ -e "$CONFIG" ] || {
+  install -D -m 640 systemd/config.yaml "$CONFIG"
   group=$(sed -n 's/^media-cleaner:[^:]*:\([0-9]*\):.*/\1/p' "$ROOT/etc/group")
-  chgrp "$group" "$ROOT/etc/media-cleaner/config.yaml"
-  [ "$units" = media-cleaner ] || echo 'web_workers: 0' >>"$ROOT/etc/media-cleaner/config.yaml"
+  chgrp "$group" "$CONFIG"
+  [ "$units" = media-cleaner ] || echo 'web_workers: 0' >>"$CONFIG"
 }
-[ "$units" = media-cleaner ] || grep -q '^web_workers: 0' "$ROOT/etc/media-cleaner/config.yaml" || {
-  echo 'set web_workers: 0 in /etc/media-cleaner/config.yaml, then run this again' >&2; exit 2; }
 for unit in $units; do
   install -D -m 644 "systemd/$unit.service" "$UNITS/$unit.service"
 done

@@ -237,6 +237,9 @@ Result = subprocess.CompletedProcess[str]
 PYTHON = """#!/bin/sh
 echo "$@" >>{machine}/asked
 case "$*" in
+  *" install "*) [ ! -e {machine}/offline ] || exit 1 ;;
+esac
+case "$*" in
   *"< (3, 11)"*) [ ! -e {machine}/old ] ;;
   "-m venv"*)
     for place; do :; done
@@ -366,3 +369,44 @@ def test_what_an_earlier_version_left_in_the_source_is_not_installed(
         assert archive.read("daemon/task.py") == (ROOT / "daemon/task.py").read_bytes()
         assert archive.read("daemon/web/static/page.js")
         assert "daemon/gone.py" not in archive.namelist()
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_an_upgrade_replaces_nothing_under_a_running_service(
+    machine: Path, python: Path, offline: bool
+) -> None:
+    """Its workers would be of the new version, and not understood. What fails leaves it running."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    for name in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
+        (machine / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{machine}/asked\n')
+        (machine / name).chmod(0o755)
+    if offline:
+        (machine / "offline").touch()
+    units = machine / "etc/systemd/system"
+    units.mkdir(parents=True)
+    (units / "media-cleaner.service").touch()
+    (machine / "etc/media-cleaner").mkdir()
+    (machine / "etc/media-cleaner/config.yaml").touch()
+    replaced = ("/opt", "/usr/lib/sysusers.d", "/usr/lib/tmpfiles.d", "/usr/local/bin")
+    done = subprocess.run(
+        [
+            *("bwrap", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev"),
+            *("--bind", str(machine), str(machine), "--bind", str(machine / "etc"), "/etc"),
+            *(word for folder in replaced for word in ("--tmpfs", folder)),
+            *("--tmpfs", "/var/tmp", "--setenv", "TMPDIR", "/var/tmp"),
+            str(ROOT / "systemd/install.sh"),
+        ],
+        env={"PATH": f"{machine}:{os.environ['PATH']}", "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+    told = (machine / "asked").read_text().splitlines()
+    stopped = told.index("systemctl stop media-cleaner")
+    installed = next(i for i, line in enumerate(told) if " install " in line)
+    assert stopped < installed
+    assert (done.returncode == 0) is not offline, done.stderr
+    last = [line for line in told if line.startswith(("systemctl start", "systemctl restart"))]
+    kind = "start --no-block" if offline else "restart"
+    assert last[0] == f"systemctl {kind} media-cleaner"
