@@ -12,10 +12,15 @@ case "$name" in
 esac
 place=/srv/media-cleaner/$name
 groupadd --force media-cleaner-sftp
-# `*` is no password: one can only come in by a key.
-id "$name" >/dev/null 2>&1 || useradd --user-group --no-create-home --home-dir / \
-  --shell /usr/sbin/nologin --password '*' "$name"
-usermod --append --groups media-cleaner-sftp "$name"
+if id "$name" >/dev/null 2>&1; then
+  id -nG "$name" | tr ' ' '\n' | grep -qx media-cleaner-sftp || { echo \
+    "$name is a user of this machine already, and could log in no more; give another name" >&2
+    exit 2; }
+else
+  # `*` is no password: one can only come in by a key.
+  useradd --user-group --groups media-cleaner-sftp --no-create-home --home-dir / \
+    --shell /usr/sbin/nologin --password '*' "$name"
+fi
 usermod --append --groups "$name" media-cleaner
 install -d -m 755 -o root -g root /srv/media-cleaner "$place"
 # The service owns both. In the inbox the user moves only what is the user's own (t).

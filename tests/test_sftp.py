@@ -135,6 +135,18 @@ def sftp(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         )
 
 
+def test_who_can_log_in_already_is_not_locked_in(machine: Machine) -> None:
+    """Or an operator who tries it with the name of their own login could not come back."""
+    machine.run("useradd", "--no-create-home", "carol")
+    done = subprocess.run(
+        machine.inside("sh", "sftp/add-user.sh", "carol"), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("carol is a user of this machine already")
+    assert machine.run("id", "-nG", "carol").split() == ["carol"]
+    assert not (machine.srv / "media-cleaner/carol").exists()
+
+
 def owner_of(machine: Machine, name: str) -> tuple[int, int]:
     lines = (machine.etc / "passwd").read_text().splitlines()
     fields = next(line.split(":") for line in lines if line.startswith(f"{name}:"))
