@@ -14,6 +14,7 @@ rm -f "$ROOT/usr/lib/sysusers.d/media-cleaner.conf" "$ROOT/usr/lib/tmpfiles.d/me
 cat <<'END'
 Kept: /etc/media-cleaner, /var/lib/media-cleaner, /var/log/media-cleaner, /srv/media-cleaner and
 the user media-cleaner. To remove them too, with every original and result:
-  rm -r /etc/media-cleaner /var/lib/media-cleaner /var/log/media-cleaner /var/cache/media-cleaner
+  rm -r /etc/media-cleaner /var/lib/media-cleaner /var/log/media-cleaner /var/cache/media-cleaner \
+    /srv/media-cleaner
   userdel media-cleaner
 END

@@ -307,7 +307,11 @@ def test_it_is_installed_and_removed_and_what_people_own_is_kept(
     assert sorted(unit.name for unit in units.iterdir()) == sorted(UNITS)
     assert script(machine, "install.sh", "--wep").returncode == 2
 
-    assert script(machine, "uninstall.sh").returncode == 0
+    answer = script(machine, "uninstall.sh")
+    assert answer.returncode == 0
+    kept, removing = answer.stdout.split("To remove them too")
+    for folder in re.findall(r"/\S+/media-cleaner", kept):
+        assert folder in removing
     assert list(units.iterdir()) == []
     assert not (machine / "opt/media-cleaner").exists()
     assert config.exists()
