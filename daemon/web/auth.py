@@ -97,6 +97,14 @@ def require_admin() -> None:
         raise ApiError(403, "admin_only", "auth.admin_only")
 
 
+def is_forwarded() -> bool:
+    """Does the request say that it came through a proxy?"""
+    return any(
+        name.title() in _FORWARDED or name.title().startswith(_FORWARDED_PREFIX)
+        for name, _ in request.headers
+    )
+
+
 def check_key_again() -> None:
     """
     Look whether the caller's key, sent as a header, still counts; a large upload takes hours.
@@ -201,15 +209,8 @@ def _refuse_foreign_origin() -> None:
 def _refuse_strangers() -> None:
     host = authority_of(request.headers.get("Host", ""))
     is_local = is_loopback(_peer()) and host is not None and is_loopback_host(host.host)
-    if not is_local or _is_forwarded():
+    if not is_local or is_forwarded():
         raise ApiError(403, "key_required", "auth.key_required")
-
-
-def _is_forwarded() -> bool:
-    return any(
-        name.title() in _FORWARDED or name.title().startswith(_FORWARDED_PREFIX)
-        for name, _ in request.headers
-    )
 
 
 def _peer() -> Address | None:

@@ -3,8 +3,8 @@ GET /download/<id>: the protected video, in parts too, under the name that its s
 POST /link/<id>: where a browser can have it, which sends no key with a download.
 
 The file is opened below the outbox without following any link, and what was opened is sent.
-With `accel_redirect` nginx sends results of the common outbox; those of an inbox with an outbox
-of its own are sent from here, as nginx is told of one place only.
+With `accel_redirect` nginx sends results of the common outbox to who asks through it; those of an
+inbox with an outbox of its own are sent from here, as nginx is told of one place only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from werkzeug.utils import send_file
 from daemon.held_folder import held_folder
 from daemon.task import Status, Task
 from daemon.web.answers import success
-from daemon.web.auth import caller
+from daemon.web.auth import caller, is_forwarded
 from daemon.web.context import context
 from daemon.web.errors import BUSY_SECONDS, ApiError
 from daemon.web.languages import text
@@ -177,7 +177,7 @@ def _sent(task: Task, result: Result) -> Response:
 def _redirect_prefix(task: Task) -> str | None:
     config = context().config
     is_common = Path(task.outbox) == config.place(config.outbox)
-    return config.accel_redirect if is_common else None
+    return config.accel_redirect if is_common and is_forwarded() else None
 
 
 def _redirected(sent: Response, prefix: str, result: Result) -> Response:

@@ -307,11 +307,15 @@ def _is_open(number: str) -> bool:
 
 # --- By nginx ---
 
+NGINX: dict[str, Any] = {"accel_redirect": "/protected/", "auth": {"required": False}}
+THROUGH_NGINX = {"X-Forwarded-For": "203.0.113.9"}
+
 
 def test_nginx_is_told_where_the_result_is(make: Callable[..., WebApp]) -> None:
-    house = make(accel_redirect="/protected/")
+    house = make(**NGINX)
     task_id, path = finished(house.spool, house.outbox, "От 100%?.mkv", "a@b", ".mkv")
-    answer = house.get(f"/download/{task_id}", headers={"Range": "bytes=1-2"})
+    asked = {**THROUGH_NGINX, "Range": "bytes=1-2"}
+    answer = house.get(f"/download/{task_id}", headers=asked)
     told = answer.headers["X-Accel-Redirect"]
     assert (answer.status_code, answer.data) == (200, b"")
     assert told.isascii()
@@ -321,15 +325,25 @@ def test_nginx_is_told_where_the_result_is(make: Callable[..., WebApp]) -> None:
     assert "filename*=UTF-8''" in answer.headers["Content-Disposition"]
     assert answer.headers["Cache-Control"] == "private, no-cache"  # nginx keeps it
     path.unlink()
-    assert refused(house.get(f"/download/{task_id}")) == (410, "removed")
+    gone = house.get(f"/download/{task_id}", headers=THROUGH_NGINX)
+    assert refused(gone) == (410, "removed")
+
+
+def test_who_asks_past_nginx_gets_the_result_itself(make: Callable[..., WebApp]) -> None:
+    """As a program on the server does: it would take an empty file for the video."""
+    house = make(**NGINX)
+    task_id, _ = finished(house.spool, house.outbox)
+    answer = house.get(f"/download/{task_id}")
+    assert "X-Accel-Redirect" not in answer.headers
+    assert answer.data == RESULT
 
 
 def test_a_result_in_another_outbox_is_sent_from_here(
     make: Callable[..., WebApp], tmp_path: Path
 ) -> None:
-    house = make(accel_redirect="/protected/")
+    house = make(**NGINX)
     task_id, _ = finished(house.spool, tmp_path / "studio")
-    answer = house.get(f"/download/{task_id}")
+    answer = house.get(f"/download/{task_id}", headers=THROUGH_NGINX)
     assert "X-Accel-Redirect" not in answer.headers
     assert answer.data == RESULT
 
