@@ -100,7 +100,10 @@ def _problem_of(folder: Path) -> str | None:
         return f"{existing} is not a folder; name another or move it away."
     if not os.access(existing, os.W_OK | os.X_OK):
         if os.statvfs(existing).f_flag & os.ST_RDONLY:
-            return f"{existing} is read-only; mount it for writing, or name another."
+            return (
+                f"{existing} is read-only; mount it for writing, name it in ReadWritePaths where"
+                " systemd starts the service, or name another."
+            )
         return f"{existing} may not be written by this user; change its owner or mode."
     return None
 

@@ -58,13 +58,14 @@ def test_a_link_to_a_share_that_is_away_keeps_no_service_from_starting(tmp_path:
 def test_a_file_system_that_may_only_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No owner or mode would mend that."""
+    """No owner or mode would mend that. To a unit of systemd's most of the machine is read-only."""
     real = os.statvfs(tmp_path)
     flags = real.f_flag | os.ST_RDONLY
     read_only = os.statvfs_result((*real[:8], flags, *real[9:]))
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(os, "statvfs", lambda _: read_only)
     assert "is read-only; mount it" in found(tmp_path, "")
+    assert "ReadWritePaths" in found(tmp_path, "")
     assert "mode" not in found(tmp_path, "")
 
 
