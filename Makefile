@@ -8,6 +8,7 @@ TORCH_INDEX ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Programs in there name the place where they were made: after a move `python -m` still works.
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SAMPLE := demo/sample.mp4
@@ -60,12 +61,12 @@ endif
 
 demo: $(READY)
 	@mkdir -p demo
-	@$(BIN)/python tools/make_sample.py $(SAMPLE)
-	@$(BIN)/python tools/demo.py $(SAMPLE) $(PICTURE)
+	@$(BIN)/python -m tools.make_sample $(SAMPLE)
+	@$(BIN)/python -m tools.demo $(SAMPLE) $(PICTURE)
 
 run: $(READY)
 	@echo 'inbox $(CURDIR)/inbox, results in $(CURDIR)/outbox, unless config.yaml says otherwise; Ctrl-C ends it'
-	@exec $(BIN)/media-cleaner serve
+	@exec $(BIN)/python -m daemon serve
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -75,7 +76,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 types: $(READY)
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 check: lint types test
 

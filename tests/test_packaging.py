@@ -148,6 +148,36 @@ print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))
     assert json.loads(heavy) == []
 
 
+# --- make ---
+
+
+@pytest.mark.parametrize("target", ["run", "demo"])
+def test_make_runs_the_program_of_its_own_folder(tmp_path: Path, target: str) -> None:
+    """Also where the folder was moved or copied with its .venv, which names the old place."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    (tmp_path / "tools/make_sample.py").write_text("")
+    (tmp_path / "daemon").mkdir()
+    (tmp_path / "daemon/__init__.py").touch()
+    for name, what in (("__main__", "run"), ("health", "demo")):
+        (tmp_path / f"daemon/{name}.py").write_text(f"raise SystemExit('{what} of this folder')\n")
+    programs = tmp_path / ".venv/bin"
+    programs.mkdir(parents=True)
+    (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (programs / "media-cleaner").write_text("#!/moved/.venv/bin/python\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    (tmp_path / ".venv/.ready").touch()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        ["make", target], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert f"{target} of this folder" in done.stderr
+
+
 # --- What is built ---
 
 
