@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from pipeline.device import choose_device
-from pipeline.limiter import Bounds, limited
+from pipeline.limiter import limited
 from pipeline.motion import (
     FLOW_SHORT_SIDE,
-    Field,
     Flow,
     Layer,
     carry,
@@ -29,7 +28,7 @@ from pipeline.motion import (
     shrink,
 )
 from pipeline.parameters import Parameters
-from pipeline.perturbation import Copies, refine
+from pipeline.perturbation import Copies, changed, refine
 from pipeline.planes import Plane, Planes
 from pipeline.settings import Settings
 from pipeline.stripes import TILE, make_carriers, scale_of, stripes, working_size
@@ -49,7 +48,6 @@ _ASKING_INTERVAL = 5
 # Of the bound for a change that networks refine: it fills its bound more than stripes do, and at
 # this share it is as visible as they are (JOD).
 _REFINED_SHARE = 0.84
-_LEAST_BOUND = 1e-3  # levels
 # By which the way stripes have moved is smoothed at each anchor, or errors of the flow add up;
 # pixels of a picture with a short side of 256.
 _SMOOTHING_SIGMA = 4.0
@@ -82,7 +80,7 @@ class Artist:
         # Since the shot's begin, in pixels of the flow and at its size: it is as smooth.
         self._displacement: Flow = np.zeros((*flow_size(height, width), 2), np.float32)
         self._shrunk = min(self._displacement.shape[:2]) / min(self._size)
-        self._refined: tuple[Field, Field] | None = None  # the pattern and its momentum
+        self._refined: tuple[Layer, Layer] | None = None  # the pattern and its momentum
         self._answers = self._answers_changed = 0
         self.anchors = 0
 
@@ -95,21 +93,21 @@ class Artist:
         """Of each shot's first anchor and a part of the others; None for the embedded way."""
         return self._answers_changed / self._answers if self._answers else None
 
-    def begin_shot(self, original: Planes, bounds: Bounds) -> Field:
+    def begin_shot(self, original: Planes, bound: Layer) -> Layer:
         """
         Return the pattern, -1 to 1, of an anchor that has nothing to do with the one before.
 
         Args:
-            bounds: at any size.
+            bound: at any size.
         """
         self._scatter()
-        return self._draw(original, bounds, None)
+        return self._draw(original, bound, None)
 
-    def continue_shot(self, original: Planes, bounds: Bounds, flow: Flow) -> Field:
+    def continue_shot(self, original: Planes, bound: Layer, flow: Flow) -> Layer:
         """Return the pattern of an anchor whose pixels came by `flow` from the one before."""
         if self._surrogates is None:
             self._move_stripes(flow)
-        return self._draw(original, bounds, flow)
+        return self._draw(original, bound, flow)
 
     def _scatter(self) -> None:
         """Sample the carriers at another place, so that no two shots share stripes."""
@@ -122,32 +120,32 @@ class Artist:
         if _distortion(self._displacement) > _LARGEST_DISTORTION:
             self._displacement[:] = self._displacement.mean(axis=(0, 1))
 
-    def _draw(self, original: Planes, bounds: Bounds, flow: Flow | None) -> Field:
+    def _draw(self, original: Planes, bound: Layer, flow: Flow | None) -> Layer:
         self.anchors += 1
         if self._surrogates is None:
             return self._stripes(self._working(original.luma, original.level))
-        return self._refine(original, bounds, flow)
+        return self._refine(original, bound, flow)
 
-    def _stripes(self, luma: Tensor) -> Field:
-        """Return the stripes of luma and of colour, at the size of the flow."""
+    def _stripes(self, luma: Tensor) -> Layer:
+        """Return the stripes at the size of the flow."""
         displacement = self._tensor(scaled_flow(self._displacement, *self._size))
         with torch.no_grad():
-            pattern = stripes(luma, displacement, self._carriers, self._scale)
-        return _carried(_to_field(pattern[:2]))
+            pattern = stripes(luma, displacement.permute(2, 0, 1), self._carriers, self._scale)
+        return _carried(pattern.cpu().numpy())
 
-    def _refine(self, original: Planes, bounds: Bounds, flow: Flow | None) -> Field:
+    def _refine(self, original: Planes, bound: Layer, flow: Flow | None) -> Layer:
         assert self._surrogates is not None
         frame = torch.stack([self._working(plane, original.level) for plane in original])
         if self._refined is not None and flow is not None:
-            pattern, gathered = (carry(field, flow) for field in self._refined)
+            pattern, gathered = (carry(layer, flow) for layer in self._refined)
             steps = _WARM_STEPS[self.anchors % len(_WARM_STEPS)]
         else:
-            in_luma, in_colour = cv2.split(self._stripes(frame[0]))
-            pattern = np.dstack((in_luma, in_colour, in_colour)) * np.float32(_REFINED_SHARE)
+            pattern = self._stripes(frame[0]) * np.float32(_REFINED_SHARE)
             gathered, steps = None, _COLD_STEPS
-        bound = self._tensor(_enlarged(bounds, *pattern.shape[:2]))
-        limit = _REFINED_SHARE * bound
-        start = torch.clamp(bound * self._tensor(pattern), -limit, limit)
+        height, width = pattern.shape
+        borne = self._tensor(np.asarray(cv2.resize(bound, (width, height)), np.float32))
+        limit = _REFINED_SHARE * borne
+        start = torch.clamp(borne * self._tensor(pattern), -limit, limit)
         change, momentum = refine(
             start,
             frame,
@@ -157,23 +155,21 @@ class Artist:
             self._generator,
             None if gathered is None else self._tensor(gathered),
         )
-        # Colour may have no bound at all, and then has no change to be told as a share of it.
-        field = _to_field(change / bound.clamp_min(_LEAST_BOUND))
-        self._refined = field, _to_field(momentum)
+        refined = (change / borne).cpu().numpy()
+        self._refined = refined, momentum.cpu().numpy()
         if flow is None or self.anchors % _ASKING_INTERVAL == 0:
-            self._ask(frame, limited(field, bounds, self._budget))
-        return field
+            self._ask(frame, limited(refined, bound, self._budget))
+        return refined
 
-    def _tensor(self, field: Field) -> Tensor:
-        return torch.from_numpy(field).to(self.device).permute(2, 0, 1)
+    def _tensor(self, values: Layer | Flow) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
-    def _ask(self, frame: Tensor, layers: list[Layer]) -> None:
+    def _ask(self, frame: Tensor, change: Layer) -> None:
         """Count the surrogates' first answers that the change turned."""
         assert self._surrogates is not None
         height, width = self._size
-        enlarged = cv2.resize(np.dstack(layers), (width, height))
-        change = self._tensor(np.asarray(enlarged, np.float32))
-        pair = torch.stack((frame, (frame + change).clamp(0, 255)))
+        enlarged = self._tensor(np.asarray(cv2.resize(change, (width, height)), np.float32))
+        pair = torch.stack((frame, changed(frame, enlarged)))
         answers = self._surrogates.top1(pair)
         self._answers += len(answers)
         self._answers_changed += int((answers[:, 0] != answers[:, 1]).sum())
@@ -200,24 +196,13 @@ def _distortion(displacement: Flow) -> float:
     return float(np.hypot(*steps))
 
 
-def _enlarged(bounds: Bounds, height: int, width: int) -> Field:
-    """Return the bounds of Y, Cb and Cr at that size."""
-    in_luma, in_colour = (cv2.resize(bound, (width, height)) for bound in bounds)
-    return np.dstack((in_luma, in_colour, in_colour))
-
-
-def _carried(field: Field) -> Field:
+def _carried(pattern: Layer) -> Layer:
     """
     Return the pattern at the size of the flow, where each frame takes 2.5 times less to carry it.
 
     At equal JOD recognisers are misled as often; drawn at that size, a tenth less.
     """
-    height, width = field.shape[:2]
+    height, width = pattern.shape
     ratio = min(1.0, FLOW_SHORT_SIDE / min(height, width))
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    small = cv2.resize(field, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(small, np.float32).reshape(size[1], size[0], field.shape[2])
-
-
-def _to_field(planes: Tensor) -> Field:
-    return planes.permute(1, 2, 0).contiguous().cpu().numpy()
+    return np.asarray(cv2.resize(pattern, size, interpolation=cv2.INTER_LINEAR), np.float32)

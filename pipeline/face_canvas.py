@@ -135,7 +135,7 @@ class Patch:
     A part of a frame and what is to be done there.
 
     Attributes:
-        x, y: of the left upper corner, even, pixels of the frame.
+        x, y: of the left upper corner, pixels of the frame.
         change: (height, width) float32, of luma, levels.
         kept: (height, width) float32 from 0 to 1, the share of any other change that stays.
     """
@@ -162,13 +162,6 @@ class Patch:
         np.clip(mixed, -peak, peak, out=mixed)
         region[:] = np.rint(mixed, out=mixed)
 
-    def lay_aside(self, whole: NDArray[Any]) -> None:
-        """Take from a change of colour, half as high and wide, what the patch stands for."""
-        height, width = ((side + 1) // 2 for side in self.kept.shape)
-        kept = cv2.resize(self.kept, (width, height), interpolation=cv2.INTER_AREA)
-        region = whole[self.y // 2 : self.y // 2 + height, self.x // 2 : self.x // 2 + width]
-        region[:] = np.rint(region * kept)
-
 
 def patch(
     change: Canvas,
@@ -189,7 +182,7 @@ def patch(
     """
     back = inverse(alignment)
     corners = moved(corners, back)
-    left, top = (int(side) & ~1 for side in np.maximum(0, np.floor(corners.min(axis=0))))
+    left, top = (int(side) for side in np.maximum(0, np.floor(corners.min(axis=0))))
     right, bottom = np.minimum((width, height), np.ceil(corners.max(axis=0)) + 1).astype(int)
     if right <= left or bottom <= top:
         return None

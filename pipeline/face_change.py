@@ -25,6 +25,7 @@ from torch import Generator, Tensor
 from pipeline.errors import SurrogateUnavailable
 from pipeline.face_canvas import CROP_SIDE, MARGIN, SIDE
 from pipeline.network import Network, similarity
+from pipeline.perturbation import changed
 from pipeline.stripes import gaussian_blur
 from pipeline.visibility import band_contrast
 
@@ -135,7 +136,7 @@ def turn_away(
     for _ in range(steps):
         leaf = drawing.detach().requires_grad_()
         copy = _cut_out_otherwise(
-            _changed(canvas, amplitude * _smooth(leaf, sigma) * seen.bound), generator
+            changed(canvas, amplitude * _smooth(leaf, sigma) * seen.bound), generator
         )
         pairs = zip(embedders, originals, strict=True)
         alike = torch.stack([similarity(before, n.features(copy)) for n, before in pairs])
@@ -166,12 +167,6 @@ def _held(drawing: Tensor, bound: Tensor) -> Tensor:
     weight = bound.square()
     rms = ((drawing.square() * weight).sum() / weight.sum().clamp_min(1e-12)).sqrt()
     return (drawing * (_LARGEST_RMS / rms.clamp_min(_LARGEST_RMS))).clamp(-_LARGEST, _LARGEST)
-
-
-def _changed(canvas: Tensor, in_luma: Tensor) -> Tensor:
-    """Return (1, 3, SIDE, SIDE) with the change of luma."""
-    luma, colours = canvas.split((1, 2), dim=1)
-    return torch.cat(((luma + in_luma).clamp(0.0, 255.0), colours), dim=1)
 
 
 def _cut_out_otherwise(canvas: Tensor, generator: Generator) -> Tensor:

@@ -14,27 +14,20 @@ import math
 import cv2
 import numpy as np
 
-from pipeline.motion import Field, Layer
-
-Bounds = tuple[Layer, Layer]  # on the change of luma and of colour, in levels
+from pipeline.motion import Layer
 
 
-def limited(pattern: Field, bounds: Bounds, budget: float) -> list[Layer]:
+def limited(pattern: Layer, bound: Layer, budget: float) -> Layer:
     """
-    Return the change in levels: of Y, then one or two of colour, none with an RMS over the budget.
+    Return the change of luma in levels, its RMS within the budget.
 
     Args:
-        pattern: (height, width, 2 or 3), -1 to 1; Y, then one or two channels of colour.
-        bounds: at any size (`visibility.largest_change`).
+        pattern: -1 to 1.
+        bound: in levels, at any size (`visibility.largest_change`).
         budget: in levels.
     """
-    height, width = pattern.shape[:2]
-    in_luma, in_colour = (cv2.resize(bound, (width, height)) for bound in bounds)
-    pairs = zip(cv2.split(pattern), (in_luma, in_colour, in_colour), strict=False)
-    return [_within(np.multiply(layer, bound), budget) for layer, bound in pairs]
-
-
-def _within(change: Layer, budget: float) -> Layer:
+    height, width = pattern.shape
+    change = np.multiply(pattern, cv2.resize(bound, (width, height)))
     rms = cv2.norm(change, cv2.NORM_L2) / math.sqrt(change.size)
     if rms > budget:
         change *= np.float32(budget / rms)

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.planes import Plane
 
-Flow = NDArray[np.float32]
-Field = NDArray[np.float32]  # (height, width, channels)
-Layer = NDArray[np.float32]  # (height, width): one channel of a field
+Flow = NDArray[np.float32]  # (height, width, 2): x and y
+Layer = NDArray[np.float32]  # (height, width)
 Picture = NDArray[np.uint8]
 
 FLOW_SHORT_SIDE = 160
@@ -100,22 +99,21 @@ def shrink(plane: Plane, height: int, width: int) -> NDArray[Any]:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def carry(field: Field, flow: Flow) -> Field:
+def carry(values: Layer | Flow, flow: Flow) -> Layer | Flow:
     """
-    Return the anchor's field as the current frame has it.
+    Return the anchor's values, one or two at each place, as the current frame has them.
 
     Args:
-        field: (height, width) or (height, width, channels) float32, of the anchor.
         flow: of `Follower.flow`, at any size.
     """
-    height, width = field.shape[:2]
+    height, width = values.shape[:2]
     places = scaled_flow(flow, height, width)
     places += _grid(height, width)
     # Mirrored beyond the picture: repeated edges would drag streaks in on a pan.
     moved = cv2.remap(  # type: ignore[call-overload]  # None: `places` holds both coordinates
-        field, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    return np.asarray(moved, np.float32).reshape(field.shape)  # OpenCV drops a last axis of one
+    return np.asarray(moved, np.float32)
 
 
 def scaled_flow(flow: Flow, height: int, width: int) -> Flow:

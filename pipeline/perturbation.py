@@ -37,9 +37,9 @@ Copies = tuple[int, int]
 _DECAY = 0.8
 # A step, in bounds: two go from one bound to the other.
 _STRIDE = 1.0
-# Of gradients of luma and of colour, in pixels of a picture with a short side of 256. Finer changes
-# cost more bits, and after the codec mislead less; wider ones of colour stain.
-_LUMA_SIGMA, _COLOUR_SIGMA = 4.0, 2.6
+# Of gradients, in pixels of a picture with a short side of 256. Finer changes cost more bits, and
+# after the codec mislead less.
+_GRADIENT_SIGMA = 4.0
 _SMOOTHING_SIDE = 256
 
 
@@ -57,9 +57,10 @@ def refine(
     Turn the surrogates further away from what they see in `frame`.
 
     Args:
-        start: (3, h, w) float32 levels of Y, Cb, Cr: the change to start from.
-        frame: (3, height, width) float32 levels, 0-255, the original; as large or larger.
-        limit: (1 or 3, h, w) levels, not negative: the bound on the change at each place.
+        start: (h, w) float32 levels of luma: the change to start from.
+        frame: (3, height, width) float32 levels of Y, Cb, Cr, 0-255, the original; as large or
+            larger.
+        limit: (h, w) levels, not negative: the bound on the change at each place.
         steps: the copies of each; one of one copy suffices from the anchor before, with its
             momentum, where those of neighbouring anchors differ; some of both from stripes.
         generator: on any device. On the CPU the same seed gives the same change to the bit;
@@ -68,18 +69,23 @@ def refine(
             With it the change differs less from anchor to anchor, and takes a twelfth fewer bits.
 
     Returns:
-        The change, (3, h, w) levels within `limit`, and the momentum of its gradients, the same
+        The change, (h, w) levels within `limit`, and the momentum of its gradients, the same
         shape; both without a gradient of their own.
     """
-    bound = limit.expand_as(start)
-    change = _start(start.detach(), bound, generator)
+    change = _start(start.detach(), limit, generator)
     if momentum is None:
         momentum = torch.zeros_like(change)
     for copies in steps:
         gradient = _smooth(_similarity_gradient(change, frame, surrogates, copies, generator))
         momentum = _DECAY * momentum + _normalised(gradient)
-        change = project(change - _STRIDE * bound * _soft_sign(momentum), bound)
+        change = project(change - _STRIDE * limit * _soft_sign(momentum), limit)
     return change, momentum
+
+
+def changed(pictures: Tensor, change: Tensor) -> Tensor:
+    """Return pictures (..., 3, h, w) with a change (..., h, w) of their luma, within 0 to 255."""
+    luma, colours = pictures.split((1, 2), dim=-3)
+    return torch.cat(((luma + change.unsqueeze(-3)).clamp(0.0, 255.0), colours), dim=-3)
 
 
 def project(change: Tensor, bound: Tensor) -> Tensor:
@@ -98,13 +104,13 @@ def _start(change: Tensor, bound: Tensor, generator: Generator) -> Tensor:
 def _similarity_gradient(
     change: Tensor, frame: Tensor, surrogates: Surrogates, copies: Copies, generator: Generator
 ) -> Tensor:
-    """Return (3, h, w): the slope of similarity, averaged over copies and networks."""
+    """Return (h, w): the slope of similarity, averaged over copies and networks."""
     places = _places(frame, copies, surrogates, generator)
     leaf = change.detach().requires_grad_()
-    seen, change_seen = look(frame, places), look(leaf, places)
+    seen, change_seen = look(frame, places), look(leaf[None], places)[:, 0]
     with torch.no_grad():
         originals = publish(seen, _twin(generator))
-        protected = publish((seen + change_seen).clamp(0.0, 255.0), generator)
+        protected = publish(changed(seen, change_seen), generator)
     slopes = [_slope(network, originals, protected) for network in surrogates.networks]
     # Past what publishing does, as if it did nothing: it blurs far less than gradients are
     # smoothed, and the way back through it took as long as that through a small network.
@@ -130,7 +136,7 @@ def _places(frame: Tensor, copies: Copies, surrogates: Surrogates, generator: Ge
 
 def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
     """
-    Return one network's slope of similarity in each copy, of mean size 1: none dominates.
+    Return one network's slope in each copy's luma, (n, h, w), of mean size 1: none dominates.
 
     Zeros where it has none, as networks that divide by a deviation on a black picture: a step
     that is no number would stay in the momentum of all anchors to come.
@@ -139,7 +145,8 @@ def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
         before = network.features(originals)
     leaf = copies.detach().requires_grad_()
     (slope,) = torch.autograd.grad(similarity(before, network.features(leaf)), leaf)
-    return _normalised(slope) if slope.isfinite().all() else torch.zeros_like(slope)
+    in_luma = slope[:, 0]
+    return _normalised(in_luma) if in_luma.isfinite().all() else torch.zeros_like(in_luma)
 
 
 def _twin(generator: Generator) -> Generator:
@@ -149,12 +156,9 @@ def _twin(generator: Generator) -> Generator:
     return twin
 
 
-def _smooth(planes: Tensor) -> Tensor:
-    scale = min(planes.shape[-2:]) / _SMOOTHING_SIDE
-    luma, colour = planes.split((1, 2))
-    return torch.cat(
-        (gaussian_blur(luma, _LUMA_SIGMA * scale), gaussian_blur(colour, _COLOUR_SIGMA * scale))
-    )
+def _smooth(plane: Tensor) -> Tensor:
+    scale = min(plane.shape) / _SMOOTHING_SIDE
+    return gaussian_blur(plane[None], _GRADIENT_SIGMA * scale)[0]
 
 
 def _normalised(gradient: Tensor) -> Tensor:

@@ -21,10 +21,9 @@ from torch import Tensor
 
 # The constants below are in pixels of a picture whose short side has this many.
 WORKING_SHORT_SIDE = 256
-# Luma and colour in phase: apart, as with periods of 12 and 9, recognisers lose a tenth less at
-# equal visibility (JOD). Wider stripes change flat ground more, finer ones cost more bits.
+# Wider stripes change flat ground more, finer ones cost more bits.
 _PERIOD = 11.0
-# Luma's are soft: a lone edge does not become a row of beads, and they cost fewer bits.
+# They are soft: a lone edge does not become a row of beads, and they cost fewer bits.
 _SOFTNESS_SIGMA = 1.5
 _STRUCTURE_SIGMA = 5.0
 _CARRIERS = 8  # a power of two, like the side of a tile: wrapping is a bit mask
@@ -76,7 +75,7 @@ def make_carriers(scale: float, generator: torch.Generator) -> Tensor:
 
 def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) -> Tensor:
     """
-    Return (3, height, width) in [-1, 1]: stripes of Y, Cb and Cr across the structure of `luma`.
+    Return (height, width) in [-1, 1]: stripes across the structure of `luma`.
 
     Args:
         luma: (height, width) float32 in levels of 0-255, at working size.
@@ -89,8 +88,7 @@ def stripes(luma: Tensor, displacement: Tensor, carriers: Tensor, scale: float) 
     choice = torch.round(along * (_CARRIERS / math.pi)).int() & (_CARRIERS - 1)
     places = _places(choice, displacement)
     sharp = _sample(carriers, places).mul_(_SATURATION).clamp_(-1.0, 1.0)
-    soft = gaussian_blur(sharp[None], _SOFTNESS_SIGMA * scale)[0]
-    return torch.stack((soft, sharp, sharp))
+    return gaussian_blur(sharp[None], _SOFTNESS_SIGMA * scale)[0]
 
 
 def structure_angle(luma: Tensor, sigma: float) -> Tensor:

@@ -22,16 +22,14 @@ from pipeline.anchor import Artist
 from pipeline.display import UPRIGHT, Orientation
 from pipeline.face_canvas import Patch
 from pipeline.faces import FaceArtist, FaceSummary
-from pipeline.limiter import Bounds, limited
+from pipeline.limiter import limited
 from pipeline.motion import (
-    Field,
     Follower,
     Layer,
     Picture,
     carry,
     flow_picture,
     is_cut,
-    shrink,
 )
 from pipeline.parameters import PEAK_PER_BUDGET, Parameters
 from pipeline.planes import Plane, Planes
@@ -67,7 +65,7 @@ class VideoSummary:
             network's first answer to the protected anchor is not that to the original; None for the
             embedded way.
         largest_change: of any sample of any frame before encoding, levels of an 8-bit plane.
-        largest_rms: of any frame's change in Y, Cb and Cr, levels of an 8-bit plane.
+        largest_rms: of any frame's change of luma, levels of an 8-bit plane.
         faces: None where no network for faces was given.
     """
 
@@ -78,7 +76,7 @@ class VideoSummary:
     surrogates: tuple[str, ...]
     top1_changed: float | None
     largest_change: float
-    largest_rms: tuple[float, float, float]
+    largest_rms: float
     faces: FaceSummary | None = None
 
 
@@ -109,11 +107,11 @@ class VideoProtector:
             self._faces = FaceArtist(face_networks, height, width, self._strength, seed, way)
         self._follower = Follower()
         self._before: Picture | None = None
-        self._fresh: Field | None = None  # the last anchor's pattern
-        self._fading: Field | None = None  # the one before it, carried to that anchor
+        self._fresh: Layer | None = None  # the last anchor's pattern
+        self._fading: Layer | None = None  # the one before it, carried to that anchor
         self._since_anchor = self._rated_at = 0
         self._frames = self._cuts = 0
-        self._largest, self._largest_rms = 0.0, np.zeros(3)
+        self._largest = self._largest_rms = 0.0
 
     def protect(self, original: Planes, protected: Planes) -> None:
         """
@@ -124,13 +122,12 @@ class VideoProtector:
             protected: of the same shapes and depth, in other memory.
         """
         picture = flow_picture(original.luma, original.level)
-        bounds = largest_change(picture, _small_colours(original, picture), self._strength)
-        field = limited(self._next_pattern(picture, original, bounds), bounds, self._budget)
+        bound = largest_change(picture, self._strength)
+        change = limited(self._next_pattern(picture, original, bound), bound, self._budget)
         patches = self._faces.patches(self._share()) if self._faces else []
-        measures = _add(field, patches, original, protected, self._budget)
-        for index, (largest, rms) in enumerate(measures):
-            self._largest = max(self._largest, largest)
-            self._largest_rms[index] = max(self._largest_rms[index], rms)
+        largest, rms = _add(change, patches, original, protected, self._budget)
+        self._largest = max(self._largest, largest)
+        self._largest_rms = max(self._largest_rms, rms)
         if self._faces is not None and self._since_anchor == self._rated_at:
             self._faces.rate(original, protected)
         self._before = picture
@@ -139,7 +136,6 @@ class VideoProtector:
     @property
     def summary(self) -> VideoSummary:
         """What was done so far."""
-        y, cb, cr = (float(rms) for rms in self._largest_rms)
         return VideoSummary(
             frames=self._frames,
             anchors=self._artist.anchors,
@@ -148,17 +144,17 @@ class VideoProtector:
             surrogates=self._artist.surrogate_names,
             top1_changed=self._artist.top1_changed,
             largest_change=self._largest,
-            largest_rms=(y, cb, cr),
+            largest_rms=self._largest_rms,
             faces=self._faces.summary if self._faces else None,
         )
 
-    def _next_pattern(self, picture: Picture, original: Planes, bounds: Bounds) -> Field:
-        """Return this frame's pattern in Y, Cb, Cr, -1 to 1; two channels if Cr's is Cb's."""
+    def _next_pattern(self, picture: Picture, original: Planes, bound: Layer) -> Layer:
+        """Return this frame's pattern, -1 to 1."""
         if self._before is None:
-            return self._begin_shot(picture, original, bounds)
+            return self._begin_shot(picture, original, bound)
         if is_cut(self._before, picture):
             self._cuts += 1
-            return self._begin_shot(picture, original, bounds)
+            return self._begin_shot(picture, original, bound)
         flow = self._follower.flow(picture)
         self._since_anchor += 1
         carried = carry(self._mixture(), flow)
@@ -169,14 +165,14 @@ class VideoProtector:
                 self._faces.look(original, flow)
             return carried
         self._fading = carried
-        self._fresh = self._artist.continue_shot(original, bounds, flow)
+        self._fresh = self._artist.continue_shot(original, bound, flow)
         if self._faces is not None:
             self._faces.continue_shot(original)
         self._start_interval(picture)
         return self._mixture()
 
-    def _begin_shot(self, picture: Picture, original: Planes, bounds: Bounds) -> Field:
-        self._fresh = self._fading = self._artist.begin_shot(original, bounds)
+    def _begin_shot(self, picture: Picture, original: Planes, bound: Layer) -> Layer:
+        self._fresh = self._fading = self._artist.begin_shot(original, bound)
         if self._faces is not None:
             self._faces.begin_shot(original)
         self._start_interval(picture)
@@ -193,7 +189,7 @@ class VideoProtector:
         fade = min(max(self._interval, _SHORTEST_FADE), _LONGEST_FADE)
         return (self._since_anchor + 1) / fade
 
-    def _mixture(self) -> Field:
+    def _mixture(self) -> Layer:
         """Return the pattern at the last anchor, as mixed for the current frame."""
         assert self._fresh is not None
         assert self._fading is not None
@@ -204,60 +200,42 @@ class VideoProtector:
         return np.asarray(mixed, np.float32)
 
 
-def _small_colours(original: Planes, picture: Picture) -> list[Layer]:
-    """Return Cb and Cr in levels at half the size of the flow's picture."""
-    height, width = ((side + 1) // 2 for side in picture.shape)
-    return [
-        shrink(plane, height, width).astype(np.float32) / np.float32(original.level)
-        for plane in (original.cb, original.cr)
-    ]
-
-
 def _add(
-    field: list[Layer], patches: list[Patch], original: Planes, protected: Planes, budget: float
-) -> list[tuple[float, float]]:
+    change: Layer, patches: list[Patch], original: Planes, protected: Planes, budget: float
+) -> tuple[float, float]:
     """
-    Write original + field into protected, and what patches have instead of it.
+    Write the original with a change of luma into protected; colour stays as it is.
 
     Returns:
-        The largest and the RMS change of Y, Cb and Cr, in levels, measured on the planes.
+        The largest and the RMS change, in levels, measured on the planes.
     """
     level = original.level
     peak = math.floor(PEAK_PER_BUDGET * budget * level)
-    enlarge: Callable[[Field, tuple[int, ...], int], NDArray[Any]] = _enlarge
+    enlarge: Callable[[Layer, tuple[int, ...], int], NDArray[Any]] = _enlarge
     write_sum: Callable[[NDArray[Any], Plane, Plane], None] = _write_sum(original.depth)
     if original.depth == 8:
         enlarge, write_sum = _enlarge_8, _write_sum_8
-    changes = [layer * level for layer in field] if level > 1 else field
+    source, target = original.luma, protected.luma
 
-    def drawn(index: int, shape: tuple[int, ...], share: float) -> NDArray[Any]:
-        whole = enlarge(changes[index] * np.float32(share), shape, peak)
+    def write(share: float) -> float:
+        """Write this share of the change, and of what patches have instead; return its RMS."""
+        whole = enlarge(change * np.float32(level * share), source.shape, peak)
         for patch in patches:
-            if index == 0:
-                patch.lay(whole, level * share, peak)
-            else:
-                patch.lay_aside(whole)
-        return whole
+            patch.lay(whole, level * share, peak)
+        write_sum(whole, source, target)
+        return cv2.norm(source, target, cv2.NORM_L2) / math.sqrt(source.size) / level
 
-    wholes = [
-        drawn(index, plane.shape, 1.0)
-        for index, plane in zip(range(len(changes)), original, strict=False)
-    ]
-    last = len(changes) - 1  # of two channels, the second is Cr's as well
-    measures = []
-    for index, (source, target) in enumerate(zip(original, protected, strict=True)):
-        write_sum(wholes[min(index, last)], source, target)
-        # Rounding and interpolation can lift the RMS of a change at working size, as a large
-        # face can; then a smaller one is added, until the plane itself keeps to the budget.
-        share = 1.0
-        while (rms := _rms(source, target) / level) > budget:
-            share *= 0.99 * budget / rms
-            write_sum(drawn(min(index, last), source.shape, share), source, target)
-        measures.append((cv2.norm(source, target, cv2.NORM_INF) / level, rms))
-    return measures
+    # Rounding and interpolation can lift the RMS of a change at working size, as a large
+    # face can; then a smaller one is added, until the plane itself keeps to the budget.
+    share = 1.0
+    while (rms := write(share)) > budget:
+        share *= 0.99 * budget / rms
+    np.copyto(protected.cb, original.cb)
+    np.copyto(protected.cr, original.cr)
+    return cv2.norm(source, target, cv2.NORM_INF) / level, rms
 
 
-def _enlarge_8(change: Field, shape: tuple[int, ...], peak: int) -> NDArray[np.int8]:
+def _enlarge_8(change: Layer, shape: tuple[int, ...], peak: int) -> NDArray[np.int8]:
     """Return the change at an 8-bit plane's size in levels, none beyond `peak`."""
     # In 1 / 256 levels: after enlarging, the upper byte is the level. Half a level is added
     # before, so that the lower one is rounded and not cut off.
@@ -281,7 +259,7 @@ def _write_sum_8(whole: NDArray[np.int8], source: Plane, target: Plane) -> None:
     np.bitwise_xor(target, 128, out=target)
 
 
-def _enlarge(change: Field, shape: tuple[int, ...], peak: int) -> NDArray[np.int16]:
+def _enlarge(change: Layer, shape: tuple[int, ...], peak: int) -> NDArray[np.int16]:
     """Return the change at a plane's size in whole units, none beyond `peak`."""
     # Half a unit is added before enlarging, so that the shift afterwards rounds.
     bounded = np.clip(change, -peak, peak) + np.float32(0.5)
@@ -299,7 +277,3 @@ def _write_sum(depth: int) -> Callable[[NDArray[np.int16], Plane, Plane], None]:
         np.minimum(target, (1 << depth) - 1, out=target)
 
     return write_sum
-
-
-def _rms(source: Plane, target: Plane) -> float:
-    return cv2.norm(source, target, cv2.NORM_L2) / math.sqrt(source.size)

@@ -1,8 +1,10 @@
 """
-How much change each place bears unseen.
+How much change of luma each place bears unseen.
 
 The eye misses a change where the picture itself has contrast in the change's own band; so
-the bound follows that contrast and is near nothing on sky, wall and skin.
+the bound follows that contrast and is near nothing on sky, wall and skin. Colour is left alone:
+at equal JOD recognisers are misled as often without, and eyes see stains of green and purple
+on skin, leaves and bright edges, which metrics forgive.
 
 `largest_change` is asked of every frame, so it works on the small picture that the flow is
 measured on.
@@ -15,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -30,16 +31,14 @@ _BAND_FINE_SIGMA = 1.03
 _BAND_COARSE_SIGMA = 2.0
 _ENERGY_SIGMA = 4.05
 # How far from a flat neighbour a place must lie to count as textured. Without it the bound
-# spreads over the edges of flat areas, where colour shows as fringes: so colour keeps farther
-# away. At equal visibility (JOD 9.5) recognisers are misled as often, and walls stay clean.
-_LUMA_MARGIN = 4.0
-_COLOUR_MARGIN = 6.0
+# spreads over the edges of flat areas. At equal visibility (JOD 9.5) recognisers are misled as
+# often, and walls stay clean.
+_MARGIN = 4.0
 _MARGIN_SIGMA = 3.0
 # A place bears at most so many times its deviation among 3 x 3 neighbours of the small picture, as
 # a geometric mean of the surroundings. The band and its energy reach some 8 pixels over an edge
 # into a clear sky: rays stood out from every roof. And a lone edge, flat beside it, is no texture.
-_LUMA_DETAIL = 0.9
-_COLOUR_DETAIL = 0.62
+_DETAIL = 0.9
 _DETAIL_SIGMA = 3.0
 # Variance of the noise of a flat place, levels squared: keeps the logarithm finite.
 _NOISE_VARIANCE = 0.02
@@ -55,28 +54,9 @@ _POWER_BELOW, _POWER_ABOVE = 1.2, 0.4
 # Levels of change per epsilon, where luma's mask has an RMS of 1; and how many more for what of it
 # lies above the default. So 0.20, for those who want effect before all, uses what it may show:
 # 62 throughout left JOD at 9.0 there, half a JOD over what is asked of stills.
-_AMPLITUDE, _MORE_AMPLITUDE = 63.5, 46.0
+_AMPLITUDE, _MORE_AMPLITUDE = 63.0, 46.0
 _ACCELERATED_FROM = 0.12
 _LARGEST_AMPLITUDE = 21.5
-# Of the colour planes' bound in luma's, at the knee; their bound grows with the mask's square,
-# since stains of green and purple are seen on skin and walls. JOD forgives them, eyes do not.
-_COLOUR_SHARE = 0.3
-# Where the picture itself has little colour, a change of colour is seen at once, JOD or no JOD: a
-# white house got green and purple stains. In levels of deviation, taken within a few pixels and
-# averaged geometrically, lest one red door opens the white wall beside it; noise of film and codec
-# lies below the first. At equal JOD it costs one part in twenty of the effect.
-_COLOURLESS, _COLOURFUL = 0.7, 2.5
-_COLOUR_SIGMA, _COLOUR_SPREAD_SIGMA = 3.0, 8.0
-# Nowhere are stains of green and purple seen as soon as on a face, where they lie about eyes, lips
-# and hair; so of the bound of colour so much is left on what has the colour of skin. People's skin
-# differs in luma and in how much colour it has, hardly in its hue.
-_SKIN_SHARE = 0.2
-# Levels of Cr above the middle for each of Cb below it: flatter than the first slope lie wood and
-# orange, steeper than the second pink and purple; what is redder than the last is no skin.
-_SKIN_SLOPES = (0.6, 4.5)
-_SKIN_MARGINS = (3.0, 6.0)  # levels beyond each slope from which all of it counts as skin
-_REDDEST_SKIN, _RED_MARGIN = 50.0, 10.0
-_SKIN_SPREAD_SIGMA = 5.0  # eyes and lips lie within a face
 # On dark ground, black trims and shadows, change is seen on a screen in a dim room; ColorVideoVDP's
 # stands in a lit one, whose reflections hide it. So dark places bear this share, growing with their
 # mean luma up to a level, and all others a little more: recognisers are misled as often at equal
@@ -92,11 +72,6 @@ _CALMING_POWER = -0.4
 _CALMEST = 0.04
 # ... and without this bound, in amplitudes, a lone object on a calm ground would take it all.
 _LARGEST_CHANGE = 2.0
-# Margin and, in log energy, detail: of luma and of colour.
-_KEEPING_AWAY = (
-    (_LUMA_MARGIN, 2 * math.log(_LUMA_DETAIL)),
-    (_COLOUR_MARGIN, 2 * math.log(_COLOUR_DETAIL)),
-)
 
 
 def band_contrast(luma: _Array) -> _Array:
@@ -111,37 +86,25 @@ def band_contrast(luma: _Array) -> _Array:
     return np.asarray(cv2.resize(contrast, (width, height)), np.float32)
 
 
-def largest_change(
-    luma: NDArray[np.uint8], colours: Sequence[_Array], strength: float
-) -> tuple[_Array, _Array]:
+def largest_change(luma: NDArray[np.uint8], strength: float) -> _Array:
     """
-    Return the bounds on the change of luma and of colour, each (ceil(h / 2), ceil(w / 2)), levels.
+    Return the bound on the change of luma, (ceil(h / 2), ceil(w / 2)), in levels.
 
     Args:
         luma: (h, w) of the whole frame, of `motion.flow_picture`.
-        colours: Cb and Cr, each (ceil(h / 2), ceil(w / 2)), in levels, 128 for none.
         strength: epsilon x video_strength.
     """
     scale = scale_of(*luma.shape)
     half = scale / 2  # energy and detail are smooth enough for half the size
-    energy = _log_energy(luma, scale)
+    energy = _inside(_log_energy(luma, scale), _MARGIN * half, half)
     detail = _blurred(_log_variance(luma), _DETAIL_SIGMA * half)
-    in_luma, in_colour = (
-        _mask(np.minimum(_inside(energy, margin * half, half), detail + more))
-        for margin, more in _KEEPING_AWAY
-    )
-    in_colour *= in_colour
-    in_colour *= np.float32(_COLOUR_SHARE)
+    bound = _mask(np.minimum(energy, detail + np.float32(2 * math.log(_DETAIL))))
     amplitude = _amplitude(strength)
-    contrast = max(cv2.norm(in_luma, cv2.NORM_L2) / math.sqrt(in_luma.size), _CALMEST)
-    gain = np.float32(amplitude * contrast**_CALMING_POWER)
-    for mask in (in_luma, in_colour):
-        mask *= gain
-        np.minimum(mask, _LARGEST_CHANGE * amplitude, out=mask)
-    in_colour *= _colourfulness(colours, half)
-    light = _light(luma, half)
-    in_shadow = np.maximum(in_luma * light, np.minimum(in_luma, np.float32(_LEAST_IN_SHADOW)))
-    return in_shadow, in_colour * light
+    contrast = max(cv2.norm(bound, cv2.NORM_L2) / math.sqrt(bound.size), _CALMEST)
+    bound *= np.float32(amplitude * contrast**_CALMING_POWER)
+    np.minimum(bound, np.float32(_LARGEST_CHANGE * amplitude), out=bound)
+    least = np.minimum(bound, np.float32(_LEAST_IN_SHADOW))
+    return np.maximum(bound * _light(luma, half), least)
 
 
 def _amplitude(strength: float) -> float:
@@ -155,33 +118,6 @@ def _light(luma: NDArray[np.uint8], scale: float) -> _Array:
     mean = _blurred(_halved(luma), _LIGHT_SIGMA * scale)
     above_black = np.clip((mean - np.float32(_BLACK)) / np.float32(_BRIGHT - _BLACK), 0.0, 1.0)
     return np.float32(_DARK_SHARE) + np.float32(1 - _DARK_SHARE) * above_black
-
-
-def _colourfulness(colours: Sequence[_Array], scale: float) -> _Array:
-    """Return (height, width), 0 to 1: how much of its bound a change of colour may use."""
-    means = blue, red = [_blurred(plane, _COLOUR_SIGMA * scale) for plane in colours]
-    variance = np.full(colours[0].shape, _NOISE_VARIANCE, np.float32)
-    for plane, mean in zip(colours, means, strict=True):
-        square = _blurred(plane * plane, _COLOUR_SIGMA * scale)
-        variance += np.maximum(square - mean * mean, 0.0)
-    spread = _blurred(_log(variance), _COLOUR_SPREAD_SIGMA * scale)
-    deviation = np.asarray(cv2.exp(np.float32(0.5) * spread), np.float32)
-    share = (deviation - np.float32(_COLOURLESS)) / np.float32(_COLOURFUL - _COLOURLESS)
-    share = np.clip(share, 0.0, 1.0)
-    share *= 1 - np.float32(1 - _SKIN_SHARE) * _skin(blue, red, scale)
-    return share
-
-
-def _skin(blue: _Array, red: _Array, scale: float) -> _Array:
-    """Return (height, width), 0 to 1: whether the mean Cb and Cr, levels, are those of skin."""
-    less_blue, more_red = 128 - blue, red - 128
-    above = (more_red - _SKIN_SLOPES[0] * less_blue) / _SKIN_MARGINS[0]
-    below = (_SKIN_SLOPES[1] * less_blue - more_red) / _SKIN_MARGINS[1]
-    redder = (_REDDEST_SKIN - more_red) / _RED_MARGIN
-    inside = np.minimum(np.minimum(above, below, out=above), redder, out=above)
-    np.clip(inside, 0.0, 1.0, out=inside)
-    spread = _blurred(np.asarray(inside, np.float32), _SKIN_SPREAD_SIGMA * scale)
-    return np.asarray(np.minimum(2 * spread, 1.0), np.float32)
 
 
 def _log_energy(picture: _Array | NDArray[np.uint8], scale: float) -> _Array:

@@ -119,7 +119,7 @@ def bare_stripes(original: Planes, generator: torch.Generator) -> Tensor:
     luma = _working(original)[0]
     scale = scale_of(*luma.shape)
     still = torch.zeros(2, *luma.shape)
-    return stripes(luma, still, make_carriers(scale, generator), scale)[:1]
+    return stripes(luma, still, make_carriers(scale, generator), scale)[None]
 
 
 def reference_design(surrogates: Surrogates) -> Draw:

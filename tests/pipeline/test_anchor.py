@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from pipeline import anchor
 from pipeline.anchor import Artist
-from pipeline.limiter import Bounds
-from pipeline.motion import Field, Flow, carry, flow_size
+from pipeline.motion import Flow, Layer, carry, flow_size
 from pipeline.network import Network
 from pipeline.parameters import Parameters
 from pipeline.perturbation import Copies
@@ -44,10 +43,10 @@ def pan() -> Flow:
     return flow
 
 
-def bounds(in_luma: float = 5.0, in_colour: float = 2.0) -> Bounds:
+def bound(level: float = 5.0) -> Layer:
     """Twice as much is borne on the right as on the left."""
     ramp = np.tile(np.linspace(1, 2, WIDTH // 2, dtype=np.float32), (HEIGHT // 2, 1))
-    return in_luma * ramp, in_colour * ramp
+    return level * ramp
 
 
 class Recorder:
@@ -78,29 +77,22 @@ def test_momentum_moves_with_the_picture_and_ends_at_a_cut(
 ) -> None:
     recorder = Recorder(monkeypatch)
     artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
-    artist.begin_shot(planes(), bounds())
-    artist.continue_shot(planes(8), bounds(), pan())
-    artist.begin_shot(planes(), bounds())
+    artist.begin_shot(planes(), bound())
+    artist.continue_shot(planes(8), bound(), pan())
+    artist.begin_shot(planes(), bound())
     first, second, third = recorder.momenta
     assert first is None
     assert third is None
-    given = recorder.results[0][1].permute(1, 2, 0).contiguous().numpy()
+    given = recorder.results[0][1].numpy()
     assert second is not None
-    assert np.array_equal(second.permute(1, 2, 0).numpy(), carry(given, pan()))
+    assert np.array_equal(second.numpy(), carry(given, pan()))
 
 
 def test_a_refined_pattern_is_told_as_a_share_of_the_bound() -> None:
     artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
-    pattern = artist.begin_shot(planes(), bounds())
-    assert pattern.shape[2] == 3
+    pattern = artist.begin_shot(planes(), bound())
     for side in (pattern[:, : WIDTH // 2], pattern[:, WIDTH // 2 :]):
         assert 0.3 < np.abs(side).max() <= 0.84 + 1e-6
-
-
-def test_without_any_bound_on_colour_there_is_no_change_of_it() -> None:
-    artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
-    pattern = artist.begin_shot(planes(), bounds(in_colour=0.0))
-    assert np.abs(pattern[..., 1:]).max() == 0.0
 
 
 def test_an_anchor_goes_on_from_the_pattern_before_it_within_a_bound_of_its_own(
@@ -108,12 +100,11 @@ def test_an_anchor_goes_on_from_the_pattern_before_it_within_a_bound_of_its_own(
 ) -> None:
     recorder = Recorder(monkeypatch)
     artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
-    artist.begin_shot(planes(), bounds(4.0, 2.0))
-    artist.continue_shot(planes(8), bounds(8.0, 1.0), pan())
+    artist.begin_shot(planes(), bound(4.0))
+    artist.continue_shot(planes(8), bound(8.0), pan())
     first, _ = recorder.results[0]
-    moved = carry(first.permute(1, 2, 0).contiguous().numpy() / levels(4.0, 2.0), pan())
-    expected = moved * levels(8.0, 1.0)
-    assert np.allclose(recorder.starts[1].permute(1, 2, 0).numpy(), expected, atol=1e-4)
+    moved = carry(first.numpy() / levels(4.0), pan())
+    assert np.allclose(recorder.starts[1].numpy(), moved * levels(8.0), atol=1e-4)
 
 
 def test_answers_of_a_shot_s_first_anchor_and_of_some_others_are_counted(
@@ -131,9 +122,9 @@ def test_answers_of_a_shot_s_first_anchor_and_of_some_others_are_counted(
     monkeypatch.setattr(Surrogates, "top1", recorded)
     for anchor_number in range(1, 18):
         if anchor_number in (1, 7):
-            artist.begin_shot(planes(), bounds())
+            artist.begin_shot(planes(), bound())
         else:
-            artist.continue_shot(planes(), bounds(), 0 * pan())
+            artist.continue_shot(planes(), bound(), 0 * pan())
     assert asked == [1, 5, 7, 10, 15]
     assert artist.top1_changed is not None
 
@@ -143,9 +134,9 @@ def test_a_shot_s_later_anchors_take_one_step_of_a_plain_or_a_shuffled_copy_in_t
 ) -> None:
     recorder = Recorder(monkeypatch)
     artist = Artist(HEIGHT, WIDTH, Parameters(), Settings(), surrogates(), seed=1)
-    artist.begin_shot(planes(), bounds())
+    artist.begin_shot(planes(), bound())
     for _ in range(6):
-        artist.continue_shot(planes(), bounds(), 0 * pan())
+        artist.continue_shot(planes(), bound(), 0 * pan())
     first, *later = recorder.steps
     assert set(first) == {(1, 1)}
     assert sorted(later[:3]) == sorted(later[3:]) == [[(0, 1)], [(1, 0)], [(1, 0)]]
@@ -157,11 +148,10 @@ def test_a_large_picture_s_pattern_has_the_size_of_the_flow() -> None:
         artist = Artist(4 * HEIGHT, 4 * WIDTH, Parameters(), Settings(), asked, seed=1)
         height, width = flow_size(4 * HEIGHT, 4 * WIDTH)
         flow = np.zeros((height, width, 2), np.float32)
-        first = artist.begin_shot(large, bounds())
-        second = artist.continue_shot(large, bounds(), flow)
-        assert first.shape == second.shape == (height, width, 3 if asked else 2)
+        first = artist.begin_shot(large, bound())
+        second = artist.continue_shot(large, bound(), flow)
+        assert first.shape == second.shape == (height, width)
 
 
-def levels(in_luma: float, in_colour: float) -> Field:
-    luma, colour = (cv2.resize(b, (WIDTH, HEIGHT)) for b in bounds(in_luma, in_colour))
-    return np.dstack((luma, colour, colour))
+def levels(level: float) -> Layer:
+    return np.asarray(cv2.resize(bound(level), (WIDTH, HEIGHT)), np.float32)

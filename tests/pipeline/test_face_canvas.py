@@ -192,7 +192,6 @@ def test_what_is_drawn_at_a_landmark_lands_at_it(landmark: int, scale: float) ->
     drawn, alignment = blob(*TEMPLATE[landmark] + MARGIN), alignment_of(landmarks)
     found = patch(drawn, everything_kept(), CORNERS, alignment, 500, 601)
     assert found is not None
-    assert (found.x % 2, found.y % 2) == (0, 0)
     whole = in_frame(found, 500, 601)
     y, x = np.mgrid[:500, :601]
     centre = np.array([(whole * x).sum(), (whole * y).sum()]) / whole.sum()
@@ -284,24 +283,3 @@ def test_a_patch_is_in_units_of_the_plane_and_held_to_the_peak() -> None:
         small = np.full((20, 30), 10, np.int8)
         plain(5, 7, change=change, kept=1.0).lay(small, 1.0, peak=50)
         assert (small[2:7, 4:11] == expected).all()
-
-
-@pytest.mark.parametrize(("height", "width"), [(20, 30), (7, 11)])
-def test_colour_is_taken_from_as_much_of_half_as_many_pixels(height: int, width: int) -> None:
-    """Also where the frame, and so the patch at its edge, has an odd number of lines."""
-    for kept, expected in ((0.0, 0), (1.0, 8), (0.25, 2)):
-        whole = np.full(((height + 1) // 2, (width + 1) // 2), 8, np.int8)
-        plain(height - 2, width - 4, change=6.0, kept=kept).lay_aside(whole)
-        assert (whole[1:, 2:] == expected).all()
-        assert (whole[:1] == 8).all()
-        assert (whole[:, :2] == 8).all()
-
-
-def test_colour_loses_it_where_the_patch_does() -> None:
-    kept = np.ones((8, 8), np.float32)
-    kept[2:4, 4:6] = 0
-    whole = np.full((10, 10), 8, np.int8)
-    Patch(6, 4, np.zeros((8, 8), np.float32), kept).lay_aside(whole)
-    expected = np.full((10, 10), 8)
-    expected[3, 5] = 0
-    assert np.array_equal(whole, expected)

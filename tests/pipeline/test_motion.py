@@ -57,7 +57,7 @@ def test_a_field_is_carried_with_the_picture() -> None:
 def test_a_field_of_another_size_is_carried_by_the_same_share_of_the_picture() -> None:
     flow = np.zeros((40, 60, 2), np.float32)
     flow[..., 0] = 2.0
-    field = np.tile(np.arange(180, dtype=np.float32), (120, 1))[..., None]
+    field = np.tile(np.arange(180, dtype=np.float32), (120, 1))
     carried = carry(field, flow)
     assert carried.shape == field.shape
     assert np.allclose(carried[:, :170], field[:, :170] + 6.0, atol=0.01)

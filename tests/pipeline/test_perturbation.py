@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from pipeline import perturbation
 from pipeline.network import Network, choose_taps, similarity
-from pipeline.perturbation import Copies, _places, _smooth, _twin, project, refine
+from pipeline.perturbation import Copies, _places, _smooth, _twin, changed, project, refine
 from pipeline.surrogate import Surrogates
 from pipeline.torchvision_import import import_torchvision
 from pipeline.transforms import publish
@@ -49,20 +50,20 @@ def frame() -> Tensor:
 
 def limit() -> Tensor:
     """Bounds of 2 to 10 levels, and none at all on the left."""
-    bound = torch.linspace(2, 10, WIDTH).expand(1, HEIGHT, WIDTH).clone()
+    bound = torch.linspace(2, 10, WIDTH).expand(HEIGHT, WIDTH).clone()
     bound[..., :16] = 0
     return bound
 
 
 def stripes() -> Tensor:
-    wave = torch.sign(torch.sin(2 * torch.pi * torch.arange(WIDTH) / 9))
-    return limit() * wave.expand(3, HEIGHT, WIDTH)
+    """Soft ones, as those that the product starts from."""
+    return limit() * torch.sin(2 * torch.pi * torch.arange(WIDTH) / 9)
 
 
 def likeness(change: Tensor, *networks: Network) -> float:
     """How alike the networks find original and protected, as published 8 times."""
     both = []
-    for picture in (frame(), (frame() + change).clamp(0, 255)):
+    for picture in (frame(), changed(frame(), change)):
         both.append(publish(picture.expand(8, -1, -1, -1), generator(99)))
     scores = [similarity(n.features(both[0]), n.features(both[1])) for n in networks]
     return float(torch.stack(scores).mean())
@@ -83,9 +84,10 @@ def difference(change: Tensor, *networks: Network) -> float:
     return 1.0 - likeness(change, *networks)
 
 
-def test_steps_make_the_network_see_something_else_than_stripes_do():
-    start, seen = stripes(), network()
-    assert difference(refined(start, 4), seen) > 1.5 * difference(start, seen)
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_make_the_network_see_something_else_than_stripes_do(seed):
+    start, seen = stripes(), network(seed)
+    assert difference(refined(start, 8, seen), seen) > 1.2 * difference(start, seen)
 
 
 def test_steps_work_on_a_network_of_torchvision():
@@ -98,11 +100,14 @@ def test_steps_work_on_a_network_of_torchvision():
     assert difference(refined(start, 3, squeeze), squeeze) > 1.2 * difference(start, squeeze)
 
 
-def test_more_steps_from_where_the_last_ended_do_no_worse_than_from_stripes():
-    seen = network()
-    warm = refined(refined(stripes(), 4), 4, seed=2)
-    cold = refined(stripes(), 4, seed=2)
-    assert difference(warm, seen) >= difference(cold, seen)
+def test_more_steps_from_where_the_last_ended_do_more_than_as_many_from_stripes():
+    """On average: what random copies a step sees weighs as much as that."""
+    warm = cold = 0.0
+    for number, seed in itertools.product(range(3), range(2, 6)):
+        seen = network(number)
+        warm += difference(refined(refined(stripes(), 4, seen), 4, seen, seed=seed), seen)
+        cold += difference(refined(stripes(), 4, seen, seed=seed), seen)
+    assert warm > 1.1 * cold
 
 
 def test_with_the_momentum_steps_go_on_as_if_they_had_not_paused():
@@ -136,11 +141,14 @@ def test_any_number_of_copies_is_asked(copies):
 
 def test_a_change_may_be_smaller_than_the_picture():
     seen, half = network(), (HEIGHT // 2, WIDTH // 2)
-    small, bound = (F.interpolate(x[None], half, mode="area")[0] for x in (stripes(), limit()))
+    small, bound = (
+        F.interpolate(x[None, None], half, mode="area")[0, 0] for x in (stripes(), limit())
+    )
     change, momentum = refine(small, frame(), bound, surrogates(seen), both(4), generator(1))
-    assert change.shape == momentum.shape == (3, *half)
+    assert change.shape == momentum.shape == half
     before, after = (
-        F.interpolate(x[None], (HEIGHT, WIDTH), mode="bilinear")[0] for x in (small, change)
+        F.interpolate(x[None, None], (HEIGHT, WIDTH), mode="bilinear")[0, 0]
+        for x in (small, change)
     )
     assert difference(after, seen) > 1.5 * difference(before, seen)
 
@@ -156,9 +164,9 @@ def test_copies_are_as_large_as_the_largest_network_sees_them_and_not_larger_tha
 
 
 def test_without_a_change_to_start_from_one_is_found():
-    found = refined(torch.zeros(3, HEIGHT, WIDTH), 4)
+    found = refined(torch.zeros(HEIGHT, WIDTH), 4)
     assert difference(found, network()) > difference(stripes(), network())
-    assert refined(torch.zeros(3, HEIGHT, WIDTH), 0).any()
+    assert refined(torch.zeros(HEIGHT, WIDTH), 0).any()
 
 
 class Deviation(nn.Module):
@@ -171,7 +179,7 @@ class Deviation(nn.Module):
 def test_where_a_network_has_no_slope_the_start_remains_and_others_still_steer():
     black = torch.tensor([16.0, 128.0, 128.0])[:, None, None].expand(3, HEIGHT, WIDTH)
     pooling = Network("pooling", Deviation(), 64, ())
-    start = project(torch.full((3, HEIGHT, WIDTH), 1e-30), limit())
+    start = project(torch.full((HEIGHT, WIDTH), 1e-30), limit())
     for networks, is_steered in (((pooling,), False), ((pooling, network()), True)):
         asked = surrogates(*networks)
         change, momentum = refine(start, black, limit(), asked, both(2), generator(1))
@@ -180,27 +188,32 @@ def test_where_a_network_has_no_slope_the_start_remains_and_others_still_steer()
         assert torch.equal(change, start) is not is_steered
 
 
+def test_a_change_is_of_luma_and_stays_within_the_levels():
+    pictures = torch.stack((frame(), frame()))
+    pictures[:, 0, 0, 0] = 250.0
+    found = changed(pictures, torch.stack((stripes(), 10 + 0 * stripes())))
+    assert torch.equal(found[0, 0, :, 16:], pictures[0, 0, :, 16:] + stripes()[:, 16:])
+    assert torch.equal(found[:, 1:], pictures[:, 1:])
+    assert found[1, 0, 0, 0] == 255.0
+
+
 def test_a_start_beyond_the_bound_is_brought_within():
-    assert torch.equal(refined(5 * stripes(), 0), stripes())
+    assert torch.equal(refined(5 * stripes(), 0), project(5 * stripes(), limit()))
 
 
-@given(st.integers(0, 5), st.sampled_from([1, 3]), st.integers(0, 2**31))
-def test_projection_keeps_within_and_is_idempotent(power, channels, seed):
-    bound = torch.rand(channels, 5, 6, generator=generator(seed)).expand(3, 5, 6)
-    change = 10.0**power * torch.randn(3, 5, 6, generator=generator(seed + 1))
+@given(st.integers(0, 5), st.integers(0, 2**31))
+def test_projection_keeps_within_and_is_idempotent(power, seed):
+    bound = torch.rand(5, 6, generator=generator(seed))
+    change = 10.0**power * torch.randn(5, 6, generator=generator(seed + 1))
     projected = project(change, bound)
     assert (projected.abs() <= bound).all()
     assert torch.equal(project(projected, bound), projected)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_no_sample_changes_by_more_than_its_bound(channels):
-    bound = limit().expand(channels, -1, -1).clone()
-    if channels == 3:
-        bound[1:] *= 0.5
-    change, _ = refine(stripes(), frame(), bound, surrogates(), both(3), generator())
-    assert change.shape == (3, HEIGHT, WIDTH)
-    assert (change.abs() <= bound).all()
+def test_no_sample_changes_by_more_than_its_bound():
+    change, _ = refine(stripes(), frame(), limit(), surrogates(), both(3), generator())
+    assert change.shape == (HEIGHT, WIDTH)
+    assert (change.abs() <= limit()).all()
     assert change[..., :16].abs().max() == 0
 
 
@@ -242,7 +255,7 @@ class Witness(nn.Module):
 def test_networks_are_shown_a_difference_only_where_there_is_a_change():
     witness = Witness()
     asked = surrogates(Network("witness", witness, 64, ()))
-    nothing = torch.zeros(3, HEIGHT, WIDTH)
+    nothing = torch.zeros(HEIGHT, WIDTH)
     refine(nothing, frame(), nothing, asked, both(2), generator())
     for original, protected in zip(witness.shown[::2], witness.shown[1::2], strict=True):
         assert torch.equal(original, protected)
@@ -291,22 +304,15 @@ def test_a_dark_or_bright_picture_gives_finite_changes():
 
 
 @pytest.mark.parametrize(("period", "least", "most"), [(40.0, 0.75, 0.9), (9.0, 0.0, 0.05)])
-def test_gradients_of_luma_keep_what_the_codec_keeps(period, least, most):
-    wave = torch.cos(2 * torch.pi * torch.arange(256) / period).expand(3, 256, 256)
-    kept = _smooth(wave)[0, :, 32:-32].std() / wave[0, :, 32:-32].std()
+def test_gradients_keep_what_the_codec_keeps(period, least, most):
+    wave = torch.cos(2 * torch.pi * torch.arange(256) / period).expand(256, 256)
+    kept = _smooth(wave)[:, 32:-32].std() / wave[:, 32:-32].std()
     assert least <= kept <= most
-
-
-def test_colour_is_smoothed_less_lest_it_stain():
-    noise = torch.randn(1, 256, 256, generator=generator()).expand(3, -1, -1)
-    luma, cb, cr = _smooth(noise).std(dim=(1, 2))
-    assert cb > 1.3 * luma
-    assert cb == cr
 
 
 def test_each_step_smooths_its_gradient(monkeypatch):
     smooth = refined(stripes(), 2)
-    monkeypatch.setattr(perturbation, "_smooth", lambda planes: planes)
+    monkeypatch.setattr(perturbation, "_smooth", lambda plane: plane)
     assert not torch.equal(refined(stripes(), 2), smooth)
 
 
@@ -314,6 +320,6 @@ def test_each_step_smooths_its_gradient(monkeypatch):
 def test_odd_sizes_are_taken(size):
     picture = torch.full((3, *size), 100.0)
     change, _ = refine(
-        torch.zeros(3, *size), picture, torch.ones(1, *size), surrogates(), both(1), generator()
+        torch.zeros(size), picture, torch.ones(size), surrogates(), both(1), generator()
     )
-    assert change.shape == (3, *size)
+    assert change.shape == size

@@ -77,27 +77,15 @@ def test_structure_runs_along_the_edges(wave: tuple[float, float], direction: fl
 def test_stripes_cross_the_structure(carriers: torch.Tensor) -> None:
     upright = waves(0.8, 0.0)  # edges run down, so the stripes alternate downwards
     drawn = stripes(upright, no_displacement(upright), carriers, 1.0)
-    across = drawn.diff(dim=2).abs().mean(dim=(1, 2))
-    down = drawn.diff(dim=1).abs().mean(dim=(1, 2))
-    assert bool((down > 2 * across).all())
+    assert drawn.diff(dim=0).abs().mean() > 2 * drawn.diff(dim=1).abs().mean()
 
 
-def test_stripes_of_colour_are_saturated_and_those_of_luma_soft(carriers: torch.Tensor) -> None:
+def test_stripes_are_soft(carriers: torch.Tensor) -> None:
     luma = waves(0.3, 0.5)
     drawn = stripes(luma, no_displacement(luma), carriers, 1.0)
     assert drawn.abs().max() <= 1.0
-    assert (drawn[1:].abs() == 1.0).float().mean() > 0.5
-    assert (drawn[0].abs() > 0.99).float().mean() < 0.3
-    assert drawn[0].abs().mean() > 0.4
-
-
-def test_luma_and_both_colours_are_in_phase(carriers: torch.Tensor) -> None:
-    """Opposed or apart they mislead less."""
-    luma = waves(0.3, 0.5)
-    in_luma, cb, cr = stripes(luma, no_displacement(luma), carriers, 1.0)
-    assert torch.equal(cb, cr)
-    clear = in_luma.abs() > 0.5
-    assert (in_luma[clear].sign() == cb[clear].sign()).float().mean() > 0.99
+    assert (drawn.abs() > 0.99).float().mean() < 0.3
+    assert drawn.abs().mean() > 0.4
 
 
 def test_a_displacement_moves_the_stripes(carriers: torch.Tensor) -> None:
@@ -108,8 +96,8 @@ def test_a_displacement_moves_the_stripes(carriers: torch.Tensor) -> None:
     displacement[1] = 3.0
     moved = stripes(luma, displacement, carriers, 1.0)
     reach = 5  # of the softening, which repeats the picture's edges
-    inner = still[:, 3 + reach : -reach, 5 + reach : -reach]
-    assert torch.allclose(moved[:, reach : -3 - reach, reach : -5 - reach], inner, atol=1e-4)
+    inner = still[3 + reach : -reach, 5 + reach : -reach]
+    assert torch.allclose(moved[reach : -3 - reach, reach : -5 - reach], inner, atol=1e-4)
 
 
 def test_any_displacement_wraps(carriers: torch.Tensor) -> None:
