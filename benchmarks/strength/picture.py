@@ -11,7 +11,7 @@ import variants
 from frames import Frames, joined, middle, read_frames, spread
 from judges import Answers, Judges
 from made import Made, make
-from pieces import Clip, cut_piece, cut_stills
+from pieces import UNSEEN, Clip, cut_picture, cut_piece, cut_stills, picture_name
 from records import Record
 from variants import Method
 from visibility import Jod, flat_rms, net_jod
@@ -68,6 +68,12 @@ class PictureBench:
         sources = cut_stills(self._media / clip.name, self._plan.stills, self._scratch)
         original = joined([read_frames(source) for source in sources])
         yield from self._measured(_STILL, clip, sources, original, self._plan.methods)
+
+    def picture(self, path: str) -> Iterator[Record]:
+        """Yield the measures of one picture of the media, protected as a video of one frame."""
+        clip = Clip(f"{picture_name(path)}.mp4", 0.0, UNSEEN)
+        source = cut_picture(self._media / path, self._scratch / clip.name)
+        yield from self._measured(_STILL, clip, [source], read_frames(source), self._plan.methods)
 
     def motion(self, clip: Clip) -> Iterator[Record]:
         """Yield the measures of the piece in motion."""

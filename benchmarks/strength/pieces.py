@@ -45,7 +45,7 @@ class Speech:
         return f"{Path(self.name).stem}_{self.start:g}"
 
 
-TUNING, REPORTED = "tuning", "reported"
+TUNING, REPORTED, UNSEEN = "tuning", "reported", "unseen"
 CLIPS = (
     Clip("selfie_cyclist.mp4", 1.0, REPORTED),
     Clip("airplane_badaudio.mp4", 4.0, TUNING),
@@ -73,11 +73,42 @@ SPEECHES = (
     Speech("selfie_cyclist.mp4", 0.0, 5.6, TUNING),
     Speech("truncated_pancake.mkv", 0.0, 6.0, TUNING),
 )
+# Photographs that no constant was chosen by, where three packages of Debian and two of Python have
+# them; of each, all that are wide enough and no drawings.
+PICTURES = (
+    *(
+        f"skimage/data/{name}"
+        for name in (
+            "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png",
+            "grass.png", "gravel.png", "hubble_deep_field.jpg", "motorcycle_left.png",
+            "retina.jpg", "rocket.jpg",
+        )
+    ),
+    "sklearn/datasets/images/china.jpg",
+    "sklearn/datasets/images/flower.jpg",
+    "usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg",
+    *(
+        f"usr/share/backgrounds/mate/nature/{name}.jpg"
+        for name in (
+            "Aqua", "Blinds", "Dune", "FreshFlower", "Garden", "GreenMeadow", "LadyBird",
+            "RainDrops", "Storm", "TwoWings", "Wood", "YellowFlower",
+        )
+    ),
+    *(
+        f"usr/share/wallpapers/{name}/contents/images/2560x1600.jpg"
+        for name in (
+            "BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow", "FallenLeaf",
+            "Grey", "Kite", "OneStandsOut", "Path", "summer_1am",
+        )
+    ),
+    "usr/share/wallpapers/Volna/contents/images/5120x2880.jpg",
+)  # fmt: skip
+_PICTURE_SIZE = (640, 360)
 # Nothing is lost by cutting, so that a piece is an original in its own right.
 _LOSSLESS = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0"]
 
 
-def check_media(folder: Path, names: set[str]) -> None:
+def check_media(folder: Path, names: set[str], option: str = "--media") -> None:
     """
     Raises:
         SystemExit: some of the clips are not there; names them.
@@ -85,7 +116,7 @@ def check_media(folder: Path, names: set[str]) -> None:
     missing = sorted(name for name in names if not (folder / name).is_file())
     if missing:
         raise SystemExit(
-            f"{folder} lacks {', '.join(missing)}: give the folder of the real clips with --media."
+            f"{folder} lacks {', '.join(missing)}: give the folder that has them with {option}."
         )
 
 
@@ -106,6 +137,21 @@ def cut_stills(source: Path, count: int, folder: Path) -> list[Path]:
         _ffmpeg("-i", source, "-an", "-vf", select, "-frames:v", 1, *_LOSSLESS, target)
         paths.append(target)
     return paths
+
+
+def picture_name(path: str) -> str:
+    """Return what a picture is called in tables; some files are named after their size alone."""
+    parts = Path(path).parts
+    return parts[-4] if "contents" in parts else Path(path).stem
+
+
+def cut_picture(source: Path, target: Path) -> Path:
+    """Write the middle of a picture as a video of one frame, and return its path."""
+    width, height = _PICTURE_SIZE
+    size = f"{width}:{height}:force_original_aspect_ratio=increase:flags=area"
+    select = f"scale={size}:out_color_matrix=bt709:out_range=tv,crop={width}:{height}"
+    _ffmpeg("-i", source, "-vf", select, "-frames:v", 1, "-colorspace", "bt709", *_LOSSLESS, target)
+    return target
 
 
 def cut_speech(source: Path, start: float, seconds: float, target: Path) -> Path:

@@ -1,8 +1,10 @@
 """
 Measure what the protection does to recognisers, and what people see and hear of it.
 
-    PYTHONPATH=. python benchmarks/strength/run.py [picture] [sound] [network] [faces] [tables]
-        [--quick] [--media DIR] [--recognisers DIR] [--detector FILE] [--embedder FILE] [--out DIR]
+    PYTHONPATH=. python benchmarks/strength/run.py
+        [picture] [sound] [network] [faces] [photographs] [tables]
+        [--quick] [--media DIR] [--recognisers DIR] [--detector FILE] [--embedder FILE]
+        [--photographs DIR] [--out DIR]
 
 Real clips and pretrained recognisers are the user's and never part of the project. Needs the
 packages cvvdp, pesq, visqol-python, pocketsphinx, ai-edge-litert, onnxruntime, ncnn, matplotlib;
@@ -11,8 +13,9 @@ was tuned by. Writes measures.csv and TABLES.md to OUT after each clip, and plot
 `network` sets the network way, made against EfficientNet-Lite 0, beside the embedded one and the
 reference design, and writes network.csv and NETWORK.md. `faces` sets the face way beside the
 embedded one on the clips with faces, and writes faces.csv and FACES.md; it needs the product's
-extra `onnx`, and DETECTOR and EMBEDDER, YuNet and SFace of the OpenCV Zoo. `tables` writes all
-tables anew.
+extra `onnx`, and DETECTOR and EMBEDDER, YuNet and SFace of the OpenCV Zoo. `photographs` takes
+pictures that packages of Debian and Python bring (`pieces.PICTURES`), unpacked into one folder, and
+writes photographs.csv and PHOTOGRAPHS.md. `tables` writes all tables anew.
 """
 
 from __future__ import annotations
@@ -30,10 +33,10 @@ from face_tables import face_tables
 from faces import FaceBench, FacePlan, face_settings
 from packages import required
 from picture import PictureBench, Plan
-from pieces import CLIPS, QUICK_CLIPS, SPEECHES, check_media
+from pieces import CLIPS, PICTURES, QUICK_CLIPS, SPEECHES, check_media, picture_name
 from plot import draw_plot
 from records import Record, read_csv, write_csv
-from tables import network_tables, tables
+from tables import network_tables, picture_tables, tables
 from variants import BASELINES, FACES, NETWORK, PROTECT, REFERENCE, Method
 
 from pipeline.settings import Settings
@@ -43,7 +46,7 @@ _SHARED = _HERE.parents[2] / "shared"
 _EPSILONS = (0.08, 0.12, 0.16, 0.20)
 _FACE_EPSILONS = (0.08, 0.12, 0.20)
 _DEFAULT = Method(PROTECT, 0.12)
-_PARTS = ("picture", "sound", "network", "faces", "tables")
+_PARTS = ("picture", "sound", "network", "faces", "photographs", "tables")
 _LISTED = ", ".join(_PARTS)
 
 
@@ -55,10 +58,14 @@ def main() -> None:
     book = _Book(arguments.out / "measures.csv", arguments.out / "TABLES.md", tables)
     asked = _Book(arguments.out / "network.csv", arguments.out / "NETWORK.md", network_tables)
     faces = _Book(arguments.out / "faces.csv", arguments.out / "FACES.md", face_tables)
+    photographs = _Book(
+        arguments.out / "photographs.csv", arguments.out / "PHOTOGRAPHS.md", picture_tables
+    )
     if "tables" in parts:
         book.read()
         asked.read()
         faces.read()
+        photographs.read()
     with tempfile.TemporaryDirectory() as folder:
         if "sound" in parts:
             _measure_sound(arguments, Path(folder), book)
@@ -68,6 +75,8 @@ def main() -> None:
             _measure_network(arguments, Path(folder), asked)
         if "faces" in parts:
             _measure_faces(arguments, Path(folder), faces)
+        if "photographs" in parts:
+            _measure_photographs(arguments, Path(folder), photographs)
     if book.records:
         draw_plot(book.records, arguments.out / "plot.svg")
 
@@ -140,6 +149,18 @@ def _measure_faces(arguments: argparse.Namespace, scratch: Path, book: _Book) ->
         book.add(f"{clip.stem}, motion", bench.motion(clip))
 
 
+def _measure_photographs(arguments: argparse.Namespace, scratch: Path, book: _Book) -> None:
+    from judges import Judges
+    from visibility import Jod
+
+    check_media(arguments.photographs, set(PICTURES), "--photographs")
+    ours = tuple(Method(PROTECT, epsilon) for epsilon in _EPSILONS)
+    plan = dataclasses.replace(_plan(arguments.quick), methods=ours)
+    bench = PictureBench(arguments.photographs, scratch, plan, Judges(arguments.recognisers), Jod())
+    for path in PICTURES[:: 8 if arguments.quick else 1]:
+        book.add(picture_name(path), list(bench.picture(path)))
+
+
 def _face_plan(settings: Settings, quick: bool) -> FacePlan:
     if quick:
         return FacePlan(2, 1.5, 12, 8, 2, (_DEFAULT, Method(FACES, 0.12)), settings)
@@ -195,6 +216,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--recognisers", type=Path, default=_SHARED / "recognisers")
     parser.add_argument("--detector", type=Path, help="for faces: YuNet, an ONNX file")
     parser.add_argument("--embedder", type=Path, help="for faces: SFace, an ONNX file")
+    parser.add_argument("--photographs", type=Path, help="for photographs: where they lie")
     parser.add_argument("--quick", action="store_true", help="four clips, little of each")
     parser.add_argument("--out", type=Path, default=_HERE)
     arguments = parser.parse_args(sys.argv[1:])
@@ -203,6 +225,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {_LISTED}")
     if "faces" in arguments.parts and not (arguments.detector and arguments.embedder):
         parser.error("faces needs --detector and --embedder")
+    if "photographs" in arguments.parts and not arguments.photographs:
+        parser.error("photographs needs --photographs")
     return arguments
 
 

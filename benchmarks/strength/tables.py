@@ -8,11 +8,11 @@ resampling clips.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from judges import EFFICIENTNETS, TUNED_BY
-from pieces import REPORTED, TUNING
+from pieces import REPORTED, TUNING, UNSEEN
 from records import ClipValue, Mean, Record, bootstrap
 from variants import PROTECT
 
@@ -222,6 +222,11 @@ four copies) ask EfficientNet-Lite 0 (EL0) and nothing else; MobileNet v2 (MN2) 
 EfficientNet-Lite 2 (EL2, of the asked network's family) are not asked, and see the result alone."""
 
 
+_PICTURE_LEGEND = """\
+Words as in TABLES.md; the embedded way, of pictures that no constant was chosen by, each 640 x 360
+and a video of one frame. n: of how many; ch and dr are of those that a network was sure of."""
+
+
 def tables(records: Sequence[Record]) -> str:
     """Return everything as one Markdown text."""
     lines = ["# Measures", "", _LEGEND, *_missing(records)]
@@ -251,6 +256,16 @@ def network_tables(records: Sequence[Record]) -> str:
         columns = (*visibility, *_ASKED_AND_NOT, *_FILES)
         lines += [f"## {title}", "", *_means(chosen, columns)]
     return "\n".join(lines) + "\n"
+
+
+def picture_tables(records: Sequence[Record]) -> str:
+    """Return the measures of single pictures as one Markdown text."""
+    lines = ["# Photographs", "", _PICTURE_LEGEND, "", *_missing(records)]
+    columns = (_JOD, *_ANSWERS, *_FILES)
+    lines += _means(records, columns, {"means": (UNSEEN,)})
+    lines += ["### Picture by picture, 0.12", ""]
+    chosen = select(records, "still", PROTECT, "0.12")
+    return "\n".join([*lines, *_rows(chosen, columns, lambda r: r.clip)]) + "\n"
 
 
 def _missing(records: Sequence[Record]) -> Iterator[str]:
@@ -327,9 +342,13 @@ def _sound_means(records: Sequence[Record]) -> Iterator[str]:
     return _means(records, _SOUND_COLUMNS)
 
 
-def _means(records: Sequence[Record], columns: Sequence[Column]) -> Iterator[str]:
+def _means(
+    records: Sequence[Record],
+    columns: Sequence[Column],
+    parts: Mapping[str, Sequence[str]] = _HALVES,
+) -> Iterator[str]:
     """Yield a table of means for each half: a line for each method and strength."""
-    for title, halves in _HALVES.items():
+    for title, halves in parts.items():
         chosen = _half(records, halves)
         if not chosen:
             continue
