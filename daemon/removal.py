@@ -2,7 +2,8 @@
 Remove files below a folder, and nothing else: no link is followed on the way down from it.
 
 Whoever may write below the folder could otherwise lead a removal anywhere. What is not there is
-as good as removed; the folder itself must be there, since an unmounted share is not an empty one.
+as good as removed, and so is what the file system cannot hold; the folder itself must be there,
+since an unmounted share is not an empty one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from daemon.held_folder import held_folder, told_as
+from daemon.names import is_name_refused
 
 
 def remove_file(base: Path, name: PurePath) -> int:
@@ -80,8 +82,8 @@ def _folder(base: Path, name: PurePath) -> Iterator[Path | None]:
     with contextlib.ExitStack() as held:
         try:
             folder = held.enter_context(held_folder(base, *name.parts))
-        except FileNotFoundError as error:
-            if Path(error.filename) == base:
+        except OSError as error:
+            if not _is_absent(error) or Path(error.filename) == base:
                 raise
             yield None
             return
@@ -93,6 +95,13 @@ def _unlink(path: Path) -> int:
     try:
         size = path.lstat().st_size
         path.unlink()
-    except FileNotFoundError:
+    except OSError as error:
+        if not _is_absent(error):
+            raise
         return 0
     return size
+
+
+def _is_absent(error: OSError) -> bool:
+    # Shares and encrypted folders refuse even to look for a name that they cannot hold.
+    return isinstance(error, FileNotFoundError) or is_name_refused(error)

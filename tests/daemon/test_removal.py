@@ -49,6 +49,15 @@ def test_a_folder_that_holds_a_folder_is_not_removed(base: Path) -> None:
     assert (base / "a" / "b" / "three").is_dir()
 
 
+def test_what_cannot_be_there_for_its_name_is_as_good_as_removed(base: Path) -> None:
+    """As on encrypted shares, which hold names of 143 bytes and refuse to look for longer ones."""
+    name = "x" * 300
+    assert remove_file(base, PurePath("a", name)) == 0
+    assert remove_file(base, PurePath(name, "one")) == 0
+    with pytest.raises(OSError, match="too long"):
+        remove_file(base / name, PurePath("one"))
+
+
 def test_a_base_that_is_not_there_is_no_empty_one(tmp_path: Path) -> None:
     for act in (remove_file, remove_folder, names_in, remove_if_empty):
         with pytest.raises(FileNotFoundError):
