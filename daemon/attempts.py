@@ -487,8 +487,8 @@ def _not_to_be_named(task: Task, error: OSError) -> Failure:
     return Failure(
         _OUTPUT_FAILED,
         f"{task.input_video}: the file system of {results_folder(task)} cannot hold that name"
-        f" ({error.strerror}); send the video anew, its name and its folder's without any of"
-        ' \\ : * ? " < > |.',
+        f" ({error.strerror}); send the video anew, with a shorter name and without any of"
+        " \\ : * ? \" < > | in it and in its folder's.",
     )
 
 

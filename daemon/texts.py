@@ -102,7 +102,8 @@ _RUSSIAN = {
     "uploads.own_user": "только {user_id}, чей это ключ",
     "uploads.encoding": "Тело запроса сжато ({encoding}); отправьте без Content-Encoding.",
     "uploads.extension": "Файл {name} не принимается: допустимы {allowed}.",
-    "uploads.name": 'имя, которое умещает файловая система сервера: без \\ : * ? " < > |',
+    "uploads.name": "имя, которое умещает файловая система сервера: короткое и без"
+    ' \\ : * ? " < > |',
     "uploads.unreadable": "Файл {name} не принят: {reason}",
     "uploads.no_prober": "Сейчас некому проверить видео; повторите чуть позже.",
     "uploads.inbox_away": "Папка для загрузок сейчас недоступна; повторите позже.",
@@ -208,7 +209,8 @@ _ENGLISH = {
     "uploads.own_user": "only {user_id}, whose key this is",
     "uploads.encoding": "The body is encoded ({encoding}); send it without Content-Encoding.",
     "uploads.extension": "{name} is not taken: allowed is {allowed}.",
-    "uploads.name": "a name that the server's file system can hold: none of \\ : * ? \" < > |",
+    "uploads.name": "a name that the server's file system can hold: short and without"
+    ' \\ : * ? " < > |',
     "uploads.unreadable": "{name} {reason}",
     "uploads.no_prober": "Nobody can look at the video just now; try again a little later.",
     "uploads.inbox_away": "The folder for uploads is not available just now; try again later.",

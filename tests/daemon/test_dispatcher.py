@@ -640,6 +640,7 @@ def test_a_name_that_the_outbox_cannot_hold_fails_at_once_and_the_reason_says_wh
     )
     assert "cannot hold that name" in str(failed.error_message)
     assert "send the video anew" in str(failed.error_message)
+    assert "shorter" in str(failed.error_message)  # as encrypted shares want it
 
 
 # --- What the state refuses ---
