@@ -160,7 +160,7 @@ def of_address(config: Config) -> Iterator[Finding]:
         yield ok("port", "requests are answered by a unit of its own (web_workers: 0)")
         return
     try:
-        check_host(config.host, keys.Keys(state / keys.FOLDER).are_there, config.auth.required)
+        check_host(config.host, keys.are_there(state / keys.FOLDER), config.auth.required)
         if is_running and told is not None and told.url is not None:
             yield ok("port", f"the service answers at {told.url}")
             return

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon import atomic
+from daemon.errors import CannotListen
 from daemon.logs import Once, server_log
 from daemon.spool_errors import SpoolError
 from pipeline.errors import InvalidParameters
@@ -147,6 +148,22 @@ def listed(folder: Path) -> tuple[list[Key], list[KeyUnreadable]]:
         except KeyUnreadable as error:
             unreadable.append(error)
     return keys, unreadable
+
+
+def are_there(folder: Path) -> bool:
+    """
+    Is any key configured? One that cannot be read counts, lest its damage opens the door.
+
+    Raises:
+        CannotListen: the folder cannot be looked at, so nobody can tell who may be let in.
+    """
+    try:
+        return bool(_fingerprint(folder))
+    except OSError as error:
+        raise CannotListen(
+            f"the API keys cannot be read: {folder}: {error.strerror}; it has to be a folder of"
+            " the service's user."
+        ) from error
 
 
 class Keys:

@@ -275,8 +275,7 @@ class Service:
             return None
         host = self._overrides.host or config.host
         port = config.port if self._overrides.port is None else self._overrides.port
-        are_there = keys.Keys(self._state / keys.FOLDER).are_there
-        check_host(host, are_there, config.auth.required)
+        check_host(host, keys.are_there(self._state / keys.FOLDER), config.auth.required)
         places = {"state": self._state, "logs": config.place(config.logs)}
         return WebProcess(self._path, host, port, places, is_debug=self._overrides.is_debug)
 

@@ -55,8 +55,8 @@ def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
 def _address_problems(config: Config) -> list[str]:
     if config.web_workers == 0:  # that is for a unit of its own to say
         return []
-    are_keys_there = keys.Keys(config.place(config.state) / keys.FOLDER).are_there
     try:
+        are_keys_there = keys.are_there(config.place(config.state) / keys.FOLDER)
         check_host(config.host, are_keys_there, config.auth.required)
     except (CannotListen, UsageError) as error:
         return [f"host: {error.message}"]

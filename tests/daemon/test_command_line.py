@@ -381,6 +381,18 @@ def test_check_config_says_whether_the_service_would_listen_there(
         assert_one_line(result, 2, said)
 
 
+@pytest.mark.parametrize(("words", "code"), [(["check-config"], 2), (["serve", "--port", "0"], 1)])
+def test_keys_that_cannot_be_looked_at_are_told_by_their_folder(
+    folder: Path, words: list[str], code: int
+) -> None:
+    """As those that another user has made; here something else lies in its place."""
+    (folder / "state").mkdir()
+    (folder / "state/keys").touch()
+    result = run(folder, *words)
+    told = f"the API keys cannot be read: {folder / 'state/keys'}: Not a directory"
+    assert_one_line(result, code, told)
+
+
 def test_check_config_says_which_network_there_is_not(folder: Path) -> None:
     (folder / "config.yaml").write_text("surrogate: resnet19\ndevice: cpu\n")
     result = run(folder, "check-config")
