@@ -503,6 +503,22 @@ def test_the_halves_share_no_clip() -> None:
         assert not halves["tuning"] & halves["reported"]
 
 
+def test_photographs_have_names_of_their_own() -> None:
+    pieces = import_module("pieces")
+    assert len({pieces.picture_name(path) for path in pieces.PICTURES}) == len(pieces.PICTURES)
+
+
+def test_a_photograph_s_middle_is_a_video_of_one_frame_with_its_colours(tmp_path: Path) -> None:
+    pieces, frames = import_module("pieces"), import_module("frames")
+    picture = np.zeros((1000, 900, 3), np.uint8)
+    picture[:, :] = 40, 90, 200  # blue, green, red
+    picture[:200] = picture[-200:] = 0  # what is cut off
+    cv2.imwrite(str(tmp_path / "tall.png"), picture)
+    shown = frames.read_frames(pieces.cut_picture(tmp_path / "tall.png", tmp_path / "cut.mp4"))
+    assert shown.rgb.shape == (1, 360, 640, 3)
+    assert np.abs(shown.rgb[0].astype(int) - (200, 90, 40)).max() <= 4
+
+
 def test_without_clips_it_says_what_to_give(tmp_path: Path) -> None:
     pieces = import_module("pieces")
     with pytest.raises(SystemExit, match=r"lacks a\.mp4: .*--media"):
