@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import re
 from collections import Counter
+from fractions import Fraction
 from typing import Any
 
 import av.error
@@ -20,6 +21,9 @@ _TEXT = frozenset({"mov_text", "subrip", "ass", "webvtt"})
 # Of picture and text, that are looked at: half a minute, less of pictures that take much room.
 _MOST_PACKETS, _MOST_BYTES = 1000, 64 << 20
 _EMPTY = 2  # bytes of MP4's text that say its length, 0
+# Seconds, on average, from one that measures to the next: cameras write at least one each second. A
+# film may show where it begins, and say nothing else for half a minute.
+_RAREST = 5
 # As DJI's and Autel's write it: `[latitude: 52.5] [longtitude: 13.4]`, `GPS (13.405, 52.520, 19)`,
 # `GPS(E: 13.405, N: 52.52, 60.5m)`, and of a flight without a place `FrameCnt: 1, DiffTime: 33ms`.
 _MEASURED = re.compile(
@@ -49,6 +53,7 @@ def telemetry_in(container: InputContainer) -> frozenset[int]:
     if not texts:
         return frozenset()
     said, measured = Counter[int](), Counter[int]()
+    times: list[Fraction] = []
     indices = {s.index for s in texts}
     left = _MOST_BYTES
     with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end
@@ -56,11 +61,18 @@ def telemetry_in(container: InputContainer) -> frozenset[int]:
         packets = container.demux([*container.streams.video, *texts])
         for packet in itertools.islice(packets, _MOST_PACKETS):
             index = packet.stream_index
+            if packet.pts is not None:
+                times.append(packet.pts * packet.time_base)
             if packet.size > _EMPTY and index in indices:
                 said[index] += 1
                 measured[index] += _MEASURED.search(bytes(packet)) is not None
             left -= packet.size
             if left < 0:
                 break
+    seconds = max(times, default=Fraction()) - min(times, default=Fraction())
     # A film may speak of a place, too.
-    return frozenset(index for index in indices if 2 * measured[index] > said[index])
+    return frozenset(
+        index
+        for index in indices
+        if 2 * measured[index] > said[index] and _RAREST * measured[index] >= seconds
+    )

@@ -58,6 +58,18 @@ def test_a_film_that_speaks_of_a_place_keeps_its_subtitles(tmp_path: Path, mode:
     assert [text[2:].decode() for text in texts] == spoken
 
 
+@pytest.mark.parametrize("mode", ["protect", "strip"])
+def test_a_film_that_shows_where_it_begins_keeps_its_subtitles(tmp_path: Path, mode: str) -> None:
+    """Whatever they say later: no more than its first half minute is looked at."""
+    long = Video(width=128, height=96, times=range(0, 12_000, 1000), time_base=Fraction(1, 1000))
+    original = _with_text(tmp_path / "a.mp4", ["Arctic Ocean\nLatitude: 83 north"], video=long)
+    output = tmp_path / "b.mp4"
+    protect(original, output, Parameters.parse({"mode": mode}), FAST)
+    with av.open(str(output)) as copy:
+        (text,) = [bytes(p) for p in copy.demux(subtitles=0) if p.size > 2]
+    assert text.endswith(b"Latitude: 83 north")
+
+
 def _with_text(
     path: Path,
     texts: Sequence[str],
