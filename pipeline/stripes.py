@@ -34,7 +34,7 @@ TILE = 512
 _STRIDE = TILE + 1  # of its rows in memory
 # Slope of the sign at a zero crossing: saturated one pixel away, but not jagged.
 _SATURATION = 3.0
-# Below four pixels a period is lost in the 4:2:0 planes, so small pictures get fewer stripes.
+# Pixels that a period has at least: small pictures get fewer stripes, not finer ones.
 _SHORTEST_PERIOD = 4.0
 
 
