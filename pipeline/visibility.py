@@ -30,9 +30,8 @@ _Array = NDArray[np.float32]
 _BAND_FINE_SIGMA = 1.03
 _BAND_COARSE_SIGMA = 2.0
 _ENERGY_SIGMA = 4.05
-# How far from a flat neighbour a place must lie to count as textured. Without it the bound
-# spreads over the edges of flat areas. At equal visibility (JOD 9.5) recognisers are misled as
-# often, and walls stay clean.
+# How far from a flat neighbour a place must lie to count as textured. Flat ground itself is kept
+# clean by its own detail (below); this takes a few hundredths from rims and narrow textures.
 _MARGIN = 4.0
 _MARGIN_SIGMA = 3.0
 # A place bears at most so many times its deviation among 3 x 3 neighbours of the small picture, as
