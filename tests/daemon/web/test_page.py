@@ -162,14 +162,14 @@ def test_a_video_goes_in_and_comes_back(
 def test_progress_is_live_and_a_task_is_called_off_and_tried_again(
     open_house: ServiceHouse, visit: Any, tmp_path: Path
 ) -> None:
-    clip = make_video(tmp_path / "long.mp4", Video(width=640, height=360, frames=400))
+    clip = make_video(tmp_path / "long.mp4", Video(width=640, height=360, frames=1500))
     window = visit(open_house.url)
     window.upload(clip)
     row = window.row(clip.name)
     bar = row.get_by_role("progressbar", name=clip.name)
     expect(bar).to_be_visible()
     wait_until(lambda: float(bar.evaluate("bar => bar.value")) > 5, "progress")
-    expect(row.locator(".about")).to_contain_text("of 400 frames")
+    expect(row.locator(".about")).to_contain_text("of 1500 frames")
     row.get_by_role("button", name=EN["cancel"]).click()
     expect(row.locator(".status")).to_have_text("🚫 Cancelled")
     expect(bar).to_be_hidden()
@@ -772,13 +772,20 @@ def test_the_page_fits_the_window(
     assert window.overflow() == 0
 
 
-def test_large_letters_fit_a_phone(open_house: ServiceHouse, visit: Any) -> None:
+def test_large_letters_fit_a_phone(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
     """Twice as large as usual, as a browser's own setting makes them."""
-    window = visit(open_house.url, viewport={"width": 390, "height": 800}, locale="ru-RU")
+    clip = named(video, tmp_path, "large letters.mp4")
+    window = visit(paused.url, viewport={"width": 390, "height": 800}, locale="ru-RU")
+    window.upload(clip)
+    row = window.row(clip.name)
+    expect(row.locator(".status")).to_have_text("⏳ Ожидает обработки")
     window.page.evaluate("document.documentElement.style.fontSize = '200%'")
     window.find("#parameters summary").click()
     expect(window.find("#filter-user")).to_be_visible()
     assert window.overflow() == 0
+    assert row.locator(".name").bounding_box()["width"] > 200  # and not a column of letters
 
 
 def test_the_chosen_filter_is_seen_where_colours_are_forced(
