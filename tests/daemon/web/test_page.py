@@ -169,7 +169,7 @@ def test_progress_is_live_and_a_task_is_called_off_and_tried_again(
     bar = row.get_by_role("progressbar", name=clip.name)
     expect(bar).to_be_visible()
     wait_until(lambda: float(bar.evaluate("bar => bar.value")) > 5, "progress")
-    expect(row.locator(".about")).to_contain_text("of 1500 frames")
+    expect(row.locator(".about")).to_contain_text("of 1,500 frames")
     row.get_by_role("button", name=EN["cancel"]).click()
     expect(row.locator(".status")).to_have_text("🚫 Cancelled")
     expect(bar).to_be_hidden()
