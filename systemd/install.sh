@@ -37,7 +37,6 @@ pip() { "$ROOT$APP/bin/python" -m pip --disable-pip-version-check install --quie
 # Of a copy: a build in the source takes along what an earlier one left there, of a version that may
 # be newer, and leaves files that are root's.
 copy=$(mktemp -d)
-cp -R MANIFEST.in README.md daemon pipeline pyproject.toml setup.cfg "$copy"
 # A process that starts while files change would be of the new version among those of the old.
 stopped=
 finish() {
@@ -46,6 +45,7 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
+cp -R MANIFEST.in README.md daemon pipeline pyproject.toml setup.cfg "$copy"
 for unit in media-cleaner-web media-cleaner; do
   if [ -z "$ROOT" ] && [ -e "$UNITS/$unit.service" ]; then
     stopped="$unit $stopped"
