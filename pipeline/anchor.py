@@ -155,7 +155,7 @@ class Artist:
             self._generator,
             None if gathered is None else self._tensor(gathered),
         )
-        refined = (change / borne).cpu().numpy()
+        refined = (change / borne).cpu().numpy()  # no place bears nothing at all
         self._refined = refined, momentum.cpu().numpy()
         if flow is None or self.anchors % _ASKING_INTERVAL == 0:
             self._ask(frame, limited(refined, bound, self._budget))

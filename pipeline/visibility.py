@@ -3,8 +3,8 @@ How much change of luma each place bears unseen.
 
 The eye misses a change where the picture itself has contrast in the change's own band; so
 the bound follows that contrast and is near nothing on sky, wall and skin. Colour is left alone:
-at equal JOD recognisers are misled as often without, and eyes see stains of green and purple
-on skin, leaves and bright edges, which metrics forgive.
+at equal JOD recognisers are misled nearly as often without, and eyes see stains of green and
+purple on skin, leaves and bright edges, which metrics forgive.
 
 `largest_change` is asked of every frame, so it works on the small picture that the flow is
 measured on.

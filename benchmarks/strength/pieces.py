@@ -74,7 +74,7 @@ SPEECHES = (
     Speech("truncated_pancake.mkv", 0.0, 6.0, TUNING),
 )
 # Photographs that no constant was chosen by, where three packages of Debian and two of Python have
-# them; of each, all that are wide enough and no drawings.
+# them. Chosen by hand, so as to have many kinds and no drawings, and not by what networks say.
 PICTURES = (
     *(
         f"skimage/data/{name}"
