@@ -1,6 +1,12 @@
-"""All ways compute on another device what they compute on the CPU; a real one is not needed."""
+"""
+All ways compute on another device what they compute on the CPU.
+
+A pretended one shows it to the bit; a real one, where there is one, but for its own rounding.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -23,6 +29,8 @@ HEIGHT, WIDTH = 120, 160
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+with_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch reaches no GPU")
 
 
 def frames() -> list[Planes]:
@@ -53,7 +61,7 @@ def protect(settings: Settings) -> tuple[NDArray[np.uint8], VideoSummary]:
 
 def same_on_both(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[VideoSummary, int]:
     """Return what was done on the accelerator, and how many operators ran for it."""
-    expected, _ = protect(settings)
+    expected, _ = protect(replace(settings, device="cpu"))
     for module in (anchor, surrogate, face_networks):
         monkeypatch.setattr(module, "choose_device", lambda settings: DEVICE)
     with accelerator() as operators:
@@ -86,6 +94,40 @@ def test_faces(tmp_path, monkeypatch):
     assert summary.faces is not None
     assert summary.faces.found == 2
     assert ran > 1000
+
+
+def alike_on_a_gpu(settings: Settings) -> float:
+    """Return how a GPU's change correlates with the CPU's."""
+    original = np.concatenate([plane.ravel() for frame in frames() for plane in frame])
+    changes = []
+    for device in ("cpu", "cuda"):
+        samples, summary = protect(replace(settings, device=device))
+        assert summary.device == device
+        changes.append(samples.astype(float) - original)
+    return float(np.corrcoef(changes)[0, 1])
+
+
+@with_gpu
+def test_the_embedded_way_on_a_gpu():
+    assert alike_on_a_gpu(Settings()) > 0.99
+
+
+@with_gpu
+@without_onnx
+def test_the_network_way_on_a_gpu(tmp_path):
+    network = export(tmp_path / "mine.onnx", seeded(Residual))
+    settings = Settings(surrogates=("mine",), weights={"mine": network})
+    assert alike_on_a_gpu(settings) > 0.95
+    surrogates = load_surrogates(replace(settings, device="cuda"))
+    assert surrogates is not None
+    assert surrogates.networks[0].layout is torch.contiguous_format
+
+
+@with_gpu
+@without_onnx
+def test_faces_on_a_gpu(tmp_path):
+    files = FaceSettings(yunet(tmp_path / "yunet.onnx"), (onnx_embedder(tmp_path / "mine.onnx"),))
+    assert alike_on_a_gpu(Settings(faces=files)) > 0.95
 
 
 def test_what_the_pretended_one_refuses():
