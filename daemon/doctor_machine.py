@@ -136,7 +136,8 @@ def _of_torch(programs: Programs, config: Config) -> Iterator[Finding]:
         return
     build = f"for CUDA {programs.cuda}" if programs.cuda else "for the processor alone"
     if programs.accelerator is not None:
-        yield ok("torch", f"{programs.torch} {build}; computes on {programs.accelerator}")
+        does = "computes on" if config.settings.wants_gpu else "has no use here for"
+        yield ok("torch", f"{programs.torch} {build}; {does} {programs.accelerator}")
     elif programs.has_driver:
         yield warning(
             "torch",

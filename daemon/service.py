@@ -561,7 +561,8 @@ def _made_spool(state: Path) -> Spool:
 
 
 def _bounds(config: Config) -> Bounds:
-    return Bounds(memory_gb=config.limits.worker_memory_gb, device=config.device)
+    device = config.device if config.settings.wants_gpu else "cpu"
+    return Bounds(memory_gb=config.limits.worker_memory_gb, device=device)
 
 
 def _known_disk_mounts(last: health.Health | None) -> Mapping[str, str]:

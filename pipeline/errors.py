@@ -9,6 +9,7 @@ What can go wrong with one video, in words for the person who sent it.
     │     └─ LimitExceeded   larger than the operator allows
     ├─ SurrogateUnavailable  a named network cannot be loaded
     ├─ OutOfMemory           more memory was needed than there is or than is allowed
+    │  └─ GpuOutOfMemory     more of the GPU's than is free
     ├─ InputFailed           the original's disk or share does not give it
     ├─ OutputFailed          the result cannot be written (disk, rights)
     └─ VerificationFailed    the result was written but does not read back right
@@ -83,6 +84,12 @@ class OutOfMemory(PipelineError):
     """The machine, or `limits.worker_memory_gb`, has less memory than the video needs."""
 
     code = "out_of_memory"
+
+
+class GpuOutOfMemory(OutOfMemory):
+    """The GPU, which others use as well, has less memory free than the networks need."""
+
+    retryable = True
 
 
 class InputFailed(PipelineError):

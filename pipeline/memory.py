@@ -8,7 +8,9 @@ from pathlib import Path
 
 import cv2
 
-from pipeline.errors import OutOfMemory
+from pipeline.errors import GpuOutOfMemory, OutOfMemory
+
+_CUDA = "CUDA"  # in all that torch says of a GPU
 
 
 @contextlib.contextmanager
@@ -16,20 +18,26 @@ def lack_of_memory_told(original: Path) -> Iterator[None]:
     """
     Raises:
         OutOfMemory: for whatever error says inside that there is not enough of it.
+        GpuOutOfMemory: the same of a GPU's.
     """
     try:
         yield
     except (MemoryError, RuntimeError, SystemError, cv2.error) as error:
-        if not _is_lack_of_memory(error):
+        if not is_lack_of_memory(error):
             raise
+        if _CUDA in str(error):
+            raise GpuOutOfMemory(
+                f"{original.name} needs more memory of the GPU than is free; set fewer `workers`,"
+                " or `device: cpu`, in config.yaml."
+            ) from error
         raise OutOfMemory(
             f"{original.name} needs more memory than there is, or than limits.worker_memory_gb"
             " allows."
         ) from error
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Python, OpenCV, torch and the thread library each say it in their own way."""
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether it says so: Python, OpenCV, torch and the thread library each in their own way."""
     if isinstance(error.__cause__, MemoryError):
         return True  # a `SystemError`, where NumPy first had no memory for OpenCV's result
     words = ("insufficient memory", "allocate memory", "out of memory", "start new thread")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import SurrogateUnavailable
+from pipeline.memory import is_lack_of_memory
 from pipeline.network import INPUT_SIZE, Network, similarity
 from pipeline.onnx_file import OnnxNetwork, UnfitOnnx, load_onnx, require_onnx
 from pipeline.torchscript import load_torchscript
@@ -64,10 +65,13 @@ def told_as_unavailable(other_way: str, key: str = "") -> Iterator[None]:
 
     Raises:
         SurrogateUnavailable: instead of `UnfitNetwork`.
+        Exception: what says that memory is lacking, for which no network is to blame.
     """
     try:
         yield
     except UnfitNetwork as error:
+        if error.__cause__ is not None and is_lack_of_memory(error.__cause__):
+            raise error.__cause__ from None
         raise SurrogateUnavailable(f"{key}{error}, {other_way}.") from error
 
 

@@ -251,6 +251,13 @@ def test_a_build_of_torch_that_does_not_fit(
     assert finding.level is level
 
 
+@pytest.mark.parametrize(("device", "told"), [("auto", "no use here for"), ("cuda", "computes on")])
+def test_what_a_gpu_is_for(device: str, told: str, tmp_path: Path) -> None:
+    programs = Programs(torch="2", cuda="13.0", accelerator="H100", has_driver=True)
+    (finding,) = doctor_machine._of_torch(programs, config_of(tmp_path, device=device))
+    assert f"{told} H100" in finding.text
+
+
 def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = config_of(tmp_path, port=taken.getsockname()[1])

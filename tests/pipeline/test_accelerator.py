@@ -7,6 +7,7 @@ A pretended one shows it to the bit; a real one, where there is one, but for its
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import anchor, face_networks, surrogate
+from pipeline.device import choose_device
 from pipeline.face_networks import load_faces
 from pipeline.parameters import Parameters
 from pipeline.planes import Planes
@@ -128,6 +130,21 @@ def test_the_network_way_on_a_gpu(tmp_path):
 def test_faces_on_a_gpu(tmp_path):
     files = FaceSettings(yunet(tmp_path / "yunet.onnx"), (onnx_embedder(tmp_path / "mine.onnx"),))
     assert alike_on_a_gpu(Settings(faces=files)) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(), "cpu"),
+        (Settings(device="cuda"), "cuda"),
+        (Settings(surrogates=("resnet18",)), "cuda"),
+        (Settings(faces=FaceSettings(Path("yunet.onnx"), (Path("mine.onnx"),))), "cuda"),
+        (Settings(surrogates=("resnet18",), device="cpu"), "cpu"),
+    ],
+)
+def test_a_gpu_is_taken_for_networks_alone(settings, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device(settings).type == expected
 
 
 def test_what_the_pretended_one_refuses():

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from pipeline.errors import OutOfMemory
+from pipeline.errors import GpuOutOfMemory, OutOfMemory
 from pipeline.memory import lack_of_memory_told
+
+VIDEO = Path("large.mp4")
 
 
 def run(code: str) -> str:
@@ -62,7 +65,14 @@ except (OutOfMemory, OutputFailed) as error:
     assert run(code).startswith("True")
 
 
+def test_too_little_memory_of_a_gpu_names_what_helps() -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+    with pytest.raises(GpuOutOfMemory, match="`device: cpu`") as told, lack_of_memory_told(VIDEO):
+        raise error
+    assert told.value.retryable
+
+
 def test_a_call_that_hides_its_lack_of_memory_is_told_as_that() -> None:
     """So OpenCV's where NumPy had none for the result, and another thread gave some back then."""
-    with pytest.raises(OutOfMemory), lack_of_memory_told(Path("large.mp4")):
+    with pytest.raises(OutOfMemory), lack_of_memory_told(VIDEO):
         raise SystemError("resize returned a result with an exception set") from MemoryError()

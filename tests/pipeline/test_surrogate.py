@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline import network_file
 from pipeline.errors import SurrogateUnavailable
 from pipeline.settings import Settings
 from pipeline.surrogate import Surrogates, load_surrogates
@@ -404,6 +405,19 @@ def test_weights_in_torch_s_cache_are_taken_without_the_network(tmp_path, monkey
     state_dict(tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth", "squeezenet1_1")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     assert load("squeezenet1_1").names == ("squeezenet1_1",)
+
+
+@pytest.mark.parametrize(
+    "reason", ["CUDA out of memory.", "[enforce fail] DefaultCPUAllocator: can't allocate memory"]
+)
+def test_lack_of_memory_is_not_blamed_on_the_network(reason, tmp_path, monkeypatch):
+    def lacking(*_: object) -> None:
+        raise RuntimeError(reason)
+
+    weights = state_dict(tmp_path / "squeezenet1_1.pth", "squeezenet1_1")
+    monkeypatch.setattr(network_file, "_slope", lacking)
+    with pytest.raises(RuntimeError, match="memory"):
+        load("squeezenet1_1", squeezenet1_1=weights)
 
 
 def test_asking_for_cuda_without_one_is_an_error(monkeypatch):
