@@ -23,7 +23,7 @@ from daemon.disk import NO_ROOM
 from daemon.jobs import Job
 from daemon.logs import Once, queue_log, server_log
 from daemon.names import is_name_refused
-from daemon.originals import held_home, held_original
+from daemon.originals import held_home, held_original, inbox_of
 from daemon.outbox import (
     has_result,
     make_results_folder,
@@ -326,10 +326,8 @@ class Attempts:
         """
         if task.inbox is None or task.retries == 0 or task.attempts > 1:
             return task
-        place = self.rules.inboxes.get(task.inbox)
-        if place is None:  # the configuration has it no longer
-            return task
         original = Path(task.original)
+        place = self._place_of(task)
         with contextlib.ExitStack() as held:
             try:
                 folder = held.enter_context(held_home(original))
@@ -342,6 +340,15 @@ class Attempts:
                 folder / name, task.subfolder, place.defaults, self.rules.allow_private
             )
         return self._with_parameters(task, parameters, str(original.parent / name))
+
+    def _place_of(self, task: Task) -> InboxPlace:
+        """Return a task's inbox; one configured no longer under its name by where it lies."""
+        named = self.rules.inboxes.get(task.inbox or "")
+        if named is not None:
+            return named
+        root = inbox_of(Path(task.original))
+        renamed = (place for place in self.rules.inboxes.values() if place.root == root)
+        return next(renamed, InboxPlace(root, task.parameters))
 
     def _without_sidecar(self, task: Task) -> Task:
         """Go on with what the record says, and say so where a sidecar has been taken away."""

@@ -25,6 +25,11 @@ def own_place(task_id: str) -> PurePath:
     return ORIGINALS / creation_day(task_id) / task_id
 
 
+def inbox_of(original: Path) -> Path:
+    """Return the inbox that an accepted file lies in; the folder of one put elsewhere by hand."""
+    return _split(original.parent)[0]
+
+
 @contextlib.contextmanager
 def held_home(original: Path) -> Iterator[Path]:
     """

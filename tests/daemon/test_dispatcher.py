@@ -7,6 +7,7 @@ Spool, attempts and folders are real; the pool is a script that says what worker
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import itertools
@@ -1064,6 +1065,32 @@ def test_a_sidecar_edited_in_place_is_read_at_the_retry(house: House) -> None:
     house.spool.retry(task.task_id)
     house.settle()
     assert house.pool.jobs[0].parameters.epsilon == 0.05
+
+
+@pytest.mark.parametrize(
+    ("inboxes", "epsilon"),
+    [({"studio": "inbox"}, 0.1), ({}, 0.12), ({"studio": "elsewhere"}, 0.12)],
+    ids=["renamed", "removed", "another one left"],
+)
+def test_a_sidecar_counts_at_the_retry_when_the_inbox_is_configured_no_longer(
+    house: House, inboxes: dict[str, str], epsilon: float
+) -> None:
+    task = failed(house)
+    sidecar = Path(task.original).parent / "clip.mov.yaml"
+    sidecar.write_text("epsilon: 9\n")
+    places = {n: InboxPlace(house.folder / p, Parameters(epsilon=0.1)) for n, p in inboxes.items()}
+    house.attempts.rules = dataclasses.replace(house.attempts.rules, inboxes=places)
+    house.spool.retry(task.task_id)
+    house.settle()
+    assert house.get(task).error_code == "invalid_parameter"
+    dropped = house.folder / "inbox/alice/clip.mov.yaml"
+    dropped.parent.mkdir()
+    dropped.write_text("mode: strip\n")
+    house.spool.retry(task.task_id)
+    house.settle()
+    (job,) = house.pool.jobs
+    assert (job.parameters.mode, job.parameters.epsilon) == ("strip", epsilon)
+    assert sidecar.read_text() == "mode: strip\n"
 
 
 def test_a_sidecar_that_is_still_wrong_fails_the_task_again(house: House) -> None:
