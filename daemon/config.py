@@ -33,6 +33,7 @@ from pydantic import (
 from daemon.config_problems import truth_value_hint, what_is_wrong
 from daemon.errors import ConfigError
 from daemon.names import is_left_alone, is_sidecar
+from daemon.webhook_url import check_literal
 from daemon.yaml_file import read_mapping
 from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
@@ -281,11 +282,16 @@ class Config(_Section):
     @model_validator(mode="after")
     def _defaults_are_parameters(self) -> Config:
         with _telling_of("defaults"):
-            Parameters.parse(self.defaults)
+            self._check_webhook(Parameters.parse(self.defaults))
         for inbox in self.inboxes:
             with _telling_of(f"inboxes.{inbox.name}.defaults"):
-                self.defaults_of(inbox)
+                self._check_webhook(self.defaults_of(inbox))
         return self
+
+    def _check_webhook(self, parameters: Parameters) -> None:
+        """No name is looked up: what one leads to, and whether it is there, changes."""
+        if parameters.webhook_url is not None:
+            check_literal(parameters.webhook_url, self.webhook.allow_private)
 
     @property
     def max_video_bytes(self) -> int:

@@ -111,6 +111,11 @@ def test_what_is_wrong_with_an_inbox_names_it(tmp_path: Path, text: str, message
     assert message in complaint(tmp_path, text)
 
 
+def test_a_default_webhook_may_be_private_where_that_is_allowed(tmp_path: Path) -> None:
+    text = "defaults: {webhook_url: 'http://10.0.0.1/'}\nwebhook: {allow_private: true}"
+    assert loaded(tmp_path, text).parameters.webhook_url == "http://10.0.0.1/"
+
+
 def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
     config = loaded(
         tmp_path,
@@ -172,6 +177,11 @@ def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
         ("inboxes: [{name: a}]", ["inboxes.0.inbox", "a folder's path"]),
         ("defaults: {epsilon: 0.5}", ["defaults", "epsilon is 0.5", "0.04 to 0.20"]),
         ("defaults: {epsilo: 0.1}", ["defaults", "epsilo", "known are epsilon"]),
+        ("defaults: {webhook_url: 'http://10.0.0.1/'}", ["defaults: webhook_url", "allow_private"]),
+        (
+            "inboxes: [{name: a, inbox: a, defaults: {webhook_url: 'http://u:p@example.org/'}}]",
+            ["inboxes.a.defaults: webhook_url", "leave it out"],
+        ),
         (
             "inboxes: [{name: a, inbox: a, defaults: {mode: x}}]",
             ["mode is 'x'", "protect or strip"],
