@@ -30,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-from daemon.config_problems import truth_value_hint, what_is_wrong
+from daemon.config_problems import what_is_wrong, yaml_hint
 from daemon.errors import ConfigError
 from daemon.names import is_left_alone, is_sidecar
 from daemon.webhook_url import check_literal
@@ -394,7 +394,7 @@ def _checked(values: Mapping[str, Any], folder: Path, name: str) -> Config:
     try:
         config = Config.model_validate(dict(values))
     except _WrongDefaults as error:
-        raise ConfigError(f"{name}: {error}{truth_value_hint(str(error))}") from error
+        raise ConfigError(f"{name}: {error}{yaml_hint(str(error))}") from error
     except ValidationError as error:
         found = (what_is_wrong(e, values) for e in error.errors())
         raise ConfigError(*(f"{name}: {problem}" for problem in found)) from error

@@ -15,6 +15,8 @@ from pipeline.settings import PRESETS, Limits
 
 # `webhook: whsec_…` is a slip, and so is a `webhook` that is written below another key.
 _OF_A_SECRET = ("secret", "webhook", "whsec_")
+# 007, 1e3 and 2024-01-01 could be a user's or an inbox's name, and any note.
+_NO_TEXT = re.compile(r"\b(name|user_id|notes) is (\d|-\d|datetime)")
 
 # By the last part of a key; each name means the same wherever it stands.
 ALLOWED = {
@@ -99,14 +101,16 @@ def what_is_wrong(found: Any, values: Mapping[str, Any]) -> str:
         return f"{key} is wrong, and not shown here; allowed is {allowed}."
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     message = f"{key} is {shown}; allowed is {allowed}."
-    return message + truth_value_hint(message)
+    return message + yaml_hint(message)
 
 
-def truth_value_hint(message: str) -> str:
-    """Say why a value is not what was written, where YAML 1.1 has made a truth value of it."""
-    if " is True; " not in message and " is False; " not in message:
-        return ""
-    return " YAML reads yes, no, on and off as true and false; put text in quotes."
+def yaml_hint(message: str) -> str:
+    """Say why a value is not what was written, where YAML 1.1 has made something else of it."""
+    if " is True; " in message or " is False; " in message:
+        return " YAML reads yes, no, on and off as true and false; put text in quotes."
+    if _NO_TEXT.search(message):
+        return " YAML reads a number or a date there; put text in quotes."
+    return ""
 
 
 def _key(location: Sequence[int | str], values: Mapping[str, Any]) -> str:

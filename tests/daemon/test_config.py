@@ -182,6 +182,9 @@ def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
             "inboxes: [{name: a, inbox: a, defaults: {webhook_url: 'http://u:p@example.org/'}}]",
             ["inboxes.a.defaults: webhook_url", "leave it out"],
         ),
+        ("defaults: {user_id: 007}", ["user_id is 7", "digits", "put text in quotes"]),
+        ("defaults: {notes: 2024-01-01}", ["notes is", "text of at most", "put text in quotes"]),
+        ("inboxes: [{name: 2024, inbox: a}]", ["name is 2024", "digits", "put text in quotes"]),
         (
             "inboxes: [{name: a, inbox: a, defaults: {mode: x}}]",
             ["mode is 'x'", "protect or strip"],
