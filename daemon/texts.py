@@ -108,6 +108,7 @@ _RUSSIAN = {
     "uploads.no_prober": "Сейчас некому проверить видео; повторите чуть позже.",
     "uploads.inbox_away": "Папка для загрузок сейчас недоступна; повторите позже.",
     "uploads.bad_key": "Idempotency-Key: от 1 до 255 печатных знаков ASCII.",
+    "uploads.length": "размер видео в байтах, не больше 15 цифр",
     "uploads.other_content": "С этим Idempotency-Key уже отправлено другое; возьмите новый.",
     # daemon/web/downloads.py
     "downloads.not_finished": "Задача {task_id} {status}; скачать пока нечего.",
@@ -215,6 +216,7 @@ _ENGLISH = {
     "uploads.no_prober": "Nobody can look at the video just now; try again a little later.",
     "uploads.inbox_away": "The folder for uploads is not available just now; try again later.",
     "uploads.bad_key": "Idempotency-Key: 1 to 255 printable ASCII characters.",
+    "uploads.length": "the video's size in bytes, at most 15 digits",
     "uploads.other_content": "This Idempotency-Key was used for something else; take a new one.",
     # daemon/web/downloads.py
     "downloads.not_finished": "Task {task_id} is {status}; there is nothing to download yet.",

@@ -103,6 +103,12 @@ def _of_videos(config: Config) -> _Json:
                 " sent; with another request 409. Remembered for a week.",
                 key,
             ),
+            _header(
+                "Upload-Length",
+                "How many bytes the video has, where `Content-Length` does not tell: that it is"
+                " too large (413) or finds no room (507) can so be asked before it is sent.",
+                {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
+            ),
         ],
     )
     upload["description"] = (

@@ -59,6 +59,7 @@ _SHORT_STEP = 64 << 10
 _LONG_STEP = 1 << 20
 _STEP_SECONDS = 1.0
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 # A form has no way to leave out a field that it shows.
 _EMPTY_IS_NOT_GIVEN = ("user_id", "notes", "webhook_url")
 
@@ -120,7 +121,7 @@ class _Upload:
 
     def _check_before_reading(self) -> None:
         self._parameters(self._given({}))  # what the form may outweigh is to be right, too
-        length = request.content_length or 0
+        length = _coming_bytes()
         if length > self._parts.uploads.max_bytes + MOST_FORM_BYTES:
             raise TooLarge
         if not self._is_repeated():  # the task of a repeated one may be what fills the queue
@@ -338,6 +339,18 @@ def _idempotency_key() -> str | None:
     if key is not None and not _KEY.fullmatch(key):
         raise ApiError(422, InvalidParameters.code, "uploads.bad_key", field="Idempotency-Key")
     return key
+
+
+def _coming_bytes() -> int:
+    """
+    Return how much is to come, as far as the request says.
+
+    Browsers look at no answer before all is sent, so a page asks first, without the video.
+    """
+    stated = request.headers.get("Upload-Length", "0")
+    if not _LENGTH.fullmatch(stated):
+        raise invalid("Upload-Length", stated, text("uploads.length"))
+    return max(request.content_length or 0, int(stated))
 
 
 def _owner_of_keys(who: Caller) -> str:

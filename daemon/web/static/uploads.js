@@ -185,7 +185,7 @@ class Upload {
         else resolve(refusal(request.status, request.responseText, request.getResponseHeader("Retry-After")));
       });
       request.open("POST", "upload");
-      const sent = { ...headers(), "Idempotency-Key": this.key };
+      const sent = { ...headers(), "Idempotency-Key": this.key, "Upload-Length": this.file.size };
       for (const [name, value] of Object.entries(sent)) request.setRequestHeader(name, value);
       request.send(this.body(file));
     });

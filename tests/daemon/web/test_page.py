@@ -512,7 +512,9 @@ def test_what_is_refused_for_its_parameters_is_not_sent(
     window.upload(clip, webhook_url="http://127.0.0.1/inside")
     expect(window.find(".upload.failed .about")).to_contain_text("webhook_url")
     (asked,) = sent
-    assert 0 < int(asked.all_headers()["content-length"]) < clip.stat().st_size
+    size = clip.stat().st_size
+    assert 0 < int(asked.all_headers()["content-length"]) < size
+    assert asked.all_headers()["upload-length"] == str(size)
 
 
 def test_names_and_notes_are_text_and_nothing_else(

@@ -305,7 +305,9 @@ class Unread(io.BytesIO):
         return data
 
 
-def unread(house: House, length: int = 1000, beginning: bytes = b"") -> Response:
+def unread(
+    house: House, length: int = 1000, beginning: bytes = b"", stated: str | None = None
+) -> Response:
     """Send a request of which nothing but its head and its beginning may be read."""
     environ = create_environ("/upload", method="POST")
     environ |= {
@@ -314,6 +316,8 @@ def unread(house: House, length: int = 1000, beginning: bytes = b"") -> Response
         "CONTENT_LENGTH": str(length),
         "wsgi.input": Unread(beginning),
     }
+    if stated is not None:
+        environ["HTTP_UPLOAD_LENGTH"] = stated
     return Response.from_app(house.app, environ)
 
 
@@ -343,6 +347,24 @@ def test_room_for_all_that_comes_is_looked_for_before_it_is_read(
     house = make(min_free_gb=1)
     monkeypatch.setattr(uploads, "free_gb", lambda folder: 1.5)
     assert refused(unread(house, 1 << 30))[:2] == (507, "insufficient_storage")
+
+
+def test_room_is_looked_for_as_large_as_is_said_to_come(
+    make: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser sees no answer before all is sent, so the page asks before it sends the video."""
+    house = make(min_free_gb=1)
+    monkeypatch.setattr(uploads, "free_gb", lambda folder: 1.5)
+    gigabyte = str(1 << 30)
+    assert refused(unread(house, stated=gigabyte))[:2] == (507, "insufficient_storage")
+    assert refused(unread(house, stated=f"{3 << 30}"))[:2] == (413, "file_too_large")
+    assert refused(house.send(b"", headers={"Upload-Length": "1000"}))[0] == 415
+
+
+@pytest.mark.parametrize("stated", ["", "-1", "1.5", "²", "9" * 20])
+def test_a_length_that_is_none_is_refused(house: House, stated: str) -> None:
+    answer = unread(house, stated=stated)
+    assert refused(answer) == (422, "invalid_parameter", "Upload-Length")
 
 
 @pytest.mark.parametrize("name", ["inbox", "outbox", "temp", "state"])
