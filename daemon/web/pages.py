@@ -18,6 +18,7 @@ from daemon.task import Status
 from daemon.task_view import Language
 from daemon.texts import LANGUAGES
 from daemon.web.context import context
+from daemon.web.findings import FINDINGS
 from daemon.web.languages import language
 from daemon.web.openapi import description
 from daemon.web.page_texts import PAGE_TEXTS
@@ -130,6 +131,7 @@ def _settings(config: Config, chosen: Language) -> dict[str, Any]:
     return {
         "language": chosen,
         "texts": PAGE_TEXTS[chosen],
+        "findings": list(FINDINGS.items()) if chosen == "ru" else [],
         "defaults": shown_defaults(config.parameters),
         "extensions": config.extensions,
         "most_bytes": config.max_video_bytes,

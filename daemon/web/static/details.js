@@ -1,6 +1,6 @@
 // Everything about one task: what was asked for, what was done and measured.
 
-import { bytes, moment, number, readable, say, span } from "./words.js";
+import { bytes, finding, moment, number, readable, say, settings, span } from "./words.js";
 
 const dialog = document.getElementById("details");
 const LEVELS = { none: "audio_none", слабый: "audio_weak", средний: "audio_medium", сильный: "audio_strong" };
@@ -24,12 +24,13 @@ export function showDetails(task) {
 
 function listOf(pairs) {
   const list = document.createElement("dl");
-  for (const [name, value] of pairs) {
+  for (const [name, value, language = settings.language] of pairs) {
     if (value === null || value === undefined || value === "") continue;
     const term = document.createElement("dt");
     const description = document.createElement("dd");
     term.textContent = name;
     description.textContent = value;
+    description.lang = language;
     list.append(term, description);
   }
   return list;
@@ -50,7 +51,7 @@ function* ofTask(task) {
   }
   yield [say("user_id"), task.user_id];
   yield [say("notes"), task.notes];
-  yield [say("details_webhook"), task.webhook && [task.webhook.status, task.webhook.last_error].filter(Boolean).join(": ")];
+  yield [say("details_webhook"), task.webhook && [task.webhook.status, task.webhook.last_error].filter(Boolean).join(": "), "en"];
   yield [say("details_result"), task.output_video && readable(task.output_video)];
 }
 
@@ -75,8 +76,8 @@ function* ofReport(report) {
   const seconds = span(report.seconds, 1);
   const rate = report.frames_per_second && number(report.frames_per_second);
   yield [say("report_seconds"), rate ? say("report_speed", { seconds, rate }) : seconds];
-  yield [say("report_removed"), report.metadata_removed.join(", ") || say("report_nothing_removed")];
-  yield [say("report_notes"), report.notes.join("\n")];
+  yield [say("report_removed"), report.metadata_removed.map(finding).join(", ") || say("report_nothing_removed")];
+  yield [say("report_notes"), report.notes.join("\n"), "en"];
 }
 
 function ofSound(track) {

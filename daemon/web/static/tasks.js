@@ -3,7 +3,7 @@
 import { get, linkTo, post } from "./api.js";
 import { compare } from "./compare.js";
 import { showDetails } from "./details.js";
-import { moment, number, readable, say, span, write } from "./words.js";
+import { moment, number, readable, say, settings, span, write } from "./words.js";
 
 const list = document.getElementById("tasks");
 const rowTemplate = document.getElementById("task-row");
@@ -184,6 +184,7 @@ class Row {
 
   tell(message) {
     this.problem.role = this.isRefused ? "alert" : null; // what was just asked for is answered aloud
+    this.problem.lang = this.isRefused ? settings.language : "en"; // as the service keeps it
     write(this.problem, readable(message ?? "")); // it may name the file
     this.problem.hidden = !message;
   }

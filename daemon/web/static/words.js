@@ -6,7 +6,21 @@ const BYTES = ["bytes", "kilobytes", "megabytes", "gigabytes"];
 
 /** Return a text of the page with its facts put in. */
 export function say(name, facts = {}) {
-  return settings.texts[name].replace(/\{(\w+)\}/g, (_, fact) => facts[fact]);
+  return fill(settings.texts[name], facts);
+}
+
+function fill(text, facts) {
+  return text.replace(/\{(\w+)\}/g, (_, fact) => facts[fact]);
+}
+
+/** Return in the page's language what a report calls metadata; as it is, where that is not known. */
+export function finding(words) {
+  const [, name, place] = words.match(/^(.*?)( \(.*\))?$/s);
+  for (const [english, own] of settings.findings) {
+    const found = name.match(new RegExp(`^${english.replace(/\{(\w+)\}/g, "(?<$1>.+)")}$`, "s"));
+    if (found) return fill(own, found.groups) + (place ?? "");
+  }
+  return words;
 }
 
 /** Have an element say a text. One that it says already is left as it is, selected and unannounced. */

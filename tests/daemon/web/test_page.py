@@ -371,6 +371,40 @@ def test_what_was_not_measured_is_a_dash(
     window.page.unroute_all(behavior="ignoreErrors")
 
 
+def test_a_russian_page_has_russian_words_and_says_what_is_english(
+    paused: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    window = visit(paused.url, locale="ru-RU")
+    sizes = {"original_bytes": 9, "protected_bytes": 9, "size_ratio": 1, "seconds": 1}
+    nothing = dict.fromkeys(("frames", "anchors", "psnr_db", "top1_changed", "frames_per_second"))
+    removed = ["GPS position (©xyz)", "tag DATE in the codec's header", "tag x", "odd", "more"]
+    said = {"metadata_removed": removed, "notes": ["It breaks off."], "audio": []}
+    failed = {
+        "status": "failed",
+        "error_message": "It is damaged.",
+        "report": sizes | nothing | said,
+    }
+    failed["webhook"] = {"status": "failed", "last_error": "it answered 500"}
+
+    def changed(route: Any) -> None:
+        answer = route.fetch()
+        value = answer.json()
+        tasks = [{**task, **failed} for task in value["tasks"]]
+        route.fulfill(response=answer, json={**value, "tasks": tasks})
+
+    window.page.route(re.compile("/tasks"), changed)
+    clip = named(video, tmp_path, "russian.mp4")
+    window.upload(clip)
+    row = window.row(clip.name)
+    expect(row.locator(".problem[lang=en]")).to_have_text("It is damaged.")
+    row.locator("[data-act=details]").click()
+    told = window.find("#details .facts")
+    russian = "координаты GPS (©xyz), тег DATE в заголовке кодека, тег x, odd, и другие"
+    expect(told.locator("dd", has_text="GPS")).to_have_text(russian)
+    expect(told.locator("dd[lang=en]")).to_have_text(["failed: it answered 500", "It breaks off."])
+    window.page.unroute_all(behavior="ignoreErrors")
+
+
 def test_only_metadata_may_go(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
