@@ -48,7 +48,9 @@ trap 'exit 1' HUP INT TERM
 cp -R MANIFEST.in README.md daemon pipeline pyproject.toml setup.cfg "$copy"
 for unit in media-cleaner-web media-cleaner; do
   if [ -z "$ROOT" ] && [ -e "$UNITS/$unit.service" ]; then
-    stopped="$unit $stopped"
+    case $(systemctl is-active "$unit") in
+      active | activating | reloading) stopped="$unit $stopped" ;;
+    esac
     systemctl stop "$unit"
   fi
 done

@@ -375,16 +375,22 @@ def test_what_an_earlier_version_left_in_the_source_is_not_installed(
         assert "daemon/gone.py" not in archive.namelist()
 
 
-@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize(
+    ("offline", "state"),
+    [(False, "active"), (True, "active"), (True, "activating"), (True, "inactive")],
+)
 def test_an_upgrade_replaces_nothing_under_a_running_service(
-    machine: Path, python: Path, offline: bool
+    machine: Path, python: Path, offline: bool, state: str
 ) -> None:
-    """Its workers would be of the new version, and not understood. What fails leaves it running."""
+    """Its workers would be of the new version, and not understood. What fails changes nothing."""
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
     for name in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
-        (machine / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{machine}/asked\n')
+        (machine / name).write_text(
+            f'#!/bin/sh\necho {name} "$@" >>{machine}/asked\n'
+            f"[ $1 != is-active ] || {{ echo {state}; [ {state} = active ]; }}\n"
+        )
         (machine / name).chmod(0o755)
     if offline:
         (machine / "offline").touch()
@@ -412,5 +418,8 @@ def test_an_upgrade_replaces_nothing_under_a_running_service(
     assert stopped < installed
     assert (done.returncode == 0) is not offline, done.stderr
     last = [line for line in told if line.startswith(("systemctl start", "systemctl restart"))]
-    kind = "start --no-block" if offline else "restart"
-    assert last[0] == f"systemctl {kind} media-cleaner"
+    if state == "inactive":
+        assert last == []
+    else:
+        kind = "start --no-block" if offline else "restart"
+        assert last[0] == f"systemctl {kind} media-cleaner"
