@@ -54,10 +54,16 @@ for unit in media-cleaner-web media-cleaner; do
     systemctl stop "$unit"
   fi
 done
-# First and alone, so that nothing that follows chooses another build. Builds of one version differ
-# in nothing that pip looks at.
-pip --no-deps ${TORCH_INDEX:+--force-reinstall --index-url "$TORCH_INDEX"} \
+# Builds of one version differ in nothing that pip looks at, and each may be some GB.
+TORCH_INDEX=${TORCH_INDEX:-}
+mark="$ROOT$APP/torch-index"
+anew=--force-reinstall
+[ "$(cat "$mark" 2>/dev/null)" != "$TORCH_INDEX" ] || anew=
+rm -f "$mark"
+# First and alone, so that nothing that follows chooses another build.
+pip --no-deps ${TORCH_INDEX:+$anew --index-url "$TORCH_INDEX"} \
   --constraint constraints.txt torch torchvision
+echo "$TORCH_INDEX" >"$mark"
 pip --constraint constraints.txt "$copy[networks,onnx]"
 # Of one version number the program may differ: its own files, whatever pip thinks.
 pip --no-deps --force-reinstall "$copy"

@@ -267,7 +267,12 @@ def python(machine: Path) -> Path:
 
 
 def script(
-    machine: Path, name: str, *words: str, umask: int = 0o022, source: Path = ROOT
+    machine: Path,
+    name: str,
+    *words: str,
+    umask: int = 0o022,
+    source: Path = ROOT,
+    torch_index: str = "https://example/cpu",
 ) -> Result:
     """Run one of systemd/ below another root, where nothing is started."""
     return subprocess.run(
@@ -276,7 +281,7 @@ def script(
             **os.environ,
             "ROOT": str(machine),
             "PYTHON": str(machine / "python"),
-            "TORCH_INDEX": "https://example/cpu",
+            "TORCH_INDEX": torch_index,
         },
         capture_output=True,
         text=True,
@@ -316,6 +321,32 @@ def test_it_is_installed_and_removed_and_what_people_own_is_kept(
     assert not (machine / "opt/media-cleaner").exists()
     assert config.exists()
     assert (machine / "var/lib/media-cleaner/inbox").is_dir()
+
+
+def test_a_build_of_torch_is_taken_anew_only_from_another_index(
+    machine: Path, python: Path
+) -> None:
+    """It has up to some GB, and the service is stopped meanwhile."""
+    cpu, cuda = "https://example/cpu", "https://example/cuda"
+
+    def is_taken_anew(index: str) -> bool:
+        (machine / "asked").unlink(missing_ok=True)
+        done = script(machine, "install.sh", torch_index=index)
+        is_offline = (machine / "offline").exists()
+        assert (done.returncode != 0) is is_offline, done.stderr
+        asked = (machine / "asked").read_text().splitlines()
+        (torch,) = (line for line in asked if " torch " in line)
+        return "--force-reinstall" in torch
+
+    assert is_taken_anew(cpu)
+    assert not is_taken_anew(cpu)
+    (machine / "offline").touch()
+    assert is_taken_anew(cuda)
+    (machine / "offline").unlink()
+    assert is_taken_anew(cpu)  # nobody knows how far the other came
+    assert is_taken_anew(cuda)
+    assert not is_taken_anew("")  # whatever is there will do
+    assert is_taken_anew(cuda)
 
 
 def test_the_service_reaches_the_program_whatever_the_umask_of_who_installs(
