@@ -152,7 +152,7 @@ def listed(folder: Path) -> tuple[list[Key], list[KeyUnreadable]]:
 
 def are_there(folder: Path) -> bool:
     """
-    Is any key configured? One that cannot be read counts, lest its damage opens the door.
+    Is any key there now? One that cannot be read counts, lest its damage opens the door.
 
     Raises:
         CannotListen: the folder cannot be looked at, so nobody can tell who may be let in.
@@ -183,9 +183,9 @@ class Keys:
         self._look_at = float("-inf")
 
     @property
-    def are_there(self) -> bool:
+    def were_there(self) -> bool:
         """
-        Is any key configured? One that cannot be read counts, lest its damage opens the door.
+        Was any key there at the last look? One that cannot be read counts, as in `are_there`.
 
         Raises:
             OSError: the folder cannot be looked at, and never could.

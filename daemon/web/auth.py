@@ -115,7 +115,7 @@ def check_key_again() -> None:
     keys = context().keys
     given = request.headers.get(HEADER)
     is_known = given is not None and keys.find(given) is not None
-    if not is_known and (caller().name is not None or keys.are_there):
+    if not is_known and (caller().name is not None or keys.were_there):
         raise _invalid_key()
 
 
@@ -149,7 +149,7 @@ class _Door:
         if key is not None:
             return _caller_of(key)
         refusal = self._refusal_of_wrong_key() if given else None
-        if self._keys.are_there:
+        if self._keys.were_there:
             if not _is_open_route():
                 raise refusal or _invalid_key()
             return _ANYBODY

@@ -150,15 +150,15 @@ def test_every_key_is_compared_whole_whichever_is_right(
 def test_keys_count_and_cease_to_count_after_two_seconds(
     folder: Path, known: Keys, clock: Clock
 ) -> None:
-    assert not known.are_there
+    assert not known.were_there
     text = added(folder)
     clock.now += 2.1
-    assert known.are_there
+    assert known.were_there
     assert known.find(text) is not None
     revoke(folder, "laptop")
     clock.now += 2.1
     assert known.find(text) is None
-    assert not known.are_there
+    assert not known.were_there
     again = added(folder)  # of the same name
     clock.now += 2.1
     assert known.find(text) is None
@@ -183,7 +183,7 @@ def test_keys_that_stay_as_they_are_count_on_and_are_not_read_again(
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read"))
     for _ in range(3):
         clock.now += 2.1
-        assert known.are_there
+        assert known.were_there
         assert known.find(text) is not None
 
 
@@ -196,7 +196,7 @@ def test_a_key_that_is_revoked_while_it_is_looked_at_is_none(
     keys, unreadable = listed(folder)
     assert ([key.name for key in keys], unreadable) == (["laptop"], [])
     revoke(folder, "laptop")
-    assert not Keys(folder).are_there
+    assert not Keys(folder).were_there
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,10 @@ def test_a_damaged_key_opens_nothing_and_keeps_the_door_shut(
     (folder / "laptop.json").write_bytes(content)
     assert known.find(text) is None
     assert known.find(other) is not None
-    assert known.are_there
+    assert known.were_there
     assert "laptop.json" in capsys.readouterr().err
     (folder / "other-one.json").unlink()
-    assert Keys(folder).are_there  # though nobody can call by it
+    assert Keys(folder).were_there  # though nobody can call by it
 
 
 def test_a_key_whose_file_is_closed_to_us_keeps_the_door_shut(
@@ -243,7 +243,7 @@ def test_a_key_whose_file_is_closed_to_us_keeps_the_door_shut(
 
     monkeypatch.setattr(Path, "open", refuse)
     assert known.find(text) is None
-    assert known.are_there
+    assert known.were_there
 
 
 def test_a_folder_that_cannot_be_looked_at_changes_nothing(
@@ -260,9 +260,9 @@ def test_a_folder_that_cannot_be_looked_at_changes_nothing(
         full.setattr(os, "listdir", refuse)
         clock.now += 10
         assert known.find(text) is not None
-        assert known.are_there
+        assert known.were_there
         with pytest.raises(OSError, match="Too many"):
-            _ = fresh.are_there  # not: there are none
+            _ = fresh.were_there  # not: there are none
 
 
 def test_each_time_that_keys_cannot_be_read_is_told_of_once_and_its_end_too(
@@ -301,17 +301,17 @@ def test_a_state_that_is_moved_away_opens_nothing(
     assert known.find(text) is not None
     moved = folder.parent.rename(tmp_path / "elsewhere")
     clock.now += 10
-    assert known.are_there
+    assert known.were_there
     assert known.find(text) is not None
     folder.parent.mkdir()  # as a command makes it anew
     clock.now += 10
-    assert known.are_there
+    assert known.were_there
     assert known.find(text) is not None
     folder.parent.rmdir()
     moved.rename(folder.parent)
     (folder / "laptop.json").unlink()
     clock.now += 10
-    assert not known.are_there
+    assert not known.were_there
 
 
 def test_the_keys_of_a_state_that_took_the_place_of_another_count(
@@ -338,7 +338,7 @@ def test_a_look_beforehand_holds_while_nothing_can_be_read_and_no_longer(
             raise PermissionError(13, "Permission denied", str(path))
 
         closed.setattr(os, "listdir", refuse)
-        assert not known.are_there
+        assert not known.were_there
         clock.now += 10
     other = Keys(folder, clock)
     other.look()
@@ -350,7 +350,7 @@ def test_what_is_no_keys_file_is_none(folder: Path, known: Keys) -> None:
     folder.mkdir(parents=True)
     for name in (".laptop.json.0a1b2c3d.tmp", "notes.txt", "laptop.json~", ".hidden.json"):
         (folder / name).touch()
-    assert not known.are_there
+    assert not known.were_there
     assert listed(folder) == ([], [])
 
 
