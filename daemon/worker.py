@@ -264,7 +264,10 @@ def _held_original(job: Job) -> Iterator[Path]:
             original = held.enter_context(held_original(job.original))
         except OSError as error:
             reason = f"{error.strerror} ({error.filename})"
-            raise UnreadableMedia(f"{job.original.name} cannot be read: {reason}.") from error
+            raise UnreadableMedia(
+                f"{job.original.name} cannot be read: {reason}. Mend that and retry the task, or"
+                " give the video in anew."
+            ) from error
         yield original
 
 

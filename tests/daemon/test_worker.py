@@ -197,6 +197,16 @@ class TestAJob:
             assert words in end.failure.message
             assert not end.is_retryable
 
+    def test_whose_video_was_deleted_before_its_turn_says_what_to_do(
+        self, make_job: Callable[..., Job], tmp_path: Path
+    ) -> None:
+        end = do(make_job(original=tmp_path / "deleted.mp4"))
+        assert isinstance(end, Failed)
+        assert end.failure.message == (
+            f"deleted.mp4 cannot be read: No such file or directory ({tmp_path / 'deleted.mp4'})."
+            " Mend that and retry the task, or give the video in anew."
+        )
+
     def test_that_is_moved_away_meanwhile_is_finished(
         self, make_job: Callable[..., Job], tmp_path: Path, clip: Path
     ) -> None:
