@@ -196,8 +196,12 @@ def _of_unit(systemctl: str, name: str) -> Finding:
             timeout=_SYSTEMCTL_SECONDS,
             check=False,
         )
+        state = answer.stdout.strip()
+        if not state:  # as in a container that sees no D-Bus
+            text = f"systemd cannot be asked: {answer.stderr.strip()}"
+            return warning("units", text, f"Where it can be: systemctl status {name}.")
         if answer.returncode != 0:
-            text = f"{name} {question}: {answer.stdout.strip() or answer.stderr.strip()}"
+            text = f"{name} {question}: {state}"
             return warning("units", text, f"systemctl {remedy} {name}; journalctl -u {name}.")
     return ok("units", f"{name} is enabled and active")
 

@@ -296,3 +296,18 @@ def test_units_where_systemd_runs_the_machine(
         (tmp_path / "media-cleaner.service").touch()
     found = bad(doctor_machine.of_units(config_of(tmp_path)))
     assert [finding.text for finding in found] == ([] if told is None else [told])
+
+
+def test_a_systemd_that_cannot_be_asked_is_not_told_as_a_unit_that_is_disabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(doctor_machine, "_SYSTEMD", tmp_path)
+    monkeypatch.setattr(doctor_machine, "_UNITS", tmp_path)
+    (tmp_path / "media-cleaner.service").touch()
+    (found,) = bad(doctor_machine.of_units(config_of(tmp_path)))
+    assert found.text == "systemd cannot be asked: Failed to connect to bus"
+    assert "enable" not in found.remedy
