@@ -8,7 +8,7 @@ import { refresh, showTasks, startTasks, tasks } from "./tasks.js";
 import { startUploads, uploads } from "./uploads.js";
 import { say, write } from "./words.js";
 
-const main = document.getElementById("main");
+const inside = document.getElementById("inside");
 const form = document.getElementById("key");
 const problem = form.querySelector(".problem");
 const forget = document.getElementById("key-forget");
@@ -18,7 +18,7 @@ const HEALTH_MS = 15_000;
 
 function open() {
   form.hidden = true;
-  main.hidden = false;
+  inside.hidden = false;
   forget.hidden = key() === null;
   showTasks(true);
 }
@@ -27,7 +27,7 @@ function open() {
 function close() {
   // What they show is the former key's.
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
-  main.hidden = true;
+  inside.hidden = true;
   form.hidden = false;
   forget.hidden = true;
   showTasks(false);
@@ -100,7 +100,7 @@ startTasks();
 form.elements.remember.closest("label").hidden = !mayRemember;
 form.addEventListener("submit", enter);
 forget.addEventListener("click", signOut);
-door.addEventListener("wanted", () => main.hidden || leave());
+door.addEventListener("wanted", () => inside.hidden || leave());
 uploads.addEventListener("done", refresh);
 tasks.addEventListener("caller", ({ detail }) => {
   // A user's key is for that user alone.

@@ -672,13 +672,14 @@ def test_the_page_asks_for_a_key(
     house, admin, alice = closed_house
     window = visit(house.url)
     expect(window.find("#key")).to_be_visible()
-    expect(window.find("#main")).to_be_hidden()
+    expect(window.find("#inside")).to_be_hidden()
+    expect(window.page.get_by_role("main").locator("#key")).to_be_visible()  # a reader's way to it
     window.enter("ключ")  # which no header can hold
     expect(window.find("#key [name=key]:user-invalid")).to_be_focused()
     window.enter("mc_wrong")
     expect(window.find("#key .problem")).to_have_text("Invalid API key")
     window.enter(alice)
-    expect(window.find("#main")).to_be_visible()
+    expect(window.find("#inside")).to_be_visible()
     # A user's uploads are theirs, so nobody is asked whose.
     expect(window.find("#filter-user")).to_be_hidden()
     window.find("#parameters summary").click()
@@ -718,7 +719,7 @@ def test_the_page_asks_for_a_key(
     expect(window.find("#filter-user")).to_be_visible()
     other = window.context.new_page()
     other.goto(house.url)
-    expect(other.locator("#main")).to_be_visible()
+    expect(other.locator("#inside")).to_be_visible()
     other.close()
 
 
@@ -761,7 +762,7 @@ def test_a_key_that_is_revoked_closes_the_page(
     row.get_by_role("button", name=EN["details"]).click()
     assert house.run("keys", "revoke", "of-alice").returncode == 0
     expect(window.find("#key")).to_be_visible()
-    expect(window.find("#main")).to_be_hidden()
+    expect(window.find("#inside")).to_be_hidden()
     expect(window.find("#details")).to_be_hidden()
     expect(window.find("#key [name=key]")).to_be_focused()
 
