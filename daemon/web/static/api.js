@@ -56,11 +56,11 @@ export function headers() {
 }
 
 export async function get(path, query = {}, signal = undefined) {
-  return (await answer("GET", path, query, signal)).json();
+  return JSON.parse(await (await answer("GET", path, query, signal)).body.text());
 }
 
 export async function post(path) {
-  return (await answer("POST", path)).json();
+  return JSON.parse(await (await answer("POST", path)).body.text());
 }
 
 /** Return where the browser itself can have a result: it sends no key with a download. */
@@ -69,26 +69,39 @@ export async function linkTo(taskId) {
   return (await post(`link/${taskId}`)).url.slice(1);
 }
 
+/** Return an answer's headers and, as a Blob, its body, which may take its time as long as it comes. */
 export async function answer(method, path, query = {}, signal = undefined) {
   const words = new URLSearchParams(query).toString();
-  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const patience = new AbortController();
+  let timer = 0;
+  const waitOn = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => patience.abort(), PATIENCE_MS);
+  };
   let response;
+  const parts = [];
   try {
+    waitOn();
     response = await fetch(words ? `${path}?${words}` : path, {
       method,
       headers: headers(),
       cache: "no-store",
       credentials: "omit",
-      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      signal: signal ? AbortSignal.any([signal, patience.signal]) : patience.signal,
     });
+    const reader = response.body.getReader();
+    for (let part; !(part = await reader.read()).done; waitOn()) parts.push(part.value);
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Refused(0, "no_answer", say("no_connection"));
+  } finally {
+    clearTimeout(timer);
   }
+  const body = new Blob(parts, { type: response.headers.get("Content-Type") ?? "" });
   if (!response.ok) {
-    throw refusal(response.status, await response.text(), response.headers.get("Retry-After"));
+    throw refusal(response.status, await body.text(), response.headers.get("Retry-After"));
   }
-  return response;
+  return { headers: response.headers, body };
 }
 
 /** Return what an answer that is no success says, whoever gave it: a proxy speaks no JSON. */

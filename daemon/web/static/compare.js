@@ -125,9 +125,9 @@ async function stillOfOriginal(seconds, signal) {
 }
 
 async function still(which, seconds, signal) {
-  const response = await answer("GET", `still/${task.task_id}`, { of: which, at: seconds.toFixed(3) }, signal);
-  const numbered = (name) => Number(response.headers.get(name)) || 0;
-  return { png: await response.blob(), seconds: numbered("Still-Seconds"), length: numbered("Video-Seconds") };
+  const { headers, body } = await answer("GET", `still/${task.task_id}`, { of: which, at: seconds.toFixed(3) }, signal);
+  const numbered = (name) => Number(headers.get(name)) || 0;
+  return { png: body, seconds: numbered("Still-Seconds"), length: numbered("Video-Seconds") };
 }
 
 function put(image, png) {

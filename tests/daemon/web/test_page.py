@@ -276,6 +276,59 @@ def test_no_broken_picture_is_shown_until_the_frames_are_there(
     expect(window.find("#pair img:visible")).to_have_count(2)
 
 
+# Answers with frames come in three pieces, each when the test gives it, and time is the test's.
+SLOW_FRAMES = """() => {
+  AbortSignal.timeout = (milliseconds) => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), milliseconds);
+    return controller.signal;
+  };
+  window.asked = 0;
+  const real = window.fetch;
+  window.fetch = async (path, options) => {
+    if (!path.startsWith("still/")) return real(path, options);
+    const answer = await real(path, { headers: options.headers });
+    const bytes = new Uint8Array(await answer.arrayBuffer());
+    const size = Math.ceil(bytes.length / 3);
+    let at = 0;
+    const source = {
+      start(stream) {
+        options.signal.addEventListener("abort", () => stream.error(options.signal.reason));
+      },
+      async pull(stream) {
+        window.asked++;
+        await new Promise((resolve) => (window.give = resolve));
+        if (at < bytes.length) stream.enqueue(bytes.slice(at, (at += size)));
+        else stream.close();
+      },
+    };
+    return new Response(new ReadableStream(source, { highWaterMark: 0 }), answer);
+  };
+}"""
+
+
+def test_frames_may_take_their_time_as_long_as_they_come(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """One of 4K has some 20 MB, for which many a line needs minutes."""
+    window = visit(open_house.url)
+    clip = named(video, tmp_path, "line.mp4")
+    window.upload(clip)
+    row = window.row(clip.name, "completed")
+    expect(row).to_be_visible()
+    window.page.clock.install()
+    window.page.evaluate(SLOW_FRAMES)
+    row.get_by_role("button", name=EN["compare"]).click()
+    for piece in range(1, 9):  # of two answers, each with its end
+        wait_until(lambda count=piece: window.page.evaluate("asked") == count, "the wait")
+        window.page.clock.fast_forward(40_000)
+        window.page.evaluate("give()")
+    expect(window.find("#pair img:visible")).to_have_count(2)
+    wait_until(lambda: window.page.evaluate("asked") == 9, "the next frames")
+    window.page.clock.fast_forward(61_000)
+    expect(window.find("#compare .problem")).to_have_text(EN["no_connection"])
+
+
 def test_a_result_whose_original_is_gone_is_shown_alone(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
