@@ -51,7 +51,8 @@ function* ofTask(task) {
   }
   yield [say("user_id"), task.user_id];
   yield [say("notes"), task.notes];
-  yield [say("details_webhook"), task.webhook && [task.webhook.status, task.webhook.last_error].filter(Boolean).join(": "), "en"];
+  yield [say("details_webhook"), task.webhook && say(`webhook_${task.webhook.status}`)];
+  yield [say("details_webhook_error"), task.webhook?.last_error, "en"];
   yield [say("details_result"), task.output_video && readable(task.output_video)];
 }
 

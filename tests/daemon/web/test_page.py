@@ -437,7 +437,7 @@ def test_a_russian_page_has_russian_words_and_says_what_is_english(
         "error_message": "It is damaged.",
         "report": sizes | nothing | said,
     }
-    failed["webhook"] = {"status": "failed", "last_error": "it answered 500"}
+    failed["webhook"] = {"status": "given_up", "last_error": "it answered 500"}
 
     def changed(route: Any) -> None:
         answer = route.fetch()
@@ -454,7 +454,8 @@ def test_a_russian_page_has_russian_words_and_says_what_is_english(
     told = window.find("#details .facts")
     russian = "координаты GPS (©xyz), тег DATE в заголовке кодека, тег x, odd, и другие"
     expect(told.locator("dd", has_text="GPS")).to_have_text(russian)
-    expect(told.locator("dd[lang=en]")).to_have_text(["failed: it answered 500", "It breaks off."])
+    expect(told.locator("dd", has_text="доставить не удалось")).to_be_visible()
+    expect(told.locator("dd[lang=en]")).to_have_text(["it answered 500", "It breaks off."])
     window.page.unroute_all(behavior="ignoreErrors")
 
 

@@ -21,7 +21,7 @@ FACT = re.compile(r"\{(\w+)\}")
 # The same word or sign in both languages.
 SAME_IN_BOTH = ("about_api", "other_language", "details_webhook", "report_sizes")
 # Named by what is at hand: a status, a mode, a treatment.
-COMPOSED = ("filter_", "mode_", "treatment_")
+COMPOSED = ("filter_", "mode_", "treatment_", "webhook_")
 
 
 @pytest.fixture
