@@ -107,7 +107,7 @@ def _of_videos(config: Config) -> _Json:
                 "Upload-Length",
                 "How many bytes the video has, where `Content-Length` does not tell: that it is"
                 " too large (413) or finds no room (507) can so be asked before it is sent.",
-                {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
+                {"type": "integer", "minimum": 0, "maximum": config.max_video_bytes},
             ),
         ],
     )

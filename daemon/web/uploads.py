@@ -121,12 +121,13 @@ class _Upload:
 
     def _check_before_reading(self) -> None:
         self._parameters(self._given({}))  # what the form may outweigh is to be right, too
-        length = _coming_bytes()
-        if length > self._parts.uploads.max_bytes + MOST_FORM_BYTES:
+        length, stated = request.content_length or 0, _stated_bytes()
+        most = self._parts.uploads.max_bytes
+        if stated > most or length > most + MOST_FORM_BYTES:
             raise TooLarge
         if not self._is_repeated():  # the task of a repeated one may be what fills the queue
             _check_queue()
-        self._parts.uploads.check_room(coming_bytes=length)
+        self._parts.uploads.check_room(coming_bytes=max(length, stated))
 
     def _is_repeated(self) -> bool:
         known = self._parts.idempotency
@@ -341,16 +342,16 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _coming_bytes() -> int:
+def _stated_bytes() -> int:
     """
-    Return how much is to come, as far as the request says.
+    Return how large the video is, as far as the request says.
 
     Browsers look at no answer before all is sent, so a page asks first, without the video.
     """
     stated = request.headers.get("Upload-Length", "0")
     if not _LENGTH.fullmatch(stated):
         raise invalid("Upload-Length", stated, text("uploads.length"))
-    return max(request.content_length or 0, int(stated))
+    return int(stated)
 
 
 def _owner_of_keys(who: Caller) -> str:

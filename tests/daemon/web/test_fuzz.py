@@ -33,6 +33,9 @@ hooks = "{hooks}"
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "404", "409", "410", "429"]
+
+[checks.negative_data_rejection]
+expected-statuses = ["400", "403", "404", "405", "409", "413", "415", "422", "429"]
 """
 
 

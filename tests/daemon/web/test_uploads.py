@@ -357,7 +357,7 @@ def test_room_is_looked_for_as_large_as_is_said_to_come(
     monkeypatch.setattr(uploads, "free_gb", lambda folder: 1.5)
     gigabyte = str(1 << 30)
     assert refused(unread(house, stated=gigabyte))[:2] == (507, "insufficient_storage")
-    assert refused(unread(house, stated=f"{3 << 30}"))[:2] == (413, "file_too_large")
+    assert refused(unread(house, stated=f"{(2 << 30) + 1}"))[:2] == (413, "file_too_large")
     assert refused(house.send(b"", headers={"Upload-Length": "1000"}))[0] == 415
 
 
