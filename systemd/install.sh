@@ -23,7 +23,10 @@ esac
 [ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || { echo 'install.sh has to be run as root' >&2; exit 2; }
 CONFIG="$ROOT/etc/media-cleaner/config.yaml"
 [ "$units" = media-cleaner ] || [ ! -e "$CONFIG" ] || grep -q '^web_workers: 0' "$CONFIG" || {
-  echo 'set web_workers: 0 in /etc/media-cleaner/config.yaml, then run this again' >&2; exit 2; }
+  echo 'set web_workers: 0 in /etc/media-cleaner/config.yaml, then run this again' >&2
+  [ ! -e "$UNITS/media-cleaner-web.service" ] ||
+    echo "or do without: systemctl disable --now media-cleaner-web; rm $UNITS/media-cleaner-web.service" >&2
+  exit 2; }
 
 PYTHON=${PYTHON:-python3}
 is_new_enough='sys.exit(sys.version_info < (3, 11))'

@@ -311,6 +311,12 @@ def test_it_is_installed_and_removed_and_what_people_own_is_kept(
     assert load_config(config).port == 8001  # it is the operator's
     assert sorted(unit.name for unit in units.iterdir()) == sorted(UNITS)
     assert script(machine, "install.sh", "--wep").returncode == 2
+    config.write_text("port: 8001\n")  # who moved back is told what keeps it from an upgrade
+    answer = script(machine, "install.sh")
+    assert answer.returncode == 2
+    assert f"rm {units}/media-cleaner-web.service" in answer.stderr
+    (units / "media-cleaner-web.service").unlink()
+    assert script(machine, "install.sh").returncode == 0
 
     answer = script(machine, "uninstall.sh")
     assert answer.returncode == 0
