@@ -81,13 +81,15 @@ export async function answer(method, path, query = {}, signal = undefined) {
   let response;
   const parts = [];
   try {
+    signal?.throwIfAborted();
+    signal?.addEventListener("abort", () => patience.abort()); // some browsers know no AbortSignal.any
     waitOn();
     response = await fetch(words ? `${path}?${words}` : path, {
       method,
       headers: headers(),
       cache: "no-store",
       credentials: "omit",
-      signal: signal ? AbortSignal.any([signal, patience.signal]) : patience.signal,
+      signal: patience.signal,
     });
     const reader = response.body.getReader();
     for (let part; !(part = await reader.read()).done; waitOn()) parts.push(part.value);

@@ -879,6 +879,27 @@ def test_large_letters_fit_a_phone(
     assert row.locator(".name").bounding_box()["width"] > 200  # and not a column of letters
 
 
+@pytest.mark.parametrize(("scheme", "back"), [("light", "255, 255, 255"), ("dark", "27, 34, 41")])
+def test_a_browser_some_years_old_shows_before_and_after(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path, scheme: str, back: str
+) -> None:
+    """The last one for Windows 7, or of an iPhone that gets no other, knows less than today's."""
+
+    def unknown(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("light-dark(", "unknown("))
+
+    window = visit(open_house.url, color_scheme=scheme)
+    window.context.add_init_script("delete AbortSignal.any; delete AbortSignal.timeout")
+    window.page.route(re.compile("page.css"), unknown)
+    window.page.reload()
+    clip = named(video, tmp_path, f"{scheme}.mp4")
+    window.upload(clip)
+    window.row(clip.name, "completed").get_by_role("button", name=EN["compare"]).click()
+    expect(window.find("#pair img:visible")).to_have_count(2)
+    expect(window.find("#compare")).to_have_css("background-color", f"rgb({back})")
+
+
 def test_the_chosen_filter_is_seen_where_colours_are_forced(
     open_house: ServiceHouse, visit: Any
 ) -> None:
