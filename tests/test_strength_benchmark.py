@@ -519,6 +519,39 @@ def test_a_photograph_s_middle_is_a_video_of_one_frame_with_its_colours(tmp_path
     assert np.abs(shown.rgb[0].astype(int) - (200, 90, 40)).max() <= 4
 
 
+def test_films_have_names_of_their_own() -> None:
+    pieces = import_module("pieces")
+    assert len({film.title for film in pieces.FILMS}) == len(pieces.FILMS)
+
+
+@pytest.mark.parametrize(
+    ("size", "cut"), [((1600, 800), (1280, 640)), ((480, 960), (360, 720)), ((320, 180),) * 2]
+)
+def test_a_film_is_made_smaller_only_where_it_is_too_large(
+    tmp_path: Path, size: tuple[int, int], cut: tuple[int, int]
+) -> None:
+    pieces, frames = import_module("pieces"), import_module("frames")
+    film = make_video(tmp_path / "film.mp4", Video(*size, frames=10))
+    piece = frames.read_frames(pieces.cut_film(film, 0.2, 0.16, tmp_path / "piece.mp4"))
+    assert piece.luma.shape == (4, cut[1], cut[0])
+    if cut == size:
+        assert np.array_equal(piece.luma, frames.read_frames(film).luma[5:9])
+
+
+def test_films_are_told_in_motion_and_one_by_one() -> None:
+    records, tables = import_module("records"), import_module("tables")
+    rows = [
+        records.Record("clip", clip, "unseen", "protect", epsilon, "cvvdp", "net_jod_video", jod)
+        for clip, jod in (("fish", 9.5), ("cat", 9.1))
+        for epsilon in ("0.08", "0.12")
+    ]
+    text = tables.film_tables(rows)
+    assert "| protect | 0.08 | 9.30 [9.10, 9.50] n2 |" in text
+    assert "### Film by film, 0.12" in text
+    assert "| fish | unseen | 9.50 |" in text
+    assert "| cat | unseen | 9.10 |" in text
+
+
 def test_without_clips_it_says_what_to_give(tmp_path: Path) -> None:
     pieces = import_module("pieces")
     with pytest.raises(SystemExit, match=r"lacks a\.mp4: .*--media"):
@@ -537,7 +570,11 @@ def test_without_a_package_it_names_it() -> None:
 
 @pytest.mark.parametrize(
     ("part", "message"),
-    [("smell", "unknown: smell"), ("faces", "faces needs --detector and --embedder")],
+    [
+        ("smell", "unknown: smell"),
+        ("faces", "faces needs --detector and --embedder"),
+        ("films", "films needs --films"),
+    ],
 )
 def test_a_part_that_cannot_be_measured_is_refused(part: str, message: str) -> None:
     command = [sys.executable, str(FOLDER / "run.py"), part]

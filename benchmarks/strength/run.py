@@ -2,9 +2,9 @@
 Measure what the protection does to recognisers, and what people see and hear of it.
 
     PYTHONPATH=. python benchmarks/strength/run.py
-        [picture] [sound] [network] [faces] [photographs] [tables]
+        [picture] [sound] [network] [faces] [photographs] [films] [tables]
         [--quick] [--media DIR] [--recognisers DIR] [--detector FILE] [--embedder FILE]
-        [--photographs DIR] [--out DIR]
+        [--photographs DIR] [--films DIR] [--out DIR]
 
 Real clips and pretrained recognisers are the user's and never part of the project. Needs the
 packages cvvdp, pesq, visqol-python, pocketsphinx, ai-edge-litert, onnxruntime, ncnn, matplotlib;
@@ -15,7 +15,8 @@ reference design, and writes network.csv and NETWORK.md. `faces` sets the face w
 embedded one on the clips with faces, and writes faces.csv and FACES.md; it needs the product's
 extra `onnx`, and DETECTOR and EMBEDDER, YuNet and SFace of the OpenCV Zoo. `photographs` takes
 pictures that packages of Debian and Python bring (`pieces.PICTURES`), unpacked into one folder, and
-writes photographs.csv and PHOTOGRAPHS.md. `tables` writes all tables anew.
+writes photographs.csv and PHOTOGRAPHS.md; `films` takes films in the same way (`pieces.FILMS`), in
+motion, and writes films.csv and FILMS.md. `tables` writes all tables anew.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from face_tables import face_tables
 from faces import FaceBench, FacePlan, face_settings
 from packages import required
 from picture import PictureBench, Plan
-from pieces import CLIPS, PICTURES, QUICK_CLIPS, SPEECHES, check_media, picture_name
+from pieces import CLIPS, FILMS, PICTURES, QUICK_CLIPS, SPEECHES, check_media, picture_name
 from plot import draw_plot
 from records import Record, read_csv, write_csv
-from tables import network_tables, picture_tables, tables
+from tables import film_tables, network_tables, picture_tables, tables
 from variants import BASELINES, FACES, NETWORK, PROTECT, REFERENCE, Method
 
 from pipeline.settings import Settings
@@ -46,7 +47,7 @@ _SHARED = _HERE.parents[2] / "shared"
 _EPSILONS = (0.08, 0.12, 0.16, 0.20)
 _FACE_EPSILONS = (0.08, 0.12, 0.20)
 _DEFAULT = Method(PROTECT, 0.12)
-_PARTS = ("picture", "sound", "network", "faces", "photographs", "tables")
+_PARTS = ("picture", "sound", "network", "faces", "photographs", "films", "tables")
 _LISTED = ", ".join(_PARTS)
 
 
@@ -61,11 +62,13 @@ def main() -> None:
     photographs = _Book(
         arguments.out / "photographs.csv", arguments.out / "PHOTOGRAPHS.md", picture_tables
     )
+    films = _Book(arguments.out / "films.csv", arguments.out / "FILMS.md", film_tables)
     if "tables" in parts:
         book.read()
         asked.read()
         faces.read()
         photographs.read()
+        films.read()
     with tempfile.TemporaryDirectory() as folder:
         if "sound" in parts:
             _measure_sound(arguments, Path(folder), book)
@@ -77,6 +80,8 @@ def main() -> None:
             _measure_faces(arguments, Path(folder), faces)
         if "photographs" in parts:
             _measure_photographs(arguments, Path(folder), photographs)
+        if "films" in parts:
+            _measure_films(arguments, Path(folder), films)
     if book.records:
         draw_plot(book.records, arguments.out / "plot.svg")
 
@@ -150,15 +155,27 @@ def _measure_faces(arguments: argparse.Namespace, scratch: Path, book: _Book) ->
 
 
 def _measure_photographs(arguments: argparse.Namespace, scratch: Path, book: _Book) -> None:
+    check_media(arguments.photographs, set(PICTURES), "--photographs")
+    bench = _unseen_bench(arguments, scratch, arguments.photographs)
+    for path in PICTURES[:: 8 if arguments.quick else 1]:
+        book.add(picture_name(path), list(bench.picture(path)))
+
+
+def _measure_films(arguments: argparse.Namespace, scratch: Path, book: _Book) -> None:
+    check_media(arguments.films, {film.path for film in FILMS}, "--films")
+    bench = _unseen_bench(arguments, scratch, arguments.films)
+    for film in FILMS[:: 8 if arguments.quick else 1]:
+        book.add(film.title, list(bench.film(film)))
+
+
+def _unseen_bench(arguments: argparse.Namespace, scratch: Path, media: Path) -> PictureBench:
     from judges import Judges
     from visibility import Jod
 
-    check_media(arguments.photographs, set(PICTURES), "--photographs")
     ours = tuple(Method(PROTECT, epsilon) for epsilon in _EPSILONS)
-    plan = dataclasses.replace(_plan(arguments.quick), methods=ours)
-    bench = PictureBench(arguments.photographs, scratch, plan, Judges(arguments.recognisers), Jod())
-    for path in PICTURES[:: 8 if arguments.quick else 1]:
-        book.add(picture_name(path), list(bench.picture(path)))
+    plan = _plan(arguments.quick)
+    plan = dataclasses.replace(plan, methods=ours, clip_methods=ours, jod_methods=ours)
+    return PictureBench(media, scratch, plan, Judges(arguments.recognisers), Jod())
 
 
 def _face_plan(settings: Settings, quick: bool) -> FacePlan:
@@ -217,6 +234,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--detector", type=Path, help="for faces: YuNet, an ONNX file")
     parser.add_argument("--embedder", type=Path, help="for faces: SFace, an ONNX file")
     parser.add_argument("--photographs", type=Path, help="for photographs: where they lie")
+    parser.add_argument("--films", type=Path, help="for films: where they lie")
     parser.add_argument("--quick", action="store_true", help="four clips, little of each")
     parser.add_argument("--out", type=Path, default=_HERE)
     arguments = parser.parse_args(sys.argv[1:])
@@ -225,8 +243,9 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {_LISTED}")
     if "faces" in arguments.parts and not (arguments.detector and arguments.embedder):
         parser.error("faces needs --detector and --embedder")
-    if "photographs" in arguments.parts and not arguments.photographs:
-        parser.error("photographs needs --photographs")
+    for part in ("photographs", "films"):
+        if part in arguments.parts and not getattr(arguments, part):
+            parser.error(f"{part} needs --{part}")
     return arguments
 
 

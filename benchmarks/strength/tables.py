@@ -109,6 +109,7 @@ _FILES = (
     _FLAT,
     Column("s", _FILE, "seconds", digits=1),
 )
+_MOVING = (_JOD_VIDEO, _FLICKER, _HELD, _TRUE_FLICKER, *_ANSWERS, *_FILES)
 _SOUND = ("sound",)
 _PHONES = Column("net phone error", _SOUND, "phone_error", is_net=True)
 _PESQ = Column("PESQ", _SOUND, "pesq")
@@ -226,6 +227,11 @@ _PICTURE_LEGEND = """\
 Words as in TABLES.md; the embedded way, of pictures that no constant was chosen by, each 640 x 360
 and a video of one frame. n: of how many; ch and dr are of those that a network was sure of."""
 
+_FILM_LEGEND = """\
+Words as in TABLES.md; the embedded way, of stretches of 2.4 s or less, in motion, of films that no
+constant was chosen by, at most 1280 x 720. n: of how many; ch and dr are of the frames that a
+network was sure of, which weigh the same."""
+
 
 def tables(records: Sequence[Record]) -> str:
     """Return everything as one Markdown text."""
@@ -260,12 +266,22 @@ def network_tables(records: Sequence[Record]) -> str:
 
 def picture_tables(records: Sequence[Record]) -> str:
     """Return the measures of single pictures as one Markdown text."""
-    lines = ["# Photographs", "", _PICTURE_LEGEND, "", *_missing(records)]
-    columns = (_JOD, *_ANSWERS, *_FILES)
-    lines += _means(records, columns, {"means": (UNSEEN,)})
-    lines += ["### Picture by picture, 0.12", ""]
-    chosen = select(records, "still", PROTECT, "0.12")
-    return "\n".join([*lines, *_rows(chosen, columns, lambda r: r.clip)]) + "\n"
+    head_lines = ["# Photographs", "", _PICTURE_LEGEND]
+    return _unseen(records, head_lines, "Picture by picture", (_JOD, *_ANSWERS, *_FILES))
+
+
+def film_tables(records: Sequence[Record]) -> str:
+    """Return the measures of films as one Markdown text."""
+    return _unseen(records, ["# Films", "", _FILM_LEGEND], "Film by film", _MOVING)
+
+
+def _unseen(
+    records: Sequence[Record], start: Sequence[str], title: str, columns: Sequence[Column]
+) -> str:
+    lines = [*start, "", *_missing(records), *_means(records, columns, {"means": (UNSEEN,)})]
+    chosen = [r for r in records if (r.method, r.epsilon) == (PROTECT, "0.12")]
+    rows = _rows(chosen, columns, lambda r: r.clip)
+    return "\n".join([*lines, f"### {title}, 0.12", "", *rows]) + "\n"
 
 
 def _missing(records: Sequence[Record]) -> Iterator[str]:
@@ -335,7 +351,7 @@ def _still_means(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _clip_means(records: Sequence[Record]) -> Iterator[str]:
-    return _means(records, (_JOD_VIDEO, _FLICKER, _HELD, _TRUE_FLICKER, *_ANSWERS, *_FILES))
+    return _means(records, _MOVING)
 
 
 def _sound_means(records: Sequence[Record]) -> Iterator[str]:
