@@ -13,6 +13,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
@@ -291,6 +292,22 @@ def video_track_numbers(file: BinaryIO) -> Iterator[dict[str, int]]:
             track[element.name] = int.from_bytes(element_payload(file, element))
     if track.get("TrackType") == _VIDEO_TRACK:
         yield track
+
+
+def has_encrypted_track(path: Path) -> bool:
+    """
+    Tell whether a Matroska file says that a track of it is encrypted.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        for element in walk_elements(file):
+            if element.name == "Cluster":
+                return False  # tracks are described before what is in them
+            if element.name == "ContentEncryption":
+                return True
+    return False
 
 
 @dataclass(frozen=True)

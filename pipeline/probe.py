@@ -19,6 +19,7 @@ from av.stream import Disposition
 
 from pipeline.boxes import completeness, is_encrypted
 from pipeline.channels import Channels, settle
+from pipeline.elements import has_encrypted_track
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack, VideoTrack
 from pipeline.picture_track import frame_rate_of, video_track
@@ -134,9 +135,12 @@ def refuse_encrypted(container: InputContainer, path: Path) -> None:
     """
     Raises:
         UnsupportedMedia: a track is encrypted. It cannot be decoded, and what a player needs
-            to decrypt it lies in boxes that no copy keeps.
+            to decrypt it lies where no copy has it.
     """
-    if "mov" in container.format.name.split(",") and is_encrypted(path):
+    names = container.format.name.split(",")
+    if ("mov" in names and is_encrypted(path)) or (
+        "matroska" in names and has_encrypted_track(path)
+    ):
         raise UnsupportedMedia(f"{path.name} is encrypted; decrypt it first.")
 
 

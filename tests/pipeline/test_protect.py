@@ -900,6 +900,23 @@ class TestStrip:
         with pytest.raises(UnsupportedMedia, match="encrypted; decrypt it first"):
             protect(original, tmp_path / "out.mp4", Parameters.parse({"mode": mode}), FAST)
 
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_an_encrypted_matroska_file_is_refused(self, tmp_path: Path, mode: str) -> None:
+        """A copy of its packets lacked what is needed to decrypt them."""
+        whole = make_video(tmp_path / "whole.mkv", Video(codec="libvpx", frames=5))
+        original, title = tmp_path / "encrypted.mkv", "as long as this is"
+        ffmpeg("-i", whole, "-c", "copy", "-metadata:s:v", f"title={title}", original)
+        encryption = b"\x47\xe1\x81\x05" + b"\x47\xe2\x81\x07"  # AES, and a key's id
+        encoding = b"\x50\x33\x81\x01" + b"\x50\x35\x88" + encryption
+        encodings = b"\x62\x40\x8f" + encoding
+        content = original.read_bytes()
+        at = content.index(title.encode()) - 3
+        assert content[at : at + 3] == b"\x53\x6e\x92"  # its name
+        content = content[:at] + b"\x6d\x80\x92" + encodings + content[at + 3 + len(title) :]
+        original.write_bytes(content)
+        with pytest.raises(UnsupportedMedia, match="encrypted; decrypt it first"):
+            protect(original, tmp_path / "out.mkv", Parameters.parse({"mode": mode}), FAST)
+
     def test_a_file_cut_between_key_frames_is_stripped_too(self, tmp_path: Path) -> None:
         video = Video(frames=50, options={"g": "10", "bf": "2", "x264-params": "open-gop=1"})
         whole = make_video(tmp_path / "whole.mp4", video)
