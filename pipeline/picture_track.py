@@ -147,10 +147,16 @@ def frame_rate_of(stream: Any) -> Fraction:
     if rate == _DV_TICKS and stream.codec_context.name == "dvvideo":
         # FFmpeg 8.1 has the ticks of its clock there, of raw DV and of AVI's type 1, which is raw.
         rate = stream.base_rate
-    elif not stream.average_rate and rate == 1 / stream.time_base >= _COARSE_CLOCK:
-        # FFmpeg's word for not knowing: a frame each tick. As of WebM that browsers record.
+    elif rate == 1 / stream.time_base >= _COARSE_CLOCK and not _has_counted(stream):
+        # FFmpeg's word for not knowing: a frame each tick. As of WebM that browsers record, and
+        # stated in WebM that FFmpeg wrote when that was new.
         rate = None
     return rate if rate and rate > 0 else Fraction(25)
+
+
+def _has_counted(stream: Any) -> bool:
+    """Tell whether a stream's average is of its frames; Matroska's is what the file states."""
+    return stream.average_rate is not None and "matroska" not in stream.container.format.name
 
 
 def sample_aspect(stream: Any) -> Fraction | None:
