@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -57,7 +57,13 @@ def skip_priming(path: Path, priming: Mapping[int, Fraction]) -> None:
                 _mend(file, edits[number], seconds, movie_rate, rates[number])
 
 
-def state_length(path: Path, track: int, shown: Fraction, decoded: Fraction | None = None) -> None:
+def state_length(
+    path: Path,
+    track: int,
+    shown: Fraction,
+    decoded: Fraction | None = None,
+    rounded: Callable[[Fraction], int] = math.ceil,
+) -> None:
     """
     Make a finished MP4 state a track's length.
 
@@ -65,6 +71,7 @@ def state_length(path: Path, track: int, shown: Fraction, decoded: Fraction | No
         track: its place in the file, from 0.
         shown: seconds from its first frame to the end of the one shown last.
         decoded: seconds that its samples' durations add up to; None where that is stated.
+        rounded: to the movie's ticks; down where what follows is hidden.
     """
     with path.open("r+b") as file:
         boxes = list(walk_boxes(file))
@@ -72,7 +79,7 @@ def state_length(path: Path, track: int, shown: Fraction, decoded: Fraction | No
         tracks = [b for b in boxes if b.kind == "tkhd"]
         media = [b for b in boxes if b.kind == "mdhd"][track]
         edits = next((b for b in boxes if b.kind == "elst" and _track_of(b, tracks) == track), None)
-        length = math.ceil(shown * _timescale(file, movie))
+        length = rounded(shown * _timescale(file, movie))
         if edits is not None:
             length = _state_in_edits(file, edits, length)
         _state_duration(file, tracks[track], length)

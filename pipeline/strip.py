@@ -8,6 +8,7 @@ packets stays too. Data tracks, attachments and cover pictures go.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -343,7 +344,8 @@ def _state_ends(output: Path, tracks: list[_Track]) -> None:
     filled = [track for track in tracks if track.packets]  # the muxer leaves out the others
     for place, track in enumerate(filled):
         if track.pictures is not None and track.pictures.has_hidden_end:
-            state_length(output, place, track.pictures.length * track.time_base)
+            length = track.pictures.length * track.time_base
+            state_length(output, place, length, rounded=math.floor)
 
 
 def _in_words(stream: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,8 +20,8 @@ from pipeline.settings import Settings
 FAST = Settings(preset="ultrafast", threads=2)
 STRIP = Parameters.parse({"mode": "strip"})
 NO_SOUND = Parameters.parse({"audio_level": "none"})
-RATE, TICKS = 48_000, 12_800
-FRAME, PRIMING = TICKS // 25, 1024
+RATE = 48_000
+FRAME, PRIMING = 512, 1024  # ticks
 EMPTY = -1
 
 # Milliseconds that an edit lasts, and where it begins in the media; without the encoder's delay.
@@ -28,29 +29,36 @@ Edits = Sequence[tuple[int, int]]
 
 
 def edited(
-    tmp_path: Path, picture: Edits, sound: Edits, name: str = "edited.mp4", *, is_open: bool = False
+    tmp_path: Path,
+    picture: Edits,
+    sound: Edits,
+    name: str = "edited.mp4",
+    *,
+    is_open: bool = False,
+    rate: int = 25,
 ) -> Path:
     """
     Make four seconds of video with key frames at each whole one, and edit it as editors do.
 
     Args:
         is_open: pictures shown before a key frame need it, as in broadcasts.
+        rate: pictures a second.
     """
-    options = {"g": "25", "bf": "2", "keyint_min": "25", "sc_threshold": "0"}
+    options = {"g": f"{rate}", "bf": "2", "keyint_min": f"{rate}", "sc_threshold": "0"}
     if is_open:
         options["x264-params"] = "open-gop=1:b-adapt=0"
     codec = "aac" if name.endswith(".mp4") else "pcm_s16le"
     track = Audio(codec=codec, layout="mono")
-    video = Video(width=128, height=96, frames=100, options=options, audio=[track])
+    video = Video(128, 96, 4 * rate, Fraction(rate), options=options, audio=[track])
     path = make_video(tmp_path / name, video)
     with path.open("rb") as file:
         boxes = list(walk_boxes(file))
     data = bytearray(path.read_bytes())
     delays = (2 * FRAME, PRIMING if codec == "aac" else 0)
     lists = [box for box in boxes if box.kind == "elst"]
-    wanted = [(lists[0], picture, TICKS, delays[0]), (lists[1], sound, RATE, delays[1])]
-    for box, edits, rate, delay in reversed(wanted):  # from the end, so that places stay
-        entries = [(long, _in_media(at, rate, delay)) for long, at in edits]
+    wanted = [(lists[0], picture, FRAME * rate, delays[0]), (lists[1], sound, RATE, delays[1])]
+    for box, edits, ticks, delay in reversed(wanted):  # from the end, so that places stay
+        entries = [(long, _in_media(at, ticks, delay)) for long, at in edits]
         payload = struct.pack(">II", 0, len(entries))
         payload += b"".join(struct.pack(">IiI", *entry, 1 << 16) for entry in entries)
         grown = len(payload) - box.payload_size
@@ -93,6 +101,18 @@ def test_a_stripped_copy_ends_with_the_last_picture_shown(
     assert pictures(output) == pictures(original)
     assert report.frames == len(pictures(original)) == 30 + last
     assert heard(output) == pytest.approx(heard(original), abs=0.03)
+
+
+@pytest.mark.parametrize("frames", [31, 34])
+def test_an_end_between_two_milliseconds_shows_no_further_picture(
+    tmp_path: Path, frames: int
+) -> None:
+    """An edit's length counts milliseconds."""
+    edits = [(frames * 1000 // 28, 1000)]
+    original = edited(tmp_path, edits, edits, is_open=True, rate=28)
+    output = tmp_path / "out.mp4"
+    protect(original, output, STRIP, FAST)
+    assert len(pictures(output)) == len(pictures(original)) == frames
 
 
 @pytest.mark.parametrize("is_open", [False, True])
