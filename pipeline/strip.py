@@ -126,7 +126,9 @@ def muxer_for(source: InputContainer, path: Path) -> str:
     if "matroska" in names:
         return "webm" if path.suffix.lower() == ".webm" else "matroska"
     if "mov" in names:
-        return "mov" if source.metadata.get("major_brand", "").startswith("qt") else "mp4"
+        # QuickTime of cameras before 2005 or so has no brand.
+        brand = source.metadata.get("major_brand", "qt" if path.suffix.lower() == ".mov" else "")
+        return "mov" if brand.startswith("qt") else "mp4"
     muxer = _MUXER_OF.get(names[0])
     if muxer is None:
         raise UnsupportedMedia(

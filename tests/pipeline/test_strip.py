@@ -467,6 +467,18 @@ def test_mp3_of_a_low_rate_stays_in_mp4(tmp_path: Path) -> None:
     )
 
 
+def test_quicktime_from_before_there_were_brands_stays_quicktime(tmp_path: Path) -> None:
+    """As cameras wrote it; MP4 has neither its sound nor pictures like its own."""
+    video = Video(
+        width=96, height=64, codec="mjpeg", pixel_format="yuvj422p", audio=[Audio("pcm_u8")]
+    )
+    original, output = make_video(tmp_path / "a.mov", video), tmp_path / "b.mov"
+    original.write_bytes(original.read_bytes().replace(b"ftyp", b"skip", 1))
+    report = _strip(original, output)
+    assert (report.frames, report.container) == (25, "mov")
+    assert [data for _, data in _packets(output)] == [data for _, data in _packets(original)]
+
+
 @pytest.mark.parametrize("name", ["a.webm", "A.WEBM"])
 def test_webm_stays_webm(tmp_path: Path, name: str) -> None:
     """Browsers go by the name of the kind of document, not by that of the file."""
