@@ -136,7 +136,7 @@ def _of_torch(programs: Programs, config: Config) -> Iterator[Finding]:
         return
     build = f"for CUDA {programs.cuda}" if programs.cuda else "for the processor alone"
     if programs.accelerator is not None:
-        does = "computes on" if config.settings.wants_gpu else "has no use here for"
+        does = "told not to use" if config.device == "cpu" else "computes on"
         yield ok("torch", f"{programs.torch} {build}; {does} {programs.accelerator}")
     elif programs.has_driver:
         yield warning(

@@ -561,8 +561,7 @@ def _made_spool(state: Path) -> Spool:
 
 
 def _bounds(config: Config) -> Bounds:
-    device = config.device if config.settings.wants_gpu else "cpu"
-    return Bounds(memory_gb=config.limits.worker_memory_gb, device=device)
+    return Bounds(memory_gb=config.limits.worker_memory_gb, device=config.device)
 
 
 def _known_disk_mounts(last: health.Health | None) -> Mapping[str, str]:

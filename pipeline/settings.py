@@ -80,7 +80,7 @@ class Settings:
         odd_size: `pad` an odd width or height by one line and crop it on display, or
             `keep` it by a codec that can (VP9).
         faces: what changes faces as recognisers of faces misread them; nothing by default.
-        device: `auto` takes a GPU where there is one and a network is to be asked.
+        device: `auto` takes an accelerator where there is one.
         threads: of the encoder; half as many, at most 4, decode. 0 takes every core.
     """
 
@@ -98,14 +98,3 @@ class Settings:
     def is_embedded(self) -> bool:
         """Whether the weight-free way is used, without any network."""
         return self.surrogates == (EMBEDDED,)
-
-    @property
-    def wants_gpu(self) -> bool:
-        """
-        Whether a GPU is used where there is one.
-
-        By `auto` not for stripes alone, which it makes no faster, while each process would take
-        some of its memory (`benchmarks/speed/RESULTS.md`).
-        """
-        asks_networks = not self.is_embedded or bool(self.faces)
-        return self.device == "cuda" or (self.device == "auto" and asks_networks)

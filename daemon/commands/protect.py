@@ -201,5 +201,5 @@ def _bound_memory(settings: Settings) -> None:
     import torch
 
     # CUDA's driver reserves address space far beyond what it uses.
-    if not (settings.wants_gpu and torch.cuda.is_available()):
+    if settings.device == "cpu" or not torch.cuda.is_available():
         limit_address_space(settings.limits.worker_memory_gb)

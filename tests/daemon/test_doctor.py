@@ -251,7 +251,7 @@ def test_a_build_of_torch_that_does_not_fit(
     assert finding.level is level
 
 
-@pytest.mark.parametrize(("device", "told"), [("auto", "no use here for"), ("cuda", "computes on")])
+@pytest.mark.parametrize(("device", "told"), [("auto", "computes on"), ("cpu", "told not to use")])
 def test_what_a_gpu_is_for(device: str, told: str, tmp_path: Path) -> None:
     programs = Programs(torch="2", cuda="13.0", accelerator="H100", has_driver=True)
     (finding,) = doctor_machine._of_torch(programs, config_of(tmp_path, device=device))

@@ -603,11 +603,9 @@ def test_a_reload_takes_over_the_workers_and_their_bounds(house: House) -> None:
         house.reload(workers=5, stall_s=7, limits={"worker_memory_gb": 3.5}, device="cpu")
         assert (pool.size, pool.stall_s) == (5, 7)
         assert pool.bounds == Bounds(3.5, "cpu")
-        house.reload(limits={"worker_memory_gb": 3.5}, device="auto")
-        assert pool.bounds == Bounds(3.5, "cpu"), "stripes alone take no GPU"
         assert house.service is not None
         assert isinstance(house.service._web, NoWeb)
-        assert house.service._web.reloads == 2
+        assert house.service._web.reloads == 1
 
 
 def test_a_reload_takes_over_the_rules_of_attempts(house: House) -> None:

@@ -7,7 +7,6 @@ A pretended one shows it to the bit; a real one, where there is one, but for its
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -135,14 +134,12 @@ def test_faces_on_a_gpu(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (Settings(), "cpu"),
+        (Settings(), "cuda"),
         (Settings(device="cuda"), "cuda"),
-        (Settings(surrogates=("resnet18",)), "cuda"),
-        (Settings(faces=FaceSettings(Path("yunet.onnx"), (Path("mine.onnx"),))), "cuda"),
-        (Settings(surrogates=("resnet18",), device="cpu"), "cpu"),
+        (Settings(device="cpu"), "cpu"),
     ],
 )
-def test_a_gpu_is_taken_for_networks_alone(settings, expected, monkeypatch):
+def test_a_gpu_is_taken_where_there_is_one(settings, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device(settings).type == expected
 
