@@ -10,7 +10,15 @@ import cv2
 
 from pipeline.errors import GpuOutOfMemory, OutOfMemory
 
-_CUDA = "CUDA"  # in all that torch says of a GPU
+_OF_GPU = ("CUDA", "cuDNN")  # one of them is in all that torch says of a GPU
+
+_LACKING = (
+    "insufficient memory",
+    "allocate memory",
+    "out of memory",
+    "alloc failed",
+    "start new thread",
+)
 
 
 @contextlib.contextmanager
@@ -25,7 +33,7 @@ def lack_of_memory_told(original: Path) -> Iterator[None]:
     except (MemoryError, RuntimeError, SystemError, cv2.error) as error:
         if not is_lack_of_memory(error):
             raise
-        if _CUDA in str(error):
+        if any(name in str(error) for name in _OF_GPU):
             raise GpuOutOfMemory(
                 f"{original.name} needs more memory of the GPU than is free; set fewer `workers`,"
                 " or `device: cpu`, in config.yaml."
@@ -40,5 +48,5 @@ def is_lack_of_memory(error: BaseException) -> bool:
     """Whether it says so: Python, OpenCV, torch and the thread library each in their own way."""
     if isinstance(error.__cause__, MemoryError):
         return True  # a `SystemError`, where NumPy first had no memory for OpenCV's result
-    words = ("insufficient memory", "allocate memory", "out of memory", "start new thread")
-    return isinstance(error, MemoryError) or any(w in str(error).lower() for w in words)
+    text = str(error).lower().replace("_", " ")
+    return isinstance(error, MemoryError) or any(words in text for words in _LACKING)

@@ -45,6 +45,8 @@ _UNUSABLE = (
     AssertionError,
     torch.jit.Error,  # whatever a scripted network raises itself; no RuntimeError
 )
+# Not ImportError, by which a library says of itself that it found no memory of some kind.
+_MAY_LACK_MEMORY = (RuntimeError, UnfitOnnx)
 # TorchScript tells at length where it failed before it tells why.
 _TORCHSCRIPT_FAILED = "in the TorchScript interpreter"
 _REASON = re.compile(r"^[\w.]*(?:Error|Exception): (?=\S)", re.MULTILINE)
@@ -65,13 +67,13 @@ def told_as_unavailable(other_way: str, key: str = "") -> Iterator[None]:
 
     Raises:
         SurrogateUnavailable: instead of `UnfitNetwork`.
-        Exception: what says that memory is lacking, for which no network is to blame.
+        MemoryError: instead of one for lack of memory, of which no other network helps.
     """
     try:
         yield
     except UnfitNetwork as error:
-        if error.__cause__ is not None and is_lack_of_memory(error.__cause__):
-            raise error.__cause__ from None
+        if isinstance(error.__cause__, _MAY_LACK_MEMORY) and is_lack_of_memory(error.__cause__):
+            raise MemoryError(str(error.__cause__)) from error
         raise SurrogateUnavailable(f"{key}{error}, {other_way}.") from error
 
 
@@ -86,6 +88,9 @@ def refusals(
                 check()
         except SurrogateUnavailable as error:
             messages.append(error.message)
+        except MemoryError as error:
+            reason = f"there is too little memory to try it ({first_line(error)}): free some"
+            messages.append(f"{key}{reason}, {other_way}.")
     return tuple(messages)
 
 

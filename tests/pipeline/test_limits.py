@@ -65,8 +65,14 @@ except (OutOfMemory, OutputFailed) as error:
     assert run(code).startswith("True")
 
 
-def test_too_little_memory_of_a_gpu_names_what_helps() -> None:
-    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB."),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_too_little_memory_of_a_gpu_names_what_helps(error: RuntimeError) -> None:
     with pytest.raises(GpuOutOfMemory, match="`device: cpu`") as told, lack_of_memory_told(VIDEO):
         raise error
     assert told.value.retryable

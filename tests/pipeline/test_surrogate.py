@@ -416,8 +416,17 @@ def test_lack_of_memory_is_not_blamed_on_the_network(reason, tmp_path, monkeypat
 
     weights = state_dict(tmp_path / "squeezenet1_1.pth", "squeezenet1_1")
     monkeypatch.setattr(network_file, "_slope", lacking)
-    with pytest.raises(RuntimeError, match="memory"):
+    with pytest.raises(MemoryError):
         load("squeezenet1_1", squeezenet1_1=weights)
+
+
+def test_lack_of_memory_while_a_configuration_is_tried_is_told_in_a_sentence():
+    def check() -> None:
+        cause = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        raise network_file.unfit("mine.pt", cause) from cause
+
+    (message,) = network_file.refusals([check], "or set `surrogate: embedded`")
+    assert message.startswith("there is too little memory to try it")
 
 
 def test_asking_for_cuda_without_one_is_an_error(monkeypatch):
