@@ -302,12 +302,13 @@ def has_encrypted_track(path: Path) -> bool:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        for element in walk_elements(file):
-            if element.name == "Cluster":
-                return False  # tracks are described before what is in them
-            if element.name == "ContentEncryption":
-                return True
-    return False
+        heads = itertools.takewhile(lambda head: head.name != "Cluster", walk_elements(file))
+        tracks = next((head for head in heads if head.path == _TRACKS), None)
+        if tracks is None:
+            return False
+        # No farther: what lies between them and the first cluster may be much.
+        described = _Walk(file).level(tracks.path, tracks.payload_offset, tracks.end)
+        return any(element.name == "ContentEncryption" for element in described)
 
 
 @dataclass(frozen=True)
