@@ -53,12 +53,15 @@ _REASONS: Mapping[Refusal, str] = {
     " `webhook: {allow_private: true}` in config.yaml says so",
 }
 
+_USER = re.compile(r"//[^/?#]*@")
+
 
 class UrlRefused(InvalidParameters):
     """A `webhook_url` that is not called."""
 
     def __init__(self, url: str, refusal: Refusal) -> None:
-        shown = repr(url if len(url) <= 100 else url[:97] + "...")
+        public = _USER.sub("//", url) if refusal is Refusal.HAS_USER else url  # logs have it, too
+        shown = repr(public if len(public) <= 100 else public[:97] + "...")
         super().__init__(f"webhook_url is {shown}; {_REASONS[refusal]}.", "webhook_url")
         self.url = url
         self.refusal = refusal

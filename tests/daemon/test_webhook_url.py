@@ -116,6 +116,14 @@ def test_the_host_is_named_as_http_wants_it(url: str, host: str) -> None:
     assert target_of(url).host_header == host
 
 
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(UrlRefused) as told:
+        target_of("http://user:secret@hidden@example.com/path")
+    assert "secret" not in told.value.message
+    assert "hidden" not in told.value.message
+    assert "http://example.com/path" in told.value.message
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [
