@@ -66,7 +66,7 @@ rm -f "$mark"
 # First and alone, so that nothing that follows chooses another build.
 pip --no-deps ${TORCH_INDEX:+$anew --index-url "$TORCH_INDEX"} \
   --constraint constraints.txt torch torchvision
-echo "$TORCH_INDEX" >"$mark"
+(umask 077 && echo "$TORCH_INDEX" >"$mark")  # an index may be named with a password
 pip --constraint constraints.txt "$copy[networks,onnx]"
 # Of one version number the program may differ: its own files, whatever pip thinks.
 pip --no-deps --force-reinstall "$copy"

@@ -345,6 +345,8 @@ def test_a_build_of_torch_is_taken_anew_only_from_another_index(
         return "--force-reinstall" in torch
 
     assert is_taken_anew(cpu)
+    # One may be named with a password.
+    assert stat.S_IMODE((machine / "opt/media-cleaner/torch-index").stat().st_mode) == 0o600
     assert not is_taken_anew(cpu)
     (machine / "offline").touch()
     assert is_taken_anew(cuda)
