@@ -347,7 +347,8 @@ class Attempts:
         if named is not None:
             return named
         root = inbox_of(Path(task.original))
-        renamed = (place for place in self.rules.inboxes.values() if place.root == root)
+        there = root.resolve()  # moved, too: a link leads from where it was
+        renamed = (p for p in self.rules.inboxes.values() if p.root.resolve() == there)
         return next(renamed, InboxPlace(root, task.parameters))
 
     def _without_sidecar(self, task: Task) -> Task:

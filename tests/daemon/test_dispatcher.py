@@ -1069,8 +1069,13 @@ def test_a_sidecar_edited_in_place_is_read_at_the_retry(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("inboxes", "epsilon"),
-    [({"studio": "inbox"}, 0.1), ({}, 0.12), ({"studio": "elsewhere"}, 0.12)],
-    ids=["renamed", "removed", "another one left"],
+    [
+        ({"studio": "inbox"}, 0.1),
+        ({"studio": "moved"}, 0.1),
+        ({}, 0.12),
+        ({"studio": "elsewhere"}, 0.12),
+    ],
+    ids=["renamed", "renamed and moved", "removed", "another one left"],
 )
 def test_a_sidecar_counts_at_the_retry_when_the_inbox_is_configured_no_longer(
     house: House, inboxes: dict[str, str], epsilon: float
@@ -1078,6 +1083,7 @@ def test_a_sidecar_counts_at_the_retry_when_the_inbox_is_configured_no_longer(
     task = failed(house)
     sidecar = Path(task.original).parent / "clip.mov.yaml"
     sidecar.write_text("epsilon: 9\n")
+    (house.folder / "moved").symlink_to("inbox")
     places = {n: InboxPlace(house.folder / p, Parameters(epsilon=0.1)) for n, p in inboxes.items()}
     house.attempts.rules = dataclasses.replace(house.attempts.rules, inboxes=places)
     house.spool.retry(task.task_id)
