@@ -1,7 +1,9 @@
-"""What a container and the first frame say of the picture."""
+"""What a container and the first frames say of the picture."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -56,12 +58,47 @@ def video_track(
         has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
         has_dynamic_hdr="DYNAMIC_HDR_PLUS" in side or "DYNAMIC_HDR_VIVID" in side,
         has_captions="A53_CC" in side,
-        # AVI has no times of display: where frames are reordered, FFmpeg's are a guess.
-        has_times="avi" not in stream.container.format.name
-        or not stream.codec_context.has_b_frames,
+        has_times=_has_times(container, stream, first),
         crop=crop,
         chroma_location=_chroma_location(stream, first),
     )
+
+
+# Until B-frames come, which a codec may do without for a while.
+_MOST_PACKETS = 100
+# Seconds; containers round.
+_TOGETHER = Fraction(1, 1000)
+
+
+def _has_times(container: InputContainer, stream: Any, first: av.VideoFrame) -> bool:
+    if not stream.codec_context.has_b_frames:
+        return True
+    names = container.format.name.split(",")
+    if "avi" in names:
+        return False  # it has none of display: where frames are reordered, FFmpeg's are a guess
+    return "mov" not in names or not _are_shown_as_decoded(container, stream, first)
+
+
+def _are_shown_as_decoded(container: InputContainer, stream: Any, first: av.VideoFrame) -> bool:
+    """
+    Tell whether an MP4 says of reordered frames only when they are decoded.
+
+    As where raw H.264 or HEVC was copied into it: no packet has a time of display of its own (no
+    `ctts`), and the frames come with those of others, to and fro.
+    """
+    delay = (stream.start_time or 0) * stream.time_base
+    if delay - Fraction(container.start_time or 0, av.time_base) > _TOGETHER:
+        return False  # frames without times begin where the file does
+    last, is_shuffled = first.pts or 0, False
+    with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end
+        for packet in itertools.islice(container.demux(stream), _MOST_PACKETS):
+            if packet.size and packet.pts != packet.dts:
+                return False
+            for frame in packet.decode():
+                if frame.pts is not None:
+                    is_shuffled |= frame.pts < last
+                    last = frame.pts
+    return is_shuffled
 
 
 def _spherical(container: InputContainer, side: Mapping[str, bytes], path: Path) -> bytes | None:

@@ -234,6 +234,37 @@ class TestTime:
             stream = container.streams.video[0]
             assert stream.duration * stream.time_base == Fraction(75 + after, 25)
 
+    @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+    @pytest.mark.parametrize("muxer", [{}, {"movflags": "frag_keyframe+empty_moov"}])
+    def test_reordered_frames_with_times_of_decoding_alone_lie_evenly(
+        self, tmp_path: Path, codec: str, muxer: dict[str, str]
+    ) -> None:
+        """As where raw H.264 was copied into MP4."""
+        video = Video(frames=50, codec=codec, options={"bf": "2", "b_strategy": "0"})
+        original = shown_as_decoded(tmp_path / "a.mp4", video, muxer)
+        found = frame_times(original)
+        assert found != sorted(found)
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(
+            frame_times(output), [Fraction(n, 25) for n in range(50)], Fraction(1, 1000)
+        )
+        compared = compare(original, output)
+        assert compared.largest_shift_ms == pytest.approx(0, abs=1)
+
+    def test_frames_in_order_keep_the_times_of_their_decoding(self, tmp_path: Path) -> None:
+        """Where the codec might reorder them, but does not."""
+        times = [0, 100, 200, 700, 750, 800, *range(1000, 1760, 40)]
+        video = Video(
+            time_base=Fraction(1, 1000),
+            times=times,
+            options={"x264-params": "bframes=2:b-adapt=1:b-bias=-100"},
+        )
+        original = shown_as_decoded(tmp_path / "a.mp4", video, {})
+        with av.open(str(original)) as container:
+            assert container.streams.video[0].codec_context.has_b_frames
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(frame_times(output), [Fraction(t, 1000) for t in times], Fraction(1, 1000))
+
     def test_a_picture_that_starts_later_than_the_sound_stays_in_step(self, tmp_path: Path) -> None:
         times = [n * 40 + 480 for n in range(25)]
         video = Video(time_base=Fraction(1, 1000), times=times, audio=[Audio()])
@@ -1578,3 +1609,17 @@ def stated_chunks(path: Path) -> int:
     """Return how many chunks an AVI states of its picture."""
     with av.open(str(path)) as container:
         return container.streams.video[0].frames
+
+
+def shown_as_decoded(path: Path, video: Video, muxer: dict[str, str]) -> Path:
+    """Write a video each packet of which is shown when it is decoded."""
+    plain = make_video(path.with_suffix(".mkv"), video)
+    with av.open(str(plain)) as source, av.open(str(path), "w", options=muxer) as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        copied = [packet for packet in source.demux(stream) if packet.size]
+        for packet, time in zip(copied, sorted(p.pts or 0 for p in copied), strict=True):
+            packet.pts = packet.dts = time
+            packet.stream = copy
+            target.mux(packet)
+    return path
