@@ -111,7 +111,7 @@ class HiddenPictures:
             )
         ready, self._held = [*self._held, packet], []
         self.has_hidden_end |= len(ready) > 1
-        self.shown += 1
+        self.shown += packet.size > 0  # not one that only repeats the picture before
         self._start = pts if self._start is None else min(self._start, pts)
         self._end = max(self._end, pts + (packet.duration or 0))
         return ready

@@ -1,4 +1,4 @@
-"""Packets made anew, since PyAV lets nobody write to those that there are."""
+"""What packets say without being decoded, and packets made anew: PyAV lets nobody write to them."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def packet_like(packet: av.Packet[Any], data: bytes) -> av.Packet[Any]:
     copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
     copy.is_keyframe = packet.is_keyframe
     return copy
+
+
+def repeats_picture(packet: av.Packet[Any]) -> bool:
+    """Whether it is one of Theora's that hold nothing: the picture before is shown on."""
+    # What flushes a decoder has no place in memory.
+    is_empty = not packet.size and packet.buffer_ptr != 0
+    return is_empty and packet.stream.codec_context.name == "theora"

@@ -20,6 +20,7 @@ from av.container import InputContainer
 from pipeline.channels import ChannelSorter
 from pipeline.crop import Cropper
 from pipeline.media import AudioTrack, MediaInfo, SubtitleTrack
+from pipeline.packets import repeats_picture
 from pipeline.probe import check_size, open_media
 from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
@@ -117,6 +118,8 @@ class Reader:
                 yield from (AudioItem(track, block) for block in blocks)
 
     def _pictures(self, packet: av.Packet[Any], cropper: Cropper) -> Iterator[VideoItem]:
+        if repeats_picture(packet):
+            return  # FFmpeg's decoder has an error for it
         for frame in self._decode(packet):
             # A stream may change its size halfway.
             check_size(frame.width, frame.height, self._info.path, self._limits)

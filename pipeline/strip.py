@@ -30,6 +30,7 @@ from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
+from pipeline.packets import repeats_picture
 from pipeline.picture_track import frame_rate_of, has_alpha_beside, sample_aspect
 from pipeline.probe import (
     NOT_A_PICTURE,
@@ -206,7 +207,8 @@ def _copy(
                 refuse_what_storage_lost(original, error)
                 ended_early = True
                 break
-            if not packet.size:
+            # Ogg counts pictures: it can state no gap but by those.
+            if not packet.size and not (muxer == "ogg" and repeats_picture(packet)):
                 continue
             track = tracks[packet.stream_index]
             track.copy(packet)

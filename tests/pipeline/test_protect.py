@@ -265,6 +265,27 @@ class TestTime:
         output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
         assert close_to(frame_times(output), [Fraction(t, 1000) for t in times], Fraction(1, 1000))
 
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_theora_that_repeats_pictures_keeps_its_times(self, tmp_path: Path, mode: str) -> None:
+        """As recorders of screens write it: a picture that is like the last is an empty packet."""
+        numbers = [0, 5, 7, 19]
+        original = tmp_path / "a.ogv"
+        inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-f", "lavfi", "-i", "sine=d=1"]
+        ffmpeg(*inputs, "-c:v", "libtheora", "-c:a", "libvorbis", "-page_duration", 1, original)
+        repeat_pictures(original, numbers)
+        output = tmp_path / ("b.ogv" if mode == "strip" else "b.mkv")
+        parameters = Parameters.parse({"mode": mode, "audio_level": "none"})
+        report = protect(original, output, parameters, FAST).report
+        assert report.frames == len(numbers)
+        assert not any("damaged" in note for note in report.notes)
+        with av.open(str(output)) as copy:
+            shown = sorted(p.pts * p.time_base for p in copy.demux(video=0) if p.size)
+        assert close_to(
+            [time - shown[0] for time in shown],
+            [Fraction(number, 25) for number in numbers],
+            Fraction(1, 1000),
+        )
+
     def test_a_picture_that_starts_later_than_the_sound_stays_in_step(self, tmp_path: Path) -> None:
         times = [n * 40 + 480 for n in range(25)]
         video = Video(time_base=Fraction(1, 1000), times=times, audio=[Audio()])
@@ -1623,3 +1644,33 @@ def shown_as_decoded(path: Path, video: Video, muxer: dict[str, str]) -> Path:
             packet.stream = copy
             target.mux(packet)
     return path
+
+
+def repeat_pictures(path: Path, numbers: list[int]) -> None:
+    """Empty a Theora file's pictures but for some, each of which is a page of its own."""
+    content, track, picture, at = bytearray(path.read_bytes()), None, 0, 0
+    written = bytearray()
+    while at < len(content):
+        serial, lengths = content[at + 14 : at + 18], content[at + 27 : at + 27 + content[at + 26]]
+        data = content[at + 27 + len(lengths) :][: sum(lengths)]
+        page = content[at : at + 27 + len(lengths) + len(data)]
+        at += len(page)
+        if data[1:7] == b"theora" and data[0] & 0x80:
+            track = serial
+        elif serial == track:
+            if picture not in numbers:
+                page[26:] = b"\1\0"  # a packet without a byte
+            picture += 1
+        page[22:26] = bytes(4)
+        page[22:26] = ogg_checksum(page).to_bytes(4, "little")
+        written += page
+    path.write_bytes(written)
+
+
+def ogg_checksum(page: bytes) -> int:
+    remainder = 0
+    for byte in page:
+        remainder ^= byte << 24
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x04C11DB7 if remainder >> 31 else 0)) & 0xFFFFFFFF
+    return remainder
