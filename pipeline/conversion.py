@@ -15,6 +15,7 @@ from pipeline.video_plan import VideoPlan
 _DIRECT = {"yuv420p": ("yuv420p", "yuvj420p"), "yuv420p10le": ("yuv420p10le",)}
 # swscale's numbers.
 _UNSPECIFIED_RANGE, _FULL_RANGE = 0, 2
+_UNSPECIFIED_MATRIX = 2
 # From luma and chroma to luma and chroma the matrix plays no part. swscale refuses those that it
 # does not know (YCgCo, ICtCp, constant luminance, reserved numbers), so it is told of one for both.
 ANY_MATRIX = "ITU709"
@@ -77,17 +78,20 @@ def _as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
 
     Grey it takes for full range whatever it is told: that of limited range, as monochrome HEVC
     and AV1 have it, would lose its blacks and whites. And told of a matrix it makes 10 bits of it
-    up to three units lighter. So grey that has a range becomes 4:2:0 with the same luma.
+    up to three units lighter, or refuses one that it does not know. So grey that has a range
+    becomes 4:2:0 with the same luma.
     """
     if not is_grey(frame) or frame.color_range == _UNSPECIFIED_RANGE:
         return frame
     is_deep = frame.format.components[0].bits > 8
+    matrix, frame.colorspace = frame.colorspace, _UNSPECIFIED_MATRIX
     converted = frame.reformat(
         format="yuv420p10le" if is_deep else "yuv420p",
         src_color_range=_FULL_RANGE,
         dst_color_range=_FULL_RANGE,
         threads=1,
     )
+    frame.colorspace = converted.colorspace = matrix
     converted.color_range = frame.color_range
     return neutral(converted)
 

@@ -137,16 +137,20 @@ def test_grey_gets_no_cast(pixels: str) -> None:
 
 @pytest.mark.parametrize(("pixels", "depth"), [("gray", 8), ("gray10le", 10)])
 @pytest.mark.parametrize("full_range", [1, 2])
-def test_grey_keeps_its_levels_in_either_range(pixels: str, depth: int, full_range: int) -> None:
+@pytest.mark.parametrize("matrix", [1, 2, 14, 191])  # BT.709, none, ICtCp, reserved
+def test_grey_keeps_its_levels_in_either_range_and_any_matrix(
+    pixels: str, depth: int, full_range: int, matrix: int
+) -> None:
     """As of monochrome HEVC and AV1."""
     frame = grey(pixels, depth)
-    frame.color_range = full_range
+    frame.color_range, frame.colorspace = full_range, matrix
     track = replace(PICTURE, width=64, height=32, pixel_format=pixels, depth=depth)
     colour = replace(track.colour, range=full_range)
     plan = plan_output(info(replace(track, colour=colour)), Parameters(), Settings()).video
     picture = planes_of(to_working_format(frame, plan))
     assert np.array_equal(picture.luma, plane_view(frame.planes[0], depth))
     assert (picture.cb == 128 * picture.level).all()
+    assert frame.colorspace == matrix
 
 
 def test_grey_of_limited_range_is_shown_from_black_to_white() -> None:
