@@ -185,7 +185,7 @@ def _copy(
     with refusal_told(original.name, muxer), _completed(target, output):
         # The container may say otherwise than the codec, or be the only one to say.
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
-        streams = {s.index: _copy_of(s, target, aspects.get(s.index)) for s in kept}
+        streams = {s.index: _copy_of(s, target, aspects.get(s.index), original.name) for s in kept}
         if muxer in _MATROSKA:
             rates = stated_rates(source, original)
             for index in streams.keys() & rates.keys():
@@ -245,13 +245,13 @@ def _completed(target: OutputContainer, output: Path) -> Iterator[None]:
     target.close()
 
 
-def _copy_of(stream: Any, target: Any, aspect: Fraction | None) -> Any:
+def _copy_of(stream: Any, target: Any, aspect: Fraction | None, name: str) -> Any:
     try:
         copy = target.add_stream_from_template(stream, opaque=True)
     except ValueError as error:
         raise UnsupportedMedia(
-            f"{stream.codec_context.name} in {target.format.name} cannot be written as it is;"
-            " use mode: protect."
+            f"{name} holds {stream.codec_context.name}, which cannot be written as it is into"
+            f" {target.format.name}; use mode: protect."
         ) from error
     if target.format.name in _WITH_TAGS and stream.type == "video":
         # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.

@@ -363,6 +363,12 @@ def test_less_usual_containers_stay_what_they_are(
     assert b"PLANTED" not in output.read_bytes()
 
 
+def test_what_its_container_is_not_written_with_is_refused_by_name(tmp_path: Path) -> None:
+    original = make_video(tmp_path / "phone.3gp", Video(176, 144, codec="h263"))
+    with pytest.raises(UnsupportedMedia, match=r"phone\.3gp holds h263.* mp4; use mode: protect"):
+        _strip(original, tmp_path / "b.3gp")
+
+
 def test_the_last_picture_is_shown_as_long_as_the_others(tmp_path: Path) -> None:
     """Of VP9 in a short fragmented MP4 FFmpeg tells no durations of packets."""
     video = Video(
