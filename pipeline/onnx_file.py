@@ -105,12 +105,12 @@ def load_onnx(file: Path, side: int = INPUT_SIZE) -> OnnxNetwork:
 
 def _read(file: Path, onnx: ModuleType) -> Any:
     """Return the model, its weights in memory, sound by the rules of ONNX."""
-    from google.protobuf.message import DecodeError  # comes with onnx
+    from google.protobuf.message import Error as ProtobufError  # comes with onnx
 
     try:
         model = onnx.load(str(file))
         onnx.checker.check_model(model)
-    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
+    except (OSError, ValueError, ProtobufError, onnx.checker.ValidationError) as error:
         raise UnfitOnnx(f"cannot be read as an ONNX file ({_brief(error)}): {_HINT}") from error
     return model
 

@@ -261,6 +261,18 @@ def test_a_truncated_file_is_named(tmp_path, share):
     assert "cannot be read as an ONNX file" in refusal(path)
 
 
+def test_a_file_that_is_too_large_to_be_checked_is_named(tmp_path, monkeypatch):
+    """The checker writes it into memory, for which there may be too little, or over 2 GB."""
+    from google.protobuf.message import EncodeError
+
+    def check(_model: object) -> None:
+        raise EncodeError("Failed to serialize proto")
+
+    path = export(tmp_path / "net.onnx", seeded(Residual))
+    monkeypatch.setattr("onnx.checker.check_model", check)
+    assert "cannot be read as an ONNX file (EncodeError" in refusal(path)
+
+
 @pytest.mark.parametrize("start", range(0, 4000, 400))
 def test_a_damaged_file_is_loaded_or_refused(tmp_path, start):
     path = export(tmp_path / "net.onnx", seeded(Residual))
