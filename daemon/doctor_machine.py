@@ -135,9 +135,10 @@ def _of_torch(programs: Programs, config: Config) -> Iterator[Finding]:
         yield problem("torch", f"it cannot be imported: {programs.torch_error}", _INSTALL)
         return
     build = f"for CUDA {programs.cuda}" if programs.cuda else "for the processor alone"
-    if programs.accelerator is not None:
-        does = "told not to use" if config.device == "cpu" else "computes on"
-        yield ok("torch", f"{programs.torch} {build}; {does} {programs.accelerator}")
+    if config.device == "cpu":
+        yield ok("torch", f"{programs.torch} {build}; computes on the processor (device: cpu)")
+    elif programs.accelerator is not None:
+        yield ok("torch", f"{programs.torch} {build}; computes on {programs.accelerator}")
     elif programs.has_driver:
         yield warning(
             "torch",

@@ -251,11 +251,14 @@ def test_a_build_of_torch_that_does_not_fit(
     assert finding.level is level
 
 
-@pytest.mark.parametrize(("device", "told"), [("auto", "computes on"), ("cpu", "told not to use")])
-def test_what_a_gpu_is_for(device: str, told: str, tmp_path: Path) -> None:
-    programs = Programs(torch="2", cuda="13.0", accelerator="H100", has_driver=True)
-    (finding,) = doctor_machine._of_torch(programs, config_of(tmp_path, device=device))
-    assert f"{told} H100" in finding.text
+@pytest.mark.parametrize("accelerator", ["H100", None])
+def test_a_gpu_that_is_not_to_be_used_needs_no_other_build(
+    accelerator: str | None, tmp_path: Path
+) -> None:
+    programs = Programs(torch="2", accelerator=accelerator, has_driver=True)
+    (finding,) = doctor_machine._of_torch(programs, config_of(tmp_path, device="cpu"))
+    assert finding.level is Level.OK
+    assert "computes on the processor (device: cpu)" in finding.text
 
 
 def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
