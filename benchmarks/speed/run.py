@@ -2,7 +2,7 @@
 Compare the speed of protecting with that of what people do instead, pair by pair.
 
     python benchmarks/speed/run.py [embedded] [surplus] [strip] [networks] [reference]
-        [stages] [--seconds 60] [--rounds 3] [--lines 360 720 1080]
+        [stages] [--seconds 60] [--rounds 3] [--lines 360 720 1080] [--device auto]
 
 Every figure of ours stands beside the same `ffmpeg` command's, run just before it on the same
 video: CPU seconds by that command's are what counts, since they hold on a busy machine. Ours
@@ -61,6 +61,7 @@ class _Resolution:
     ) -> None:
         self._folder, self._networks = folder, networks
         self._rounds, self._threads = arguments.rounds, arguments.threads
+        self._device = arguments.device
         self._parts = arguments.parts or _PARTS
         self._whole = make_video(arguments.media, folder, lines, arguments.seconds)
         self._short = make_video(arguments.media, folder, lines, arguments.slow_seconds)
@@ -70,7 +71,7 @@ class _Resolution:
 
     def measure(self) -> None:
         """Print the tables."""
-        with _worker() as worker:
+        with _worker(self._device) as worker:
             self._print_warming(worker)
             if "embedded" in self._parts:
                 self._print_main_table(worker)
@@ -118,7 +119,7 @@ class _Resolution:
             print(f"| {step} | **{spread(ratios[step])}** |", flush=True)
 
     def _print_slow_table(self) -> None:
-        with _worker() as worker:
+        with _worker(self._device) as worker:
             ways: dict[str, Callable[[], Cost]] = {}
             if "networks" in self._parts:
                 ways = {
@@ -158,7 +159,7 @@ class _Resolution:
         print("\n| stage, CPU ms per frame | embedded | MobileNetV3-small |\n|---|---|---|")
         columns = []
         for network in (None, str(self._first_network)):
-            with _worker() as worker:
+            with _worker(self._device) as worker:
                 job = {"source": str(self._short), "target": str(self._target)}
                 columns.append(worker.ask("profile", network=network, **job))
         for stage in columns[0]["stages"]:
@@ -229,8 +230,8 @@ def _print_row(name: str, costs: list[Cost], ratios: list[float], frames: int, s
 
 
 @contextmanager
-def _worker() -> Iterator[Worker]:
-    worker = Worker()
+def _worker(device: str = "cpu") -> Iterator[Worker]:
+    worker = Worker(device)
     try:
         yield worker
     finally:
@@ -258,6 +259,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="of the encoder, 0: all cores")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(_PARTS)
     if unknown:

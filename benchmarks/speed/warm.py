@@ -17,9 +17,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Worker:
     """A warm process, see `worker.py`."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "auto") -> None:
         path = os.pathsep.join((str(_ROOT), os.environ.get("PYTHONPATH", "")))
-        command = [sys.executable, str(Path(__file__).with_name("worker.py"))]
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), device]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

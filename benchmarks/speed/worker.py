@@ -1,6 +1,6 @@
 """
-A warm process that does one measured job after the other: `python worker.py`, jobs on its
-standard input as JSON lines, costs on its standard output.
+A warm process that does one measured job after the other: `python worker.py DEVICE`, jobs on its
+standard input as JSON lines, costs on its standard output; DEVICE as in `config.yaml`.
 
 The work is the product's own `protect`, in a process that is set up as the service's workers
 are; only the reference design, which the product is not, is written out beside it.
@@ -46,7 +46,7 @@ def print_line(answer: dict[str, Any]) -> None:
 def _protect(
     source: str, target: str, threads: int, network: str | None = None, mode: str = "protect"
 ) -> dict[str, Any]:
-    settings = Settings(threads=threads, **_surrogate(network))
+    settings = Settings(threads=threads, **_given(network))
     marks: list[float] = []
     reset_peak()
     meter = Meter()
@@ -90,7 +90,7 @@ def _up_to(source: str, target: str, threads: int, step: str) -> dict[str, Any]:
 def _profile(source: str, target: str, network: str | None = None) -> dict[str, Any]:
     import stages  # wraps parts of the product, so only where nothing else is measured
 
-    return stages.profiled(Path(source), Path(target), Settings(threads=1, **_surrogate(network)))
+    return stages.profiled(Path(source), Path(target), Settings(threads=1, **_given(network)))
 
 
 def _reference(source: str, target: str, folder: str, network: str) -> dict[str, Any]:
@@ -116,11 +116,12 @@ def _network(name: str, target: str) -> dict[str, Any]:
     return {"parameters": sum(p.numel() for p in network.parameters())}
 
 
-def _surrogate(network: str | None) -> dict[str, Any]:
+def _given(network: str | None) -> dict[str, Any]:
+    device = sys.argv[1]
     if network is None:
-        return {"surrogates": (EMBEDDED,)}
+        return {"surrogates": (EMBEDDED,), "device": device}
     path = Path(network)
-    return {"surrogates": (path.stem,), "weights": {path.stem: path}}
+    return {"surrogates": (path.stem,), "weights": {path.stem: path}, "device": device}
 
 
 _KINDS: dict[str, Callable[..., dict[str, Any]]] = {
