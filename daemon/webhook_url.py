@@ -53,6 +53,7 @@ _REASONS: Mapping[Refusal, str] = {
     " `webhook: {allow_private: true}` in config.yaml says so",
 }
 
+# What may hold a password, of a URL.
 _USER = re.compile(r"//[^/?#]*@")
 
 
@@ -60,7 +61,8 @@ class UrlRefused(InvalidParameters):
     """A `webhook_url` that is not called."""
 
     def __init__(self, url: str, refusal: Refusal) -> None:
-        public = _USER.sub("//", url) if refusal is Refusal.HAS_USER else url  # logs have it, too
+        # Of a default in config.yaml the log has it, too.
+        public = _USER.sub("//", url) if refusal is Refusal.HAS_USER else url
         shown = repr(public if len(public) <= 100 else public[:97] + "...")
         super().__init__(f"webhook_url is {shown}; {_REASONS[refusal]}.", "webhook_url")
         self.url = url
