@@ -8,6 +8,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,10 @@ def test_a_transfer_that_broke_off_is_waited_for_and_goes_on(
 
 def written(inbox: Path, name: str) -> int:
     """Return how much of a file has come, under whatever name."""
-    found = [path for path in (inbox / ".partial", inbox) if path.is_dir()]
-    sizes = [p.stat().st_size for folder in found for p in folder.iterdir() if name in p.name]
-    return max(sizes, default=0)
+    sizes = [0]
+    for folder in (inbox, inbox / ".partial"):
+        for path in folder.glob(f"*{name}*"):
+            # rsync's receiving process renames the file after its sender has ended.
+            with suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+    return max(sizes)
