@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.planes import Plane
+from pipeline.planes import Plane, Planes
 
 Flow = NDArray[np.float32]  # (height, width, 2): x and y
 Layer = NDArray[np.float32]  # (height, width)
@@ -82,6 +82,14 @@ def flow_picture(luma: Plane, level: int) -> Picture:
     return np.asarray(
         small if level == 1 else cv2.convertScaleAbs(small, alpha=1 / level), np.uint8
     )
+
+
+def flow_colour(frame: Planes) -> tuple[Layer, Layer]:
+    """Return Cb and Cr in levels of 0-255, at half the size of the frame's `flow_picture`."""
+    height, width = ((side + 1) // 2 for side in flow_size(*frame.luma.shape))
+    share = np.float32(1 / frame.level)
+    cb, cr = (shrink(p, height, width).astype(np.float32) * share for p in (frame.cb, frame.cr))
+    return cb, cr
 
 
 def shrink(plane: Plane, height: int, width: int) -> NDArray[Any]:

@@ -28,6 +28,7 @@ from pipeline.motion import (
     Layer,
     Picture,
     carry,
+    flow_colour,
     flow_picture,
     is_cut,
 )
@@ -122,7 +123,7 @@ class VideoProtector:
             protected: of the same shapes and depth, in other memory.
         """
         picture = flow_picture(original.luma, original.level)
-        bound = largest_change(picture, self._strength)
+        bound = largest_change(picture, flow_colour(original), self._strength)
         change = limited(self._next_pattern(picture, original, bound), bound, self._budget)
         patches = self._faces.patches(self._share()) if self._faces else []
         largest, rms = _add(change, patches, original, protected, self._budget)

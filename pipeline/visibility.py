@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pipeline.stripes import scale_of
 
 _Array = NDArray[np.float32]
+_Colour = tuple[_Array, _Array]
 
 # In pixels of a working picture with a short side of 256.
 _BAND_FINE_SIGMA = 1.03
@@ -51,11 +52,11 @@ _NOISE_ENERGY = 0.05
 _KNEE_CONTRAST = 3.2
 _POWER_BELOW, _POWER_ABOVE = 1.2, 0.4
 # Levels of change per epsilon, where luma's mask has an RMS of 1; and how many more for what of it
-# lies above the default. So 0.20, for those who want effect before all, uses what it may show:
-# 62 throughout left JOD at 9.0 there, half a JOD over what is asked of stills.
-_AMPLITUDE, _MORE_AMPLITUDE = 63.0, 46.0
+# lies above the default. So 0.20, for those who want effect before all, uses what it may show
+# (without, it left half a JOD of that).
+_AMPLITUDE, _MORE_AMPLITUDE = 80.0, 80.0
 _ACCELERATED_FROM = 0.12
-_LARGEST_AMPLITUDE = 21.5
+_LARGEST_AMPLITUDE = 30.0
 # On dark ground, black trims and shadows, change is seen on a screen in a dim room; ColorVideoVDP's
 # stands in a lit one, whose reflections hide it. So dark places bear this share, growing with their
 # mean luma up to a level, and all others a little more: recognisers are misled as often at equal
@@ -71,6 +72,14 @@ _CALMING_POWER = -0.4
 _CALMEST = 0.04
 # ... and without this bound, in amplitudes, a lone object on a calm ground would take it all.
 _LARGEST_CHANGE = 2.0
+# A frame that would show its change more than others bears less of it, such as a lawn seen from
+# afar. What is seen of a change goes by its square over what masks it there: contrast in the
+# stripes' band, and that of colour, which hides as much again at most. ColorVideoVDP has colour
+# hide far more, but bars across a red petal are seen.
+_COLOUR_MASKING = 0.46  # levels of contrast per variance of colour
+_COLOUR_SIGMA = 3.2  # pixels: colour's band is what this takes away
+# Far above so much, levels, of a change with an amplitude of one, all frames are seen alike.
+_SEEN = 0.07
 
 
 def band_contrast(luma: _Array) -> _Array:
@@ -85,25 +94,44 @@ def band_contrast(luma: _Array) -> _Array:
     return np.asarray(cv2.resize(contrast, (width, height)), np.float32)
 
 
-def largest_change(luma: NDArray[np.uint8], strength: float) -> _Array:
+def largest_change(luma: NDArray[np.uint8], colour: _Colour, strength: float) -> _Array:
     """
     Return the bound on the change of luma, (ceil(h / 2), ceil(w / 2)), in levels.
 
     Args:
         luma: (h, w) of the whole frame, of `motion.flow_picture`.
+        colour: of the same frame, of `motion.flow_colour`.
         strength: epsilon x video_strength.
     """
     scale = scale_of(*luma.shape)
     half = scale / 2  # energy and detail are smooth enough for half the size
-    energy = _inside(_log_energy(luma, scale), _MARGIN * half, half)
+    energy = _log_energy(luma, scale)
+    inside = _inside(energy, _MARGIN * half, half)
     detail = _blurred(_log_variance(luma), _DETAIL_SIGMA * half)
-    bound = _mask(np.minimum(energy, detail + np.float32(2 * math.log(_DETAIL))))
-    amplitude = _amplitude(strength)
+    bound = _mask(np.minimum(inside, detail + np.float32(2 * math.log(_DETAIL))))
     contrast = max(cv2.norm(bound, cv2.NORM_L2) / math.sqrt(bound.size), _CALMEST)
-    bound *= np.float32(amplitude * contrast**_CALMING_POWER)
-    np.minimum(bound, np.float32(_LARGEST_CHANGE * amplitude), out=bound)
+    bound *= np.float32(contrast**_CALMING_POWER)
+    np.minimum(bound, np.float32(_LARGEST_CHANGE), out=bound)
+    bound *= np.float32(_amplitude(strength) * _unseen(bound, energy, colour, half))
     least = np.minimum(bound, np.float32(_LEAST_IN_SHADOW))
     return np.maximum(bound * _light(luma, half), least)
+
+
+def _unseen(bound: _Array, log_energy: _Array, colour: _Colour, scale: float) -> float:
+    """Return, 0 to 1, how much of its bound a frame may have lest it be seen more than others."""
+    masking = np.asarray(cv2.exp(np.float32(0.5) * log_energy), np.float32)
+    masking += np.minimum(np.float32(_COLOUR_MASKING) * _variance(colour, scale), masking)
+    seen = cv2.norm(bound * bound / masking, cv2.NORM_L2) / math.sqrt(bound.size)
+    return (1.0 + (seen / _SEEN) ** 2) ** -0.25
+
+
+def _variance(colour: _Colour, scale: float) -> _Array:
+    """Return (ceil(h / 2), ceil(w / 2)): variance of colour in its band, levels squared."""
+    total = np.zeros_like(colour[0])
+    for plane in colour:
+        band = plane - _blurred(plane, _COLOUR_SIGMA * scale)
+        total += band * band
+    return _blurred(total, _ENERGY_SIGMA * scale)
 
 
 def _amplitude(strength: float) -> float:

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.motion import Follower, carry, flow_picture, is_cut, scaled_flow, shrink
+from pipeline.motion import (
+    Follower,
+    carry,
+    flow_colour,
+    flow_picture,
+    is_cut,
+    scaled_flow,
+    shrink,
+)
+from pipeline.planes import Planes
 
 MEDIA = Path(__file__).parents[2] / "../shared/media"
 
@@ -92,6 +101,16 @@ def test_ten_bits_give_the_same_flow_picture_as_eight() -> None:
     eight, ten = flow_picture(luma, 1), flow_picture(luma.astype(np.uint16) * 4, 4)
     assert ten.dtype == np.uint8
     assert np.abs(eight.astype(int) - ten).max() <= 1
+
+
+def test_ten_bits_give_the_same_flow_colour_as_eight_at_half_the_size_of_the_picture() -> None:
+    luma, cb, cr = texture(640, 360), texture(320, 180), texture(320, 180)[::-1]
+    eight = Planes(luma, cb, cr, 8)
+    ten = Planes(*(plane.astype(np.uint16) * 4 for plane in eight), 10)
+    for low, high in zip(flow_colour(eight), flow_colour(ten), strict=True):
+        assert low.shape == (142, 80)
+        np.testing.assert_allclose(low, high, atol=1.0)
+    assert np.abs(flow_colour(eight)[0] - flow_colour(eight)[1]).mean() > 1.0
 
 
 def test_shrinking_averages_instead_of_skipping() -> None:
