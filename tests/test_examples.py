@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 from media import Audio, Video, make_video
+from ports import held_port
 from services import ROOT, ServiceHouse, running, wait_until
 
 from daemon.webhook_request import TOTAL_SECONDS
@@ -110,11 +111,6 @@ def test_javascript(house: ServiceHouse, folder: Path, code: str) -> None:
     assert (folder / "result_js.mp4").stat().st_size > 1000
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def sftp(tmp_path: Path) -> Iterator[str]:
     """Run a real SFTP server on loopback; return the command that reaches it."""
@@ -125,28 +121,23 @@ def sftp(tmp_path: Path) -> Iterator[str]:
         words = [keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
         subprocess.run(words, check=True)
     shutil.copy(folder / "user.pub", folder / "authorized_keys")
-    port = free_port()
-    (folder / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\n"
-        "PermitRootLogin yes\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
-    )
     os.makedirs("/run/sshd", exist_ok=True) if os.geteuid() == 0 else None
-    log = (folder / "log").open("wb")
-    with (
-        log,
-        subprocess.Popen(
-            [sshd, "-D", "-e", "-f", str(folder / "config")], stdout=log, stderr=log
-        ) as server,
-    ):
-        try:
-            wait_until(lambda: _listens(port), "sshd", 10)
-            yield (
-                f"{client} -q -b - -P {port} -i {folder}/user -o StrictHostKeyChecking=no"
-                " -o UserKnownHostsFile=/dev/null 127.0.0.1"
-            )
-        finally:
-            server.terminate()
+    with held_port() as port, (folder / "log").open("wb") as log:
+        (folder / "config").write_text(
+            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
+            f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\n"
+            "PermitRootLogin yes\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+        )
+        words = [sshd, "-D", "-e", "-f", str(folder / "config")]
+        with subprocess.Popen(words, stdout=log, stderr=log) as server:
+            try:
+                wait_until(lambda: _listens(port), "sshd")
+                yield (
+                    f"{client} -q -b - -P {port} -i {folder}/user -o StrictHostKeyChecking=no"
+                    " -o UserKnownHostsFile=/dev/null 127.0.0.1"
+                )
+            finally:
+                server.terminate()
 
 
 def _listens(port: int) -> bool:
@@ -166,29 +157,22 @@ def test_sftp_with_a_sidecar(house: ServiceHouse, folder: Path, sftp: str) -> No
 def test_a_receiver_checks_the_signature(house: ServiceHouse, folder: Path) -> None:
     (code,) = blocks("python receiver")
     (folder / "receiver.py").write_text(code)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/"
-    environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "PORT": str(port)}
-    out = (folder / "out").open("wb")
-    with (
-        out,
-        subprocess.Popen(
-            [sys.executable, str(folder / "receiver.py")], env=environment, stdout=out, stderr=out
-        ) as receiver,
-    ):
-        try:
-            wait_until(lambda: _listens(port), "the receiver", 20)
-            assert requests.post(url, data=b"{}", timeout=10).status_code == 401
-            with (folder / "my_video.mp4").open("rb") as file:
-                answer = requests.post(
-                    f"{house.url}upload",
-                    files={"file": file},
-                    data={"webhook_url": url},
-                    timeout=60,
-                )
-            task_id = answer.json()["task_id"]
-            wait_until(
-                lambda: f"{task_id} completed" in (folder / "out").read_text(), "the webhook"
-            )
-        finally:
-            receiver.terminate()
+    with held_port() as port, (folder / "out").open("wb") as out:
+        url = f"http://127.0.0.1:{port}/"
+        environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "PORT": str(port)}
+        words = [sys.executable, str(folder / "receiver.py")]
+        with subprocess.Popen(words, env=environment, stdout=out, stderr=out) as receiver:
+            try:
+                wait_until(lambda: _listens(port), "the receiver")
+                assert requests.post(url, data=b"{}", timeout=60).status_code == 401
+                with (folder / "my_video.mp4").open("rb") as file:
+                    answer = requests.post(
+                        f"{house.url}upload",
+                        files={"file": file},
+                        data={"webhook_url": url},
+                        timeout=60,
+                    )
+                told = f"{answer.json()['task_id']} completed"
+                wait_until(lambda: told in (folder / "out").read_text(), "the webhook")
+            finally:
+                receiver.terminate()

@@ -16,6 +16,7 @@ import pytest
 import requests
 import trustme
 from media import Audio, Video, make_video
+from ports import held_port
 from services import PATIENCE_SECONDS, ROOT, ServiceHouse, running, wait_until
 
 SITE = ROOT / "nginx/media-cleaner.conf"
@@ -61,28 +62,22 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     assert added.returncode == 0, added.stderr
     key = re.search(r'"key": "([^"]+)"', added.stdout)
     assert key, added.stdout
-    with running(house):
-        ports = free_port(), free_port()
+    with running(house), held_port() as tls_port, held_port() as port:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         issued = authority.issue_cert("localhost")
         issued.private_key_pem.write_to_path(str(folder / "key.pem"))
         for number, part in enumerate(issued.cert_chain_pems):
             part.write_to_path(str(folder / "chain.pem"), append=number > 0)
-        configure(folder, house, *ports)
-        with nginx_running(nginx, folder, ports[0]):
+        configure(folder, house, tls_port, port)
+        with nginx_running(nginx, folder, tls_port):
             yield Front(
                 house,
-                f"https://localhost:{ports[0]}",
-                f"http://localhost:{ports[1]}",
+                f"https://localhost:{tls_port}",
+                f"http://localhost:{port}",
                 str(folder / "ca.pem"),
                 {"X-API-Key": key[1]},
             )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def configure(folder: Path, house: ServiceHouse, tls_port: int, port: int) -> None:
@@ -122,7 +117,7 @@ def nginx_running(nginx: str, folder: Path, port: int) -> Iterator[None]:
     assert checked.returncode == 0, checked.stderr
     with subprocess.Popen([*words, "-e", str(folder / "error.log")]) as process:
         try:
-            wait_until(lambda: listens(port), "nginx", 20)
+            wait_until(lambda: listens(port), "nginx")
             yield
         finally:
             process.terminate()

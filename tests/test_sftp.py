@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 from media import Video, make_video
+from ports import held_port
 from services import ROOT, ServiceHouse, running, wait_until
 from unit_sandbox import kill_all, shown_folders
 
@@ -163,23 +164,22 @@ def sshd(machine: Machine) -> Iterator[int]:
     keys = machine.etc / "ssh/media-cleaner"
     keys.mkdir(mode=0o755)
     shutil.copy(folder / "user.pub", keys / "alice")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
-        "PasswordAuthentication no\nSubsystem sftp internal-sftp\n"
-        + (ROOT / "sftp/media-cleaner.conf").read_text()
-    )
     server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     assert server
     words = machine.inside(server, "-D", "-e", "-f", str(folder / "sshd_config"))
-    with (folder / "sshd.txt").open("wb") as log, subprocess.Popen(words, stderr=log) as process:
-        try:
-            wait_until(lambda: listens(port) or process.poll() is not None, "sshd", 20)
-            assert process.poll() is None, (folder / "sshd.txt").read_text()
-            yield port
-        finally:
-            kill_all(process)
+    with held_port() as port, (folder / "sshd.txt").open("wb") as log:
+        (folder / "sshd_config").write_text(
+            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
+            "UsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+            + (ROOT / "sftp/media-cleaner.conf").read_text()
+        )
+        with subprocess.Popen(words, stderr=log) as process:
+            try:
+                wait_until(lambda: listens(port) or process.poll() is not None, "sshd")
+                assert process.poll() is None, (folder / "sshd.txt").read_text()
+                yield port
+            finally:
+                kill_all(process)
 
 
 def listens(port: int) -> bool:

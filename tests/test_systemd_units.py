@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 from media import Audio, Video, make_video
+from ports import held_port
 from services import PATIENCE_SECONDS, ROOT, ServiceHouse, running, wait_until
 from unit_sandbox import DAEMON, NOBODY, _allowed_calls, kill_all, sandboxed, why_not
 
@@ -181,14 +182,13 @@ def network_settings(folder: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def web_command(folder: Path) -> tuple[list[str], int]:
-    """Return the web unit's own command line, on a free port, and that."""
+def web_command(folder: Path) -> Iterator[tuple[list[str], int]]:
+    """Give the web unit's own command line, on a free port, and that."""
     text = (ROOT / "systemd/media-cleaner-web.service").read_text().replace("\\\n", " ")
     (command,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = command.replace("'", "").replace("127.0.0.1:8000", f"127.0.0.1:{port}").split()
-    return [sys.executable, "-m", "gunicorn", *words[1:]], port
+    with held_port() as port:
+        words = command.replace("'", "").replace("127.0.0.1:8000", f"127.0.0.1:{port}").split()
+        yield [sys.executable, "-m", "gunicorn", *words[1:]], port
 
 
 def test_requests_are_answered_under_the_restrictions_of_their_unit(

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import trustme
-from receivers import Receiver, closed_port
+from ports import held_port
+from receivers import Receiver
 from services import wait_until
 
 from daemon.public_address import Address, LookupFailed, NoSuchHost
@@ -159,7 +160,8 @@ def test_an_answer_that_comes_before_all_was_read_counts() -> None:
 
 
 def test_nobody_listening() -> None:
-    assert not_sent(f"http://127.0.0.1:{closed_port()}/").reason == "no connection"
+    with held_port() as port:
+        assert not_sent(f"http://127.0.0.1:{port}/").reason == "no connection"
 
 
 @pytest.mark.parametrize(

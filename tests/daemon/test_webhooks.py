@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from receivers import Receiver, closed_port
+from ports import held_port
+from receivers import Receiver
 from services import ROOT, wait_until
 from spools import REASON, REPORT, Clock, record, submission
 from standardwebhooks import Webhook
@@ -276,8 +277,9 @@ def test_gone_is_given_up_at_once(house: House) -> None:
 
 
 def test_a_receiver_that_is_away_is_a_failure_like_another(house: House) -> None:
-    task = house.end(f"http://127.0.0.1:{closed_port()}/")
-    assert house.wait_for(task, PENDING).last_error == "no connection"
+    with held_port() as port:
+        task = house.end(f"http://127.0.0.1:{port}/")
+        assert house.wait_for(task, PENDING).last_error == "no connection"
 
 
 def test_a_private_address_is_refused_again_when_it_is_told(tmp_path: Path, logs: Path) -> None:

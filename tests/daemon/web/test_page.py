@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from media import Audio, Video, make_video
+from ports import held_port
 from services import PATIENCE_SECONDS, ServiceHouse, running, wait_until
 
 from daemon.web.page_texts import PAGE_TEXTS
@@ -665,9 +666,10 @@ def test_a_service_that_is_away_is_told_and_comes_back(
         port = re.search(r":(\d+)", house.url)
         assert port
         house.stop()
-        expect(window.find("#trouble")).to_have_text(EN["no_connection"])
-        house.configure(language="en", port=int(port[1]))
-        house.start()
+        with held_port(int(port[1])):
+            expect(window.find("#trouble")).to_have_text(EN["no_connection"])
+            house.configure(language="en", port=int(port[1]))
+            house.start()
         expect(window.find("#trouble")).to_be_hidden()
         window.upload(video)
         expect(window.row(video.name, "completed")).to_be_visible()
