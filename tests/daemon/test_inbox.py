@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services import PATIENCE_SECONDS, wait_until
 
 from daemon import inbox as inbox_module
 from daemon import watch as watch_module
@@ -27,7 +28,6 @@ from daemon.watch import Watch, WatchUnavailable
 from pipeline.boxes import completeness
 from pipeline.parameters import Parameters
 
-PATIENCE_S = 20.0
 EXTENSIONS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 QUICK: dict[str, Any] = {
     "settle_s": 0.2,
@@ -85,8 +85,10 @@ class House:
     def taken(self) -> list[str]:
         return [os.path.join(task.subfolder, task.input_video) for task in self.accepted]
 
-    def wait_for(self, *names: str) -> None:
-        wait_until(lambda: len(self.accepted) >= len(names), f"{names} taken, not {self.taken}")
+    def wait_for(self, *names: str, patience: float = PATIENCE_SECONDS) -> None:
+        wait_until(
+            lambda: len(self.accepted) >= len(names), f"{names} taken, not {self.taken}", patience
+        )
         assert sorted(self.taken) == sorted(names)
 
     def content(self, name: str) -> bytes:
@@ -126,13 +128,6 @@ def house(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[House]:
 
 def is_truncated(path: Path) -> bool:
     return completeness(path).is_truncated
-
-
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, f"not in {PATIENCE_S} s: {what}"
-        time.sleep(0.01)
 
 
 def told(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
@@ -226,16 +221,16 @@ for place in range(4):
     os.pwrite(file, b"x" * 1000, place * 1000)
 """,
     "reopened for each chunk": """
-for _ in range(16):
+for _ in range(40):
     with open(path, "ab") as file:
-        file.write(b"x" * 250)
+        file.write(b"x" * 100)
     time.sleep(0.1)
 """,
 }
 
 
 def test_files_that_are_being_written_are_waited_for(house: House) -> None:
-    house.start_and_look(sidecar_grace_s=0.5)
+    house.start_and_look(sidecar_grace_s=3.0)  # a busy machine keeps a writer waiting, too
     writers = [writer(code, house.root / f"{name}.mp4") for name, code in WRITERS.items()]
     house.wait_for(*(f"{name}.mp4" for name in WRITERS))
     assert [process.wait() for process in writers] == [0, 0, 0]
@@ -288,7 +283,7 @@ def test_names_of_all_kinds(house: House) -> None:
 
 
 def test_sidecars_before_during_and_not_at_all(house: House) -> None:
-    house.start_and_look(sidecar_grace_s=0.6)
+    house.start_and_look(sidecar_grace_s=3.0)
     (house.root / "before.mp4.yaml").write_text("epsilon: 0.05")
     (house.root / "before.mp4").touch()
     (house.root / "after.mp4").touch()
@@ -329,11 +324,10 @@ def test_many_files_at_once(house: House) -> None:
 @pytest.mark.parametrize("count", [2000, 30_000])
 def test_very_many_files_at_once(house: House, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(sys.modules[__name__], "PATIENCE_S", 600)
     house.start_and_look()
     for number in range(count):
         (house.root / f"{number}.mp4").touch()
-    house.wait_for(*(f"{number}.mp4" for number in range(count)))
+    house.wait_for(*(f"{number}.mp4" for number in range(count)), patience=600)
     assert os.listdir(house.root) == [".media-cleaner"]
 
 
@@ -412,10 +406,12 @@ def test_an_inbox_where_nothing_can_be_taken_is_not_tried_at_full_speed(house: H
     house.claims = failing  # type: ignore[assignment]
     for number in range(100):
         (house.root / f"bad {number}.mp4").touch()
+    began = time.monotonic()
     house.start_and_look()
     wait_until(lambda: bool(failing.tried), "tried")
     time.sleep(0.6)
-    assert len(failing.tried) <= 7
+    most = 4 + (time.monotonic() - began) / inbox_module._HOLD_S
+    assert len(failing.tried) <= most < 100
 
 
 def test_a_full_queue_that_is_found_out_late_keeps_the_order(house: House) -> None:
@@ -469,7 +465,7 @@ def test_events_are_tried_again_and_come_back(
     monkeypatch.setattr(inbox_module, "Watch", Watch)
     wait_until(lambda: house.health.watching == "events", "events again")
     assert house.health.reason is None
-    assert len(told(caplog, "inbox is polled")) == 2  # and that it is over
+    wait_until(lambda: len(told(caplog, "inbox is polled")) == 2, "that it is over")
 
 
 def test_a_quiet_inbox_is_not_taken_for_a_hung_one(
@@ -545,7 +541,7 @@ def test_an_inbox_that_vanishes_is_not_made_again_and_is_taken_up_when_it_is_bac
     (house.root / "b.mp4").touch()
     house.wait_for("a.mp4", "b.mp4")
     assert house.health.is_available
-    assert len(told(caplog, "inbox is not available")) == 2  # and that it is over
+    wait_until(lambda: len(told(caplog, "inbox is not available")) == 2, "that it is over")
 
 
 def test_another_folder_in_its_place_is_watched_anew(house: House) -> None:
@@ -717,7 +713,7 @@ def test_an_inbox_that_hangs_says_so_and_holds_up_nobody(
 
     def files_below(*arguments: Any) -> Any:
         if hangs.is_set():
-            go_on.wait(30)
+            go_on.wait(PATIENCE_SECONDS)
         return real(*arguments)
 
     monkeypatch.setattr(inbox_module, "files_below", files_below)
@@ -731,7 +727,7 @@ def test_an_inbox_that_hangs_says_so_and_holds_up_nobody(
     house.stop()  # returns
     go_on.set()
     assert watcher is not None
-    watcher._thread.join(10)
+    watcher._thread.join(PATIENCE_SECONDS)
 
 
 def test_a_mistake_in_the_loop_is_told_and_does_not_end_it(
