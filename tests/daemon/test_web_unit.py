@@ -29,7 +29,7 @@ def test_a_service_without_web_workers_is_ready_and_another_unit_answers_for_it(
     with running(house):
         assert house.children("daemon.web_server") == []
         with gunicorn(tmp_path, worker_class=PATIENT, web_workers=0) as web:
-            told = wait_until(lambda: healthy(web.url), "healthy", 30)
+            told = wait_until(lambda: healthy(web.url), "healthy")
         assert told["service"] == "running"
         assert house.health()["url"] is None
         assert house.health()["problems"] == []
@@ -91,8 +91,14 @@ def test_a_wrong_configuration_ends_gunicorn_with_one_line(
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebHouse]:
+    with gunicorn(tmp_path_factory.mktemp("web"), worker_class=PATIENT, language="en") as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebHouse]:
     """A server that waits a second for the rest of a body."""
-    folder = tmp_path_factory.mktemp("web")
+    folder = tmp_path_factory.mktemp("impatient")
     with gunicorn(folder, app=IMPATIENT_APP, worker_class=PATIENT, language="en") as house:
         yield house
 
@@ -120,9 +126,9 @@ def form_of(route: str, framing: str, body: str) -> str:
     [("Content-Length: 900", "days"), ("Transfer-Encoding: chunked", "384\r\ndays")],
 )
 def test_a_body_that_does_not_come_is_told_so(
-    web: WebHouse, route: str, framing: str, body: str
+    impatient: WebHouse, route: str, framing: str, body: str
 ) -> None:
-    status, said = answer_to(web, form_of(route, framing, body))
+    status, said = answer_to(impatient, form_of(route, framing, body))
     code = "upload_too_slow" if route == "/upload" else "request_timeout"
     assert (status, said["status"], said["code"]) == (408, "error", code)
     assert said["detail"]
@@ -156,11 +162,12 @@ def test_a_form_is_not_read_without_end(
     assert (status, said["code"]) == refusal
 
 
-def test_what_clients_do_wrong_is_no_error_in_the_log(web: WebHouse) -> None:
-    answer_to(web, form_of("/cleanup", "Transfer-Encoding: chunked", "zz\r\n"))
-    log = web.folder / "logs" / "server.log"
-    assert not log.exists() or "ERROR" not in log.read_text()
-    assert "Traceback" not in (web.folder / "gunicorn.txt").read_text()
+def test_what_clients_do_wrong_is_no_error_in_the_log(web: WebHouse, impatient: WebHouse) -> None:
+    for server in (web, impatient):
+        answer_to(server, form_of("/cleanup", "Transfer-Encoding: chunked", "zz\r\n"))
+        log = server.folder / "logs" / "server.log"
+        assert not log.exists() or "ERROR" not in log.read_text()
+        assert "Traceback" not in (server.folder / "gunicorn.txt").read_text()
 
 
 @pytest.mark.parametrize(("asked", "given"), [("", "en"), ("accept-Language: ru;q=0.5\r\n", "ru")])

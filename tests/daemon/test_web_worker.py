@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 # gunicorn with our worker on a small app of its own, and with little patience.
@@ -27,6 +28,7 @@ from daemon.web_worker import PatientWorker
 from daemon.web_server import _Log
 web_worker._HEAD_SECONDS = float(os.environ.get("HEAD_SECONDS", 1.5))
 web_connection._STALL_SECONDS = float(os.environ.get("STALL_SECONDS", 1.0))
+web_connection._PARTING_SECONDS = float(os.environ.get("PARTING_SECONDS", 2.0))
 web_worker._SLOW_SECONDS = 1.5
 workers, threads, listener = map(int, sys.argv[1:4])
 
@@ -92,21 +94,20 @@ class House:
             assert self.process.stdout.readline() == b"ready\n", self.log.read_text()
 
     def connect(self, sent: bytes = b"") -> socket.socket:
-        client = socket.create_connection(self.address, 10)
+        client = socket.create_connection(self.address, PATIENCE_SECONDS)
         client.sendall(sent)
         return client
 
-    def get(self, path: str = "/x", timeout: float = 10.0) -> tuple[bytes, float]:
+    def get(self, path: str = "/x") -> tuple[bytes, float]:
         """Return the body of an answer and how long it took."""
         began = time.monotonic()
         with self.connect(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode()) as client:
-            client.settimeout(timeout)
             return answer(client)[2], time.monotonic() - began
 
     def close(self) -> None:
         self.go_on.touch()
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_SECONDS)
         assert self.process.stdout
         self.process.stdout.close()
 
@@ -128,7 +129,7 @@ def answer(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return int(first.split()[1]), headers, body
 
 
-def is_closed(client: socket.socket, seconds: float) -> bool:
+def is_closed(client: socket.socket, seconds: float = PATIENCE_SECONDS) -> bool:
     """Does the server close within so many seconds, without a word?"""
     client.settimeout(seconds)
     with contextlib.suppress(ConnectionResetError):
@@ -155,6 +156,19 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The same, which would wait for minutes where it waits for somebody."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("HEAD_SECONDS", "STALL_SECONDS", "PARTING_SECONDS"):
+            environment.setenv(name, "600")
+        running = House(tmp_path_factory.mktemp("patient"), workers=1, threads=2)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
 @pytest.fixture
 def clients() -> Iterator[list[socket.socket]]:
     opened: list[socket.socket] = []
@@ -168,22 +182,20 @@ def clients() -> Iterator[list[socket.socket]]:
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET /x HTTP/1.1\r\nHost: h\r\n"])
 def test_heads_that_do_not_come_hold_no_thread(
-    house: House, clients: list[socket.socket], sent: bytes
+    patient: House, clients: list[socket.socket], sent: bytes
 ) -> None:
-    clients += [house.connect(sent) for _ in range(50)]
+    clients += [patient.connect(sent) for _ in range(50)]
     time.sleep(0.2)
     for _ in range(3):
-        body, seconds = house.get()
-        assert body == b"/x"
-        assert seconds < 1.0
+        assert patient.get()[0] == b"/x"
 
 
 def test_heads_that_do_not_come_are_given_up(house: House, clients: list[socket.socket]) -> None:
-    clients += [house.connect(), house.connect(b"GET /x HT")]
-    time.sleep(0.5)
-    assert not is_closed(clients[1], 0.1)
+    began = time.monotonic()
+    clients += [house.connect(b"GET /x HT"), house.connect()]
     for client in clients:
-        assert is_closed(client, 6)
+        assert is_closed(client)
+        assert time.monotonic() - began > 1.4  # and not before their time
 
 
 def test_heads_that_do_not_come_are_not_waited_for_in_circles(
@@ -204,22 +216,20 @@ def test_a_head_may_come_byte_by_byte(house: House) -> None:
         assert answer(client)[2] == b"/bytes"
 
 
-def test_a_short_body_behind_a_head_in_pieces_is_not_waited_for(house: House) -> None:
-    with house.connect(b"POST /count HTTP/1.1\r\nHost: h\r\n") as client:
+def test_a_short_body_behind_a_head_in_pieces_is_not_waited_for(patient: House) -> None:
+    with patient.connect(b"POST /count HTTP/1.1\r\nHost: h\r\n") as client:
         time.sleep(0.1)
         client.sendall(b"Content-Length: 3\r\n\r\n")
         time.sleep(0.1)
-        began = time.monotonic()
         client.sendall(b"abc")
         assert answer(client)[2] == b"3"
-        assert time.monotonic() - began < 0.7
 
 
-def test_a_head_that_is_cut_short_is_left_at_once(house: House) -> None:
-    with house.connect(b"GET /x HTTP/1.1\r\nHo") as client:
+def test_a_head_that_is_cut_short_is_left_at_once(patient: House) -> None:
+    with patient.connect(b"GET /x HTTP/1.1\r\nHo") as client:
         time.sleep(0.1)
         client.shutdown(socket.SHUT_WR)
-        assert is_closed(client, 1)
+        assert is_closed(client)
 
 
 def test_a_long_query_is_taken(house: House) -> None:
@@ -235,7 +245,7 @@ def test_a_head_without_end_is_refused(house: House) -> None:
         status, headers, body = answer(client)
         assert (status, headers["connection"]) == (431, "close")
         assert json.loads(body)["code"] == "request_header_fields_too_large"
-        assert is_closed(client, 5)
+        assert is_closed(client)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +285,7 @@ def test_an_app_that_fails_is_told_in_the_log_alone(tmp_path: Path) -> None:
         body, _ = house.get("/fail")
         assert json.loads(body)["code"] == "internal_error"
         assert b"as it happens" not in body
-        assert "as it happens" in house.log.read_text()
+        wait_until(lambda: "as it happens" in house.log.read_text(), "the log")
 
 
 # --- Connections ---
@@ -300,12 +310,14 @@ def test_a_request_sent_behind_another_is_answered_too(house: House) -> None:
 
 
 def test_a_connection_that_rests_holds_no_thread(
-    house: House, clients: list[socket.socket]
+    patient: House, clients: list[socket.socket]
 ) -> None:
+    began = time.monotonic()
     for _ in range(20):
-        clients.append(house.connect(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"))
+        clients.append(patient.connect(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"))
         answer(clients[-1])
-    assert house.get()[1] < 1.0
+    assert patient.get()[0] == b"/x"
+    assert time.monotonic() - began < 40  # of two threads each would be held for 5 s
 
 
 @pytest.mark.parametrize(
@@ -318,22 +330,22 @@ def test_a_connection_that_rests_holds_no_thread(
     ],
 )
 def test_who_does_not_hang_up_holds_up_nobody(
-    house: House, clients: list[socket.socket], sent: bytes
+    patient: House, clients: list[socket.socket], sent: bytes
 ) -> None:
-    clients += [house.connect(sent) for _ in range(8)]
+    clients += [patient.connect(sent) for _ in range(8)]
     for client in clients:
         answer(client)
     for _ in range(3):
-        assert house.get()[1] < 0.5
+        assert patient.get()[0] == b"/x"
 
 
 @pytest.mark.parametrize("piece", [1000, 200_000])
 def test_who_is_still_sending_is_not_cut_off_before_the_answer_is_read(
-    house: House, piece: int
+    patient: House, piece: int
 ) -> None:
     """Where a connection is closed with bytes unread, some systems drop the answer with it."""
     head = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n"
-    with house.connect(head) as client:
+    with patient.connect(head) as client:
         assert answer(client)[2] == b"/x"
         for _ in range(5):
             time.sleep(0.15)
@@ -353,12 +365,12 @@ def test_a_body_is_read_whole(house: House) -> None:
 def test_a_client_that_sends_no_more_is_left(tmp_path: Path, clients: list[socket.socket]) -> None:
     head = b"POST /count HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc"
     with served(tmp_path) as house:
+        began = time.monotonic()
         clients += [house.connect(head) for _ in range(2)]  # as many as there are threads
         time.sleep(0.2)
-        body, seconds = house.get()
-        assert body == b"/x"
-        assert 0.2 < seconds < 4
-        assert all(is_closed(client, 4) for client in clients)
+        assert house.get()[0] == b"/x"
+        assert time.monotonic() - began > 0.9
+        assert all(is_closed(client) for client in clients)
         assert house.log.read_text().split("\n") == ["timed out", "timed out", ""]
 
 
@@ -432,7 +444,7 @@ def test_a_quick_beginning_does_not_count_for_ever(
             client.settimeout(0.01)
         with dripping(clients):
             time.sleep(0.3)
-            assert house.get(timeout=25)[0] == b"/x"
+            assert house.get()[0] == b"/x"
 
 
 def test_who_takes_at_a_fair_pace_keeps_its_thread(
@@ -475,7 +487,7 @@ def test_a_busy_process_leaves_requests_to_the_other(tmp_path: Path) -> None:
         waiting = house.connect(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
         time.sleep(0.3)
         for _ in range(30):
-            assert house.get(timeout=10)[1] < 8
+            assert house.get()[0] == b"/x"
         house.go_on.touch()
         assert answer(waiting)[2] == b"/wait"
         waiting.close()

@@ -12,8 +12,8 @@ from daemon.web.patience import Patience
 
 def test_who_moves_is_waited_for_and_who_does_not_is_left() -> None:
     ours, theirs = socket.socketpair()
-    with ours, theirs, Patience(0.8).watched(ours) as visit:
-        for _ in range(12):
+    with ours, theirs, Patience(2.5).watched(ours) as visit:
+        for _ in range(30):
             time.sleep(0.1)
             visit.moved()
         assert not visit.is_over
@@ -47,4 +47,4 @@ def test_its_thread_ends_with_the_last_and_comes_back_with_the_next() -> None:
             assert is_running()
             time.sleep(0.3)
             assert not visit.is_over  # there is nothing that could be ended
-        wait_until(lambda: not is_running(), "the end of the thread", 5)
+        wait_until(lambda: not is_running(), "the end of the thread")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 from media import Video, make_video
-from services import wait_until
+from services import PATIENCE_SECONDS, wait_until
 from web_servers import IMPATIENT_APP, WebHouse, gunicorn
 
 from daemon import keys
@@ -51,7 +51,7 @@ class Sender:
     """A client that sends what it likes, when it likes."""
 
     def __init__(self, house: WebHouse, length: int | None, headers: str = "") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", house.port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", house.port), timeout=PATIENCE_SECONDS)
         framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
         head = "POST /upload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         kind = f"Content-Type: multipart/form-data; boundary={_B}\r\n"
@@ -93,7 +93,7 @@ def padded(video: bytes, size: int) -> Iterator[bytes]:
 
 
 def wait_until_idle(house: WebHouse) -> None:
-    wait_until(lambda: house.open_uploads() == 0, "the end of uploads", 10)
+    wait_until(lambda: house.open_uploads() == 0, "the end of uploads")
 
 
 @contextlib.contextmanager
@@ -122,7 +122,7 @@ def test_an_upload_arrives_whole(house: WebHouse, video: bytes) -> None:
         f"{house.url}/upload",
         files={"file": ("Отпуск.mp4", video)},
         data={"epsilon": "0.1"},
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
     )
     assert answer.status_code == 200
     task = Spool(house.state).get(answer.json()["task_id"])
@@ -142,7 +142,7 @@ def test_a_body_in_chunks_arrives_whole(house: WebHouse, video: bytes) -> None:
 
 
 def test_a_large_upload_is_written_once_and_takes_no_memory(house: WebHouse, video: bytes) -> None:
-    requests.post(f"{house.url}/upload", files={"file": ("a.mp4", video)}, timeout=30)
+    requests.post(f"{house.url}/upload", files={"file": ("a.mp4", video)}, timeout=PATIENCE_SECONDS)
     (pid,) = house.workers()
     peak, written = peak_megabytes(pid), written_bytes(pid)
     size = 50 * _MB
@@ -172,7 +172,7 @@ def test_what_is_too_large_by_its_own_word_is_told_so_at_once(house: WebHouse) -
                 "Content-Type": f"multipart/form-data; boundary={_B}",
                 "Content-Length": str(size),
             },
-            timeout=30,
+            timeout=PATIENCE_SECONDS,
         )
         assert (answer.status_code, answer.json()["code"]) == (413, "file_too_large")
 
@@ -216,7 +216,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(
         sender = Sender(house, len(body))
         sender.send(body[: int(len(body) * part)])
         if part > 0.1:
-            wait_until(house.open_uploads, "an upload under way", 10)
+            wait_until(house.open_uploads, "an upload under way")
         getattr(sender, way)()
         if way == "end":
             status, answer = sender.answer()
@@ -265,10 +265,13 @@ def test_the_connection_may_go_on_after_an_upload_was_refused(
     with requests.Session() as session:
         for _ in range(2):
             files = {"file": ("a.txt", video)}
-            answer = session.post(f"{house.url}/upload", files=files, timeout=30)
+            answer = session.post(f"{house.url}/upload", files=files, timeout=PATIENCE_SECONDS)
             assert answer.json()["code"] == "unsupported_extension"
         files = {"file": ("a.mp4", video)}
-        assert session.post(f"{house.url}/upload", files=files, timeout=30).status_code == 200
+        assert (
+            session.post(f"{house.url}/upload", files=files, timeout=PATIENCE_SECONDS).status_code
+            == 200
+        )
 
 
 # --- Killed ---
@@ -279,19 +282,25 @@ def test_a_process_that_is_killed_half_way_leaves_nothing_and_the_next_goes_on(
 ) -> None:
     with gunicorn(tmp_path) as house:
         files = {"file": ("a.mp4", video)}
-        assert requests.post(f"{house.url}/upload", files=files, timeout=30).status_code == 200
+        assert (
+            requests.post(f"{house.url}/upload", files=files, timeout=PATIENCE_SECONDS).status_code
+            == 200
+        )
         before = house.files()
         (pid,) = house.workers()
         probers = house.probers()
         assert len(probers) == 1
         sender = Sender(house, 10_000_000)
         sender.send(HEAD + video)
-        wait_until(house.open_uploads, "an upload under way", 10)
+        wait_until(house.open_uploads, "an upload under way")
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: house.workers() not in ([pid], []), "another process", 30)
+        wait_until(lambda: house.workers() not in ([pid], []), "another process")
         assert house.files() == before
-        wait_until(lambda: not any(Path(f"/proc/{p}").exists() for p in probers), "probers", 5)
-        assert requests.post(f"{house.url}/upload", files=files, timeout=30).status_code == 200
+        wait_until(lambda: not any(Path(f"/proc/{p}").exists() for p in probers), "probers")
+        assert (
+            requests.post(f"{house.url}/upload", files=files, timeout=PATIENCE_SECONDS).status_code
+            == 200
+        )
 
 
 # --- Slow, and many ---
@@ -315,7 +324,7 @@ def test_who_is_too_slow_is_told_so_and_leaves_nothing(tmp_path: Path, video: by
         stop.set()
         thread.join()
         assert (status, answer["code"]) == (408, "upload_too_slow")
-        assert time.monotonic() - begun_at < 10
+        assert time.monotonic() - begun_at < PATIENCE_SECONDS
 
 
 def test_a_key_that_is_revoked_meanwhile_brings_no_task(tmp_path: Path, video: bytes) -> None:
@@ -331,12 +340,14 @@ def test_a_key_that_is_revoked_meanwhile_brings_no_task(tmp_path: Path, video: b
             return sender
 
         def is_refused(headers: dict[str, str]) -> bool:
-            return not requests.get(f"{house.url}/tasks", headers=headers, timeout=30).ok
+            return not requests.get(
+                f"{house.url}/tasks", headers=headers, timeout=PATIENCE_SECONDS
+            ).ok
 
         # Not asked with a key that is not known yet: whoever tries some in vain has to wait.
         wait_until(lambda: is_refused({}), "keys are asked for")
         revoked, kept = begun(text), begun(other)
-        wait_until(lambda: house.open_uploads() == 2, "uploads under way", 10)
+        wait_until(lambda: house.open_uploads() == 2, "uploads under way")
         keys.revoke(folder, "laptop")
         wait_until(lambda: is_refused({"X-API-Key": text}), "the key is void")
         for sender in (revoked, kept):
@@ -353,10 +364,10 @@ def test_an_upload_of_nobody_brings_no_task_once_there_are_keys(
         body = HEAD + video + END
         sender = Sender(house, len(body))
         sender.send(body[:1000])
-        wait_until(lambda: house.open_uploads() == 1, "an upload under way", 10)
+        wait_until(lambda: house.open_uploads() == 1, "an upload under way")
         keys.add(house.state / keys.FOLDER, "laptop", None, True, datetime.now(UTC))
         url = f"{house.url}/tasks"
-        wait_until(lambda: not requests.get(url, timeout=30).ok, "keys are asked for")
+        wait_until(lambda: not requests.get(url, timeout=PATIENCE_SECONDS).ok, "keys are asked for")
         sender.send(body[1000:])
         status, answer = sender.answer()
         assert (status, answer["code"]) == (403, "invalid_api_key")
@@ -367,11 +378,11 @@ def test_slow_uploads_hold_up_nobody(house: WebHouse, video: bytes) -> None:
     slow = [Sender(house, len(body)) for _ in range(10)]
     for sender in slow:
         sender.send(body[:2000])
-    wait_until(lambda: house.open_uploads() == 10, "uploads under way", 10)
+    wait_until(lambda: house.open_uploads() == 10, "uploads under way")
     begun_at = time.monotonic()
     for _ in range(20):
-        assert requests.get(f"{house.url}/task/none", timeout=10).status_code == 404
-    assert time.monotonic() - begun_at < 5
+        assert requests.get(f"{house.url}/task/none", timeout=PATIENCE_SECONDS).status_code == 404
+    assert time.monotonic() - begun_at < 50  # a slow one would be broken off after 60 s
     for sender in slow:
         sender.send(body[2000:])
     assert [sender.answer()[0] for sender in slow] == [200] * 10
@@ -423,7 +434,9 @@ def test_twenty_large_uploads_and_a_thousand_small_ones_all_arrive(
 @pytest.mark.slow
 def test_a_gigabyte_takes_no_memory(tmp_path: Path, video: bytes) -> None:
     with gunicorn(tmp_path) as house:
-        requests.post(f"{house.url}/upload", files={"file": ("a.mp4", video)}, timeout=30)
+        requests.post(
+            f"{house.url}/upload", files={"file": ("a.mp4", video)}, timeout=PATIENCE_SECONDS
+        )
         (pid,) = house.workers()
         peak, written = peak_megabytes(pid), written_bytes(pid)
         sender = Sender(house, len(HEAD) + (1 << 30) + len(END))
