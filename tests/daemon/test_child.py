@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from services import PATIENCE_SECONDS
 
 from daemon.child import Child
 
@@ -43,7 +44,7 @@ for message in messages(connection):
         connection.send(1), connection.send(2)
         os._exit(0)
     elif message == "sleep":
-        time.sleep(60)
+        time.sleep(600)
     else:
         connection.send(message)
 """
@@ -55,14 +56,14 @@ children = [Child("obedient"), Child("deaf")]
 for child in children:
     child.recv() if child is children[1] else (child.send("hello"), child.recv())
 print(*(child.pid for child in children), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 DEAF = """
 import time
 from daemon.child import child_connection
 connection = child_connection()
 connection.send("ready")
-time.sleep(60)
+time.sleep(600)
 """
 # A child that is busy, and hears of its parent in a thread beside.
 BUSY = """
@@ -70,7 +71,7 @@ import threading, time
 from daemon.child import child_connection, messages
 connection = child_connection()
 threading.Thread(target=lambda: [connection.send(m) for m in messages(connection)]).start()
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -102,7 +103,7 @@ def _ended(pid: int) -> bool:
         return True
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def _wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -125,7 +126,7 @@ def _parent(modules: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
 
 def test_messages_go_both_ways(child: Child) -> None:
     child.send({"epsilon": 0.12})
-    assert child.poll(10)
+    assert child.poll(PATIENCE_SECONDS)
     assert child.recv() == {"epsilon": 0.12}
     child.send("arguments")
     assert child.recv() == ["--colour", "red"]
@@ -136,7 +137,7 @@ def test_messages_go_both_ways(child: Child) -> None:
 def test_a_child_is_waited_for_like_any_descriptor(child: Child) -> None:
     assert select.select([child], [], [], 0)[0] == []
     child.send("hello")
-    assert select.select([child], [], [], 10)[0] == [child]
+    assert select.select([child], [], [], PATIENCE_SECONDS)[0] == [child]
 
 
 @pytest.mark.parametrize(
@@ -150,23 +151,23 @@ def test_the_end_of_a_child_is_told_with_its_reason(child: Child, message: str, 
     child.send(message)
     with pytest.raises(EOFError):
         child.recv()
-    assert child.wait(10)
+    assert child.wait(PATIENCE_SECONDS)
     assert not child.is_alive
     assert child.exit_text == text
 
 
 def test_a_child_that_was_killed_says_by_which_signal(child: Child) -> None:
     os.kill(child.pid, signal.SIGKILL)
-    assert child.poll(10)
+    assert child.poll(PATIENCE_SECONDS)
     with pytest.raises(EOFError):
         child.recv()
-    assert child.wait(10)
+    assert child.wait(PATIENCE_SECONDS)
     assert child.exit_text == "killed by signal 9 (SIGKILL)"
 
 
 def test_a_message_to_a_child_that_is_gone_is_told(child: Child) -> None:
     os.kill(child.pid, signal.SIGKILL)
-    assert child.wait(10)
+    assert child.wait(PATIENCE_SECONDS)
     with pytest.raises(EOFError, match="signal 9"):
         child.send("hello")
 
@@ -175,14 +176,14 @@ def test_a_child_that_left_our_messages_unread_ends_like_any_other(child: Child)
     child.send("sleep")
     child.send("never read")
     os.kill(child.pid, signal.SIGKILL)
-    assert child.poll(10)
+    assert child.poll(PATIENCE_SECONDS)
     with pytest.raises(EOFError):
         child.recv()
 
 
 def test_what_a_child_said_before_its_end_is_heard(child: Child) -> None:
     child.send("answer twice and go")
-    assert child.wait(10)
+    assert child.wait(PATIENCE_SECONDS)
     assert [child.recv(), child.recv()] == [1, 2]
     with pytest.raises(EOFError):
         child.recv()
@@ -192,7 +193,7 @@ def test_a_child_whose_parent_hangs_up_ends_by_itself(child: Child) -> None:
     child.send("hello")
     child.recv()
     child.connection.close()
-    assert child.wait(10)
+    assert child.wait(PATIENCE_SECONDS)
     assert child.exit_text == "ended with exit code 0"
 
 
@@ -201,7 +202,7 @@ def test_a_child_that_is_busy_ends_too_when_its_parent_hangs_up(modules: Path) -
     child.send("hello")
     assert child.recv() == "hello"
     child.connection.close()
-    assert child.wait(10)
+    assert child.wait(PATIENCE_SECONDS)
     assert child.exit_text == "ended with exit code 0"
 
 
@@ -239,7 +240,7 @@ def test_a_module_that_is_not_there_is_an_end_with_a_code(modules: Path) -> None
     child = Child("no_such_module")
     with pytest.raises(EOFError):
         child.recv()
-    assert child.wait(10)
+    assert child.wait(PATIENCE_SECONDS)
     assert child.exit_text == "ended with exit code 1"
     child.kill()
 
@@ -314,13 +315,15 @@ def test_a_child_whose_parent_ended_before_it_began_ends_too(modules: Path) -> N
     command = [sys.executable, "-m", "deaf", str(os.getpid() + 1), "0"]
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((root, str(modules)))}
-    done = subprocess.run(command, env=environment, timeout=30, capture_output=True)
+    done = subprocess.run(command, env=environment, timeout=PATIENCE_SECONDS, capture_output=True)
     assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_a_module_run_by_hand_says_what_to_run_instead(modules: Path) -> None:
     command = [sys.executable, str(modules / "deaf.py")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, env=environment, timeout=30, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=environment, timeout=PATIENCE_SECONDS, capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "media-cleaner serve" in done.stderr

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from services import wait_until
 
 from daemon.heartbeat import Heartbeat
 
@@ -23,7 +23,7 @@ def process() -> Iterator[subprocess.Popen[str]]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", ECHO], text=True, **pipes) as started:  # type: ignore[call-overload]
         echo(started)
-        wait_until(lambda: state(started.pid) == "S")
+        wait_until(lambda: state(started.pid) == "S", "it waits")
         yield started
         started.kill()
 
@@ -39,13 +39,6 @@ def echo(process: subprocess.Popen[str]) -> None:
 def state(pid: int) -> str:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_process_that_moves_nothing_is_quiet(process: subprocess.Popen[str]) -> None:
@@ -81,7 +74,7 @@ def test_so_are_bytes_that_are_only_read_or_only_written(act: str) -> None:
             return heartbeat.quiet_seconds == 0
 
         try:
-            wait_until(has_moved)
+            wait_until(has_moved, "a byte moves")
         finally:
             process.kill()
 
@@ -98,12 +91,12 @@ def test_so_is_what_the_process_says(process: subprocess.Popen[str]) -> None:
 def test_a_stopped_process_is_told_apart(process: subprocess.Popen[str]) -> None:
     heartbeat = Heartbeat(process.pid, 0.0)
     os.kill(process.pid, signal.SIGSTOP)
-    wait_until(lambda: state(process.pid) == "T")
+    wait_until(lambda: state(process.pid) == "T", "it stands")
     heartbeat.look(1)
     heartbeat.look(2)
     assert heartbeat.stopped_seconds == 2
     os.kill(process.pid, signal.SIGCONT)
-    wait_until(lambda: state(process.pid) != "T")
+    wait_until(lambda: state(process.pid) != "T", "it goes on")
     heartbeat.look(3)
     assert heartbeat.stopped_seconds == 0
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from services import PATIENCE_SECONDS
 
 from daemon.locks import service_lock, task_lock
 from daemon.spool_errors import ServiceRunning, TaskBusy
@@ -141,7 +142,7 @@ def test_never_two_hold_a_task(tmp_path: Path) -> None:
 
     def count() -> None:
         for _ in range(150):
-            with task_lock(locks, "a"):
+            with task_lock(locks, "a", PATIENCE_SECONDS):
                 counter.write_text(str(int(counter.read_text()) + 1))
 
     def in_threads() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from media import Audio, Video, make_video
+from services import PATIENCE_SECONDS, wait_until
 
 from daemon import worker_process
 from daemon.child import Child
@@ -162,19 +163,19 @@ def make_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeP
         pool.close()
 
 
-def poll_until(pool: Pool, condition: Callable[[], bool], seconds: float = 30.0) -> list[Event]:
+def poll_until(pool: Pool, condition: Callable[[], bool]) -> list[Event]:
     """Poll until something holds; return what happened meanwhile."""
-    events, deadline = [], time.monotonic() + seconds
+    events, deadline = [], time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, events
         events += pool.poll(0.1)
     return events
 
 
-def ends(pool: Pool, *expected: Job, seconds: float = 30.0) -> list[Event]:
+def ends(pool: Pool, *expected: Job) -> list[Event]:
     """Poll until these jobs have ended; return their ends in that order."""
     found: dict[str, Event] = {}
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found) < len(expected):
         assert time.monotonic() < deadline, found
         for event in pool.poll(0.1):
@@ -184,14 +185,14 @@ def ends(pool: Pool, *expected: Job, seconds: float = 30.0) -> list[Event]:
     return [found[job.token] for job in expected]
 
 
-def end(pool: Pool, job: Job, seconds: float = 30.0) -> Event:
-    return ends(pool, job, seconds=seconds)[0]
+def end(pool: Pool, job: Job) -> Event:
+    return ends(pool, job)[0]
 
 
 def await_begun(pool: Pool, *expected: Job) -> None:
     """Poll until these jobs have said that they have begun."""
     missing = {job.token for job in expected}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while missing:
         assert time.monotonic() < deadline
         missing -= {e.job.token for e in pool.poll(0.1) if isinstance(e, Progressed)}
@@ -214,12 +215,26 @@ def is_there(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}")
 
 
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def is_running(pid: int) -> bool:
     """Is it there, and no zombie that somebody else has to reap?"""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return state_of(pid) != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and wait until it stands."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state_of(pid) == "T", "it stands")
+
+
+def bytes_read(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/io").read_text().split()[1])
 
 
 class TestEnds:
@@ -315,14 +330,14 @@ class TestEnds:
 
 class TestStopping:
     def test_a_job_that_obeys_ends_at_once(self, make_pool: MakePool, jobs: Jobs) -> None:
-        pool, job = make_pool(), jobs("obey")
+        pool, job = make_pool(clock=Clock()), jobs("obey")  # no time goes by
         pool.begin(job)
         await_begun(pool, job)
         assert (pool.idle, pool.busy, pool.ready) == (0, 1, 1)
         pid = pids(pool)
         pool.stop(job.token)
         pool.stop(job.token)
-        assert end(pool, job, seconds=0.9) == Ended(job)
+        assert end(pool, job) == Ended(job)
         poll_until(pool, lambda: pool.idle == 1)
         assert pids(pool) == pid
 
@@ -330,14 +345,18 @@ class TestStopping:
     def test_one_that_does_not_is_killed(
         self, make_pool: MakePool, jobs: Jobs, is_frozen: bool
     ) -> None:
-        pool, job = make_pool(), jobs("hang")
+        clock = Clock()
+        pool, job = make_pool(clock=clock), jobs("hang")
         pool.begin(job)
         await_begun(pool, job)
         pid = pids(pool)[0]
         if is_frozen:
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
         pool.stop(job.token)
-        assert end(pool, job, seconds=2) == Ended(job)
+        clock.now += 0.9
+        assert pool.poll(0) == []
+        clock.now += 0.6  # within the 2 s that are promised
+        assert end(pool, job) == Ended(job)
         assert not is_there(pid)
         poll_until(pool, lambda: pool.idle == 1)
         assert pool.trouble is None
@@ -388,9 +407,11 @@ class TestStalls:
         pool.begin(slow)
         await_begun(pool, hung, slow)
         events: list[Event] = []
+        pid = pid_of(pool, slow)
         while clock.now < 60:
             clock.now += 1
-            time.sleep(0.02)
+            before = bytes_read(pid)
+            wait_until(lambda: bytes_read(pid) > before, "bytes move")  # noqa: B023
             events += [e for e in pool.poll(0) if not isinstance(e, Progressed)]
             assert bool(events) == (clock.now >= 21)
         assert [type(e) for e in events] == [Lost]
@@ -409,12 +430,11 @@ class TestStalls:
         pool.begin(frozen)
         pool.begin(other)
         await_begun(pool, frozen, other)
-        os.kill(pid_of(pool, frozen), signal.SIGSTOP)
+        freeze(pid_of(pool, frozen))
         events: list[Event] = []
         while not events:
             assert clock.now < 20
             clock.now += 1
-            time.sleep(0.01)
             events = [e for e in pool.poll(0) if not isinstance(e, Progressed)]
         assert 10 <= clock.now <= 13
         assert [type(e) for e in events] == [Lost]
@@ -698,9 +718,12 @@ class TestReplacing:
     ) -> None:
         clock = Clock()
         pool = make_pool(0, clock=clock)
-        (tmp_path / "stand_in.py").write_text("import time; time.sleep(600)")
+        started = tmp_path / "started"
+        (tmp_path / "stand_in.py").write_text(
+            f"import os, time; os.mkdir({str(started)!r}); time.sleep(600)"
+        )
         pool.resize(1)
-        time.sleep(0.5)  # until Python itself has been read
+        wait_until(started.exists, "Python itself has been read")
         pid = pids(pool)[0]
         for _ in range(70):
             clock.now += 1
@@ -718,7 +741,7 @@ class TestThePool:
         timer.start()
         begun = time.monotonic()
         assert pool.poll(30) == []
-        assert 0.05 < time.monotonic() - begun < 10
+        assert 0.05 < time.monotonic() - begun < 25
         timer.join()
         for _ in range(100_000):
             pool.wake()
@@ -726,20 +749,20 @@ class TestThePool:
         begun = time.monotonic()
         while pool.poll(0.05):
             pass
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 25
 
     def test_waits_no_longer_than_it_is_told(self, make_pool: MakePool) -> None:
         pool = make_pool()
         begun = time.monotonic()
         assert pool.poll(0.2) == []
-        assert 0.15 < time.monotonic() - begun < 5
+        assert 0.15 < time.monotonic() - begun < 25
 
     def test_leaves_nothing_behind_when_it_is_closed(self, make_pool: MakePool, jobs: Jobs) -> None:
         descriptors = len(os.listdir("/proc/self/fd"))
         pool, frozen = make_pool(3), jobs("hang")
         pool.begin(frozen)
         await_begun(pool, frozen)
-        os.kill(pid_of(pool, frozen), signal.SIGSTOP)
+        freeze(pid_of(pool, frozen))
         there = pids(pool)
         pool.close()
         assert not any(is_there(pid) for pid in there)
@@ -769,7 +792,7 @@ def warm_pool() -> Iterator[Pool]:
 @pytest.fixture
 def pool(warm_pool: Pool) -> Pool:
     """Two real workers, both free."""
-    poll_until(warm_pool, lambda: warm_pool.idle == 2, seconds=120)
+    poll_until(warm_pool, lambda: warm_pool.idle == 2)
     return warm_pool
 
 
@@ -819,7 +842,7 @@ class TestRealWorkers:
         begun = time.monotonic()
         pool.stop(other.token)
         assert end(pool, other) == Ended(other)
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 25  # 2 s alone
         assert os.listdir(other.folder) == []
 
     def test_they_end_with_the_service_however_it_ends(self, tmp_path: Path) -> None:
@@ -835,7 +858,4 @@ class TestRealWorkers:
             assert service.stdout is not None
             pid = int(service.stdout.readline())
             service.kill()
-        deadline = time.monotonic() + 10
-        while is_running(pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: not is_running(pid), "its end")

