@@ -9,13 +9,13 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from services import PATIENCE_SECONDS
 
 from daemon.log_file import LineFile, RotatedLineFile
 from daemon.logs import Once, configure_logs, log_trouble, queue_log, reset_logs, server_log
@@ -74,7 +74,7 @@ def test_the_time_is_local_with_its_offset(logs: Path) -> None:
     server_log().info("ready")
     moment = datetime.fromisoformat(lines(logs / "server.log")[0]["timestamp"])
     assert moment.utcoffset() == datetime.now().astimezone().utcoffset()
-    assert abs((datetime.now().astimezone() - moment).total_seconds()) < 10
+    assert abs((datetime.now().astimezone() - moment).total_seconds()) < 60
 
 
 def test_an_exception_is_one_field_and_grep_finds_its_level(logs: Path) -> None:
@@ -367,18 +367,21 @@ def test_a_file_that_cannot_be_rotated_goes_on_growing(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_line_that_another_process_is_just_writing_is_waited_for(tmp_path: Path) -> None:
+def test_a_line_that_another_process_is_just_writing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.log"
     path.write_text("half")
+    pauses: list[float] = []
 
-    def complete() -> None:
-        with path.open("a") as file:
-            file.write(" and half\n")
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            with path.open("a") as file:
+                file.write(" and half\n")
 
-    timer = threading.Timer(0.015, complete)
-    timer.start()
+    monkeypatch.setattr("daemon.log_file.time.sleep", pause)
     LineFile(path).handle(logging.LogRecord("x", 20, "", 0, "mine", None, None))
-    timer.join()
     assert path.read_text() == "half and half\nmine\n"
 
 
@@ -394,7 +397,7 @@ def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, str(path), letter], cwd=ROOT)
         for letter in "ab"
     ]
-    assert [process.wait(60) for process in made] == [0, 0]
+    assert [process.wait(PATIENCE_SECONDS) for process in made] == [0, 0]
     # An empty one comes where a process was kept from the CPU amid its write, which the other took
     # for cut short.
     lines = filter(None, path.read_text().splitlines())
