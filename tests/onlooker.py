@@ -24,7 +24,9 @@ class Onlooker:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._is_done.wait(0.005):
+        is_last = False
+        while not is_last:
+            is_last = self._is_done.wait(0.005)  # what came since the last look is seen too
             for path in self._outbox.rglob("*"):
                 if path.name.endswith("_protected.mp4") and path not in self.seen:
                     self.seen[path] = digest(path)

@@ -149,8 +149,9 @@ class ServiceHouse:
         return wait_until(seen, f"{video} {statuses}; {self.by_video().get(video)}", patience)
 
     def log_lines(self, name: str) -> list[dict[str, Any]]:
-        path = self.folder / "logs" / name
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        # Whole ones: the last may just be written.
+        whole = (self.folder / "logs" / name).read_bytes().rpartition(b"\n")[0]
+        return [json.loads(line) for line in whole.decode().splitlines()]
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from media import Video, make_video
 from services import ServiceHouse, running, wait_until
+from spools import record
 
 from daemon.task_id import TaskIds, creation_day
 
@@ -54,8 +55,7 @@ class OldState:
 
     def record(self, name: str) -> Mapping[str, Any]:
         """Return what the one record of a task says."""
-        (path,) = self.house.state.rglob(f"{self.ids[name]}.json")
-        value = json.loads(path.read_text())
+        value = json.loads(record(self.house.state, self.ids[name]).read_text())
         assert isinstance(value, dict)
         return value
 

@@ -243,6 +243,12 @@ def test_a_thread_that_has_ended_by_itself_is_a_wedge(
 # --- The real service ---
 
 
+def stands(pid: int) -> bool:
+    """Is every thread of a process stopped?"""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(text.rpartition(")")[2].split()[0] == "T" for text in stats)
+
+
 def test_the_service_tells_systemd_of_its_whole_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +275,7 @@ def test_the_service_tells_systemd_of_its_whole_life(
             systemd.receive_until("READY")
 
             house.send(signal.SIGSTOP)
+            wait_until(lambda: stands(house.health()["pid"]), "it stands")
             systemd.take_all()
             with pytest.raises(TimeoutError):
                 systemd.receive(3)

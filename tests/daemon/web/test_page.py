@@ -149,7 +149,7 @@ def test_a_video_goes_in_and_comes_back(
     expect(row).to_be_visible()
     expect(row.locator(".status")).to_have_text("✅ Completed")
     expect(window.find(".upload")).to_have_count(0)
-    task = open_house.by_video()[clip.name]
+    task = open_house.wait_for(clip.name, "completed")
     assert (task["epsilon"], task["audio_level"], task["every_n_frames"]) == (0.16, "сильный", 5)
     assert (task["user_id"], task["notes"], task["mode"]) == ("alice", "from the page", "protect")
 
@@ -339,7 +339,7 @@ def test_a_result_whose_original_is_gone_is_shown_alone(
     row = window.row(clip.name, "completed")
     row.get_by_role("button", name=EN["compare"]).wait_for()
     name = f"{open_house.by_video()[clip.name]['task_id']}.json"
-    record = next(path for path in open_house.state.rglob(name))
+    record = next((open_house.state / "completed").rglob(name))
     Path(json.loads(record.read_text())["original"]).unlink()
     row.get_by_role("button", name=EN["compare"]).click()
     shown = window.find("#pair .protected")
@@ -361,7 +361,8 @@ def test_what_is_refused_is_said_aloud(
     row = window.row(clip.name, "completed")
     expect(row).to_be_visible()
     expect(row.get_by_role("alert")).to_have_count(0)
-    (open_house.outbox / open_house.by_video()[clip.name]["output_video"]).unlink()
+    task = open_house.wait_for(clip.name, "completed")
+    (open_house.outbox / task["output_video"]).unlink()
     row.get_by_role("button", name=EN["download"]).click()
     expect(row.get_by_role("alert")).to_be_visible()
 
@@ -388,7 +389,7 @@ def test_all_that_was_measured_is_told(
     row = window.row(clip.name, "completed")
     row.get_by_role("button", name=EN["details"]).click()
     told = window.find("#details .facts")
-    task = open_house.by_video()[clip.name]
+    task = open_house.wait_for(clip.name, "completed")
     report = task["report"]
     psnr = f"PSNR {round(report['psnr_db'], 2):g} dB"
     for words in (task["task_id"], "embedded", psnr, "two\nlines"):
@@ -745,11 +746,12 @@ def test_the_page_asks_for_a_key(
     window.upload(video)
     row = window.row(video.name, "completed")
     expect(row).to_be_visible()
-    assert house.by_video()[video.name]["user_id"] == "alice"
+    task = house.wait_for(video.name, "completed")
+    assert task["user_id"] == "alice"
 
     with window.page.expect_download() as download:
         row.get_by_role("button", name=EN["download"]).click()
-    result = house.outbox / house.by_video()[video.name]["output_video"]
+    result = house.outbox / task["output_video"]
     assert Path(download.value.path()).read_bytes() == result.read_bytes()
     row.get_by_role("button", name=EN["compare"]).click()
     expect(window.find("#pair .original")).to_have_attribute("src", re.compile("^blob:"))
@@ -801,7 +803,7 @@ def test_a_browser_that_keeps_nothing_has_a_key_until_the_page_is_left(
 def test_back_brings_no_page_as_it_was_left(open_house: ServiceHouse, visit: Any) -> None:
     """It may have been signed out of since. (Chromium keeps no pages while it is driven.)"""
     window = visit(open_house.url)
-    with window.page.expect_navigation(timeout=10_000):
+    with window.page.expect_navigation(timeout=PATIENCE_MS):
         window.page.evaluate(
             "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
         )
