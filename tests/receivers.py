@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from services import wait_until
+from services import PATIENCE_SECONDS, wait_until
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Receiver:
     def url(self, path: str = "/hook", host: str = "127.0.0.1") -> str:
         return f"{self._scheme}://{host}:{self.port}{path}"
 
-    def wait_for(self, count: int, patience: float = 20.0) -> list[Message]:
+    def wait_for(self, count: int, patience: float = PATIENCE_SECONDS) -> list[Message]:
         wait_until(lambda: len(self.messages) >= count, f"{count} messages", patience)
         return self.messages
 
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer nothing until `released` is set; 200 then."""
-        self.released.wait(60)
+        self.released.wait(600)
         self._answer(handler, 200)
 
     def __enter__(self) -> Receiver:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import struct
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 from media import Audio, Video, make_video
+from services import PATIENCE_SECONDS
 
 from daemon.__main__ import main, parser
 from pipeline.errors import UnreadableMedia
@@ -45,9 +47,14 @@ def run(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
+
+
+def cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -83,9 +90,9 @@ def folder(tmp_path: Path, clip: Path) -> Path:
 
 
 def test_help_names_every_command_and_answers_at_once(tmp_path: Path) -> None:
-    started = time.monotonic()
+    before = cpu_seconds_of_children()  # on a busy machine all takes longer, but no more of it
     result = run(tmp_path, "--help")
-    assert time.monotonic() - started < 5  # 0.1 s alone; half a second is promised
+    assert cpu_seconds_of_children() - before < 2  # 0.1 s; half a second is promised
     assert result.returncode == 0
     for name in ("protect", "verify", "check-config", "--config", "--json"):
         assert name in result.stdout
@@ -192,7 +199,7 @@ def test_a_folder_that_was_removed_under_the_caller_is_told(tmp_path: Path) -> N
         env=environment(),
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert_one_line(result, 2, "the folder that you call this from is gone")
@@ -415,7 +422,7 @@ def test_an_answer_that_nobody_reads_is_no_traceback(folder: Path) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
     assert_one_line(result, 1, "No space left")
@@ -431,7 +438,7 @@ def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
             env=environment(),
             stdout=theirs,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         os.close(theirs)
@@ -463,7 +470,7 @@ def test_a_command_works_where_nobody_can_be_complained_to(
                 stdout=subprocess.PIPE,
                 stderr=error,
                 encoding="utf-8",
-                timeout=60,
+                timeout=PATIENCE_SECONDS,
                 check=False,
             )
             assert result.returncode == code
@@ -514,28 +521,31 @@ def test_a_signal_in_the_midst_of_the_work_leaves_nothing(
     time.sleep(0.5)
     asked = time.monotonic()
     process.send_signal(sent)
-    out, err = process.communicate(timeout=30)
-    assert time.monotonic() - asked < 15  # about a second alone
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert time.monotonic() - asked < 30  # about a second alone
     assert process.returncode == code
     assert out == b""
     assert err.decode() == "media-cleaner: interrupted; nothing is left behind.\n"
     assert sorted(p.name for p in folder.iterdir()) == before
 
 
-def test_a_signal_before_the_work_leaves_nothing(folder: Path) -> None:
-    process = started(folder, "protect", "clip.mp4")
+def test_a_signal_before_the_work_leaves_nothing(folder: Path, long_clip: Path) -> None:
+    (folder / "config.yaml").write_text("preset: veryslow\n")
+    (folder / "long.mp4").symlink_to(long_clip)  # it is not done before the signal comes
+    before = sorted(p.name for p in folder.iterdir())
+    process = started(folder, "protect", "long.mp4")
     # Past Python's own start, in which Ctrl-C is Python's; before torch is imported.
     maps = Path(f"/proc/{process.pid}/maps")
     while "pydantic_core" not in maps.read_text():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     # By the program or, before it has got so far, by the signal itself: 130 to a shell.
     assert process.returncode in (130, -signal.SIGINT)
     assert b"Traceback" not in err
     assert err.count(b"\n") <= 1
-    assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "config.yaml"]
+    assert sorted(p.name for p in folder.iterdir()) == before
 
 
 def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost() -> None:
@@ -582,7 +592,7 @@ def on_terminal(folder: Path, *words: str) -> str:
     )
     os.close(theirs)
     shown = b""
-    while select.select([ours], [], [], 120)[0]:
+    while select.select([ours], [], [], PATIENCE_SECONDS)[0]:
         try:
             part = os.read(ours, 4096)
         except OSError:  # the other end is closed
@@ -591,5 +601,5 @@ def on_terminal(folder: Path, *words: str) -> str:
         if not part:
             break
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
     return shown.decode()

@@ -153,20 +153,20 @@ def test_a_folder_that_does_not_answer_is_a_problem_and_nobody_else_waits_for_it
 
     def hanging(path: Path) -> os.statvfs_result:
         begun.set()
-        gate.wait(20)
+        gate.wait(60)
         return look(path)
 
     monkeypatch.setattr(os, "statvfs", hanging)
     looking = threading.Thread(target=watch.check)
     looking.start()
-    assert begun.wait(5)
+    assert begun.wait(60)
     assert watch.has_room  # as it was, for a while
     now[0] += 21
     assert not watch.has_room
     (problem,) = watch.problems
     assert f"{tmp_path} has not answered for 21 s" in problem
     gate.set()
-    looking.join(5)
+    looking.join(60)
     assert watch.has_room
 
 

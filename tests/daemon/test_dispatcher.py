@@ -142,7 +142,7 @@ class House:
 
     def step(self, seconds: float) -> bool:
         """Let time pass, and what that leads to come to its end; was there anything?"""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         self.now += seconds
         self.dispatcher.turn(0)
         was_busy = self.is_busy
@@ -166,13 +166,13 @@ class House:
 
     def until(self, claim: Callable[[], object], forward: float = 0.3) -> None:
         """Turn, while time passes, until `claim` is true; no turn may take its time."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not claim():
             began = time.monotonic()
             assert began < deadline
             self.now += forward
             self.dispatcher.turn(0)
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < 30.0
             time.sleep(0.002)
 
     def say_moved(self, job: Job) -> None:
@@ -213,7 +213,7 @@ class House:
 def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path)
     yield house
-    house.dispatcher.close(10)
+    house.dispatcher.close(60)
 
 
 @pytest.fixture
@@ -886,7 +886,7 @@ def test_tasks_that_somebody_holds_do_not_keep_the_next_one_waiting(tmp_path: Pa
         begun = [beginning.task_id for beginning in house.dispatcher._beginnings]
         assert sorted(begun) == [task.task_id for task in held]  # none twice
     house.until(lambda: len(house.pool.jobs) == 5)  # and are done when they can be had
-    house.dispatcher.close(10)
+    house.dispatcher.close(60)
 
 
 def test_a_damaged_record_that_somebody_holds_stops_no_turn(house: House) -> None:
@@ -928,7 +928,7 @@ def test_an_outbox_that_hangs_keeps_only_its_own_inbox_waiting(
 
     def made(task: Task) -> Path:
         if task.inbox == "main":
-            gate.wait(20)
+            gate.wait(120)
         return make(task)
 
     monkeypatch.setattr(attempts_module, "make_results_folder", made)
@@ -941,7 +941,7 @@ def test_an_outbox_that_hangs_keeps_only_its_own_inbox_waiting(
     house.until(lambda: house.get(good).status is Status.PROCESSING)
     gate.set()
     house.settle()
-    house.dispatcher.close(10)
+    house.dispatcher.close(60)
 
 
 def test_a_running_task_that_cannot_be_looked_at_runs_on(
@@ -1019,7 +1019,7 @@ def test_the_end_does_not_wait_for_an_outbox_that_hangs(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(attempts_module, "publish", lambda *words: gate.wait(20))
+    monkeypatch.setattr(attempts_module, "publish", lambda *words: gate.wait(120))
     house.drop()
     house.settle()
     house.say_done(house.pool.jobs[0])
@@ -1030,7 +1030,7 @@ def test_the_end_does_not_wait_for_an_outbox_that_hangs(
     house.until(lambda: house.dispatcher.is_idle)
     began = time.monotonic()
     house.dispatcher.close(0.1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     gate.set()
 
 

@@ -37,7 +37,7 @@ def test_whoever_waits_is_woken() -> None:
     thread = threading.Thread(target=lambda: took.append(hints.take(30)))
     thread.start()
     hints.rescan()
-    thread.join(10)
+    thread.join(60)
     assert took == [News(is_rescan=True)]
 
 

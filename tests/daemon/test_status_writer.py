@@ -108,7 +108,7 @@ def test_what_is_marked_is_written(house: House) -> None:
     task = house.submit("good")
     with running(house.writer()) as writer:
         writer.mark(task.task_id)
-        wait_until(lambda: house.place(task) == 1, "written", 5)
+        wait_until(lambda: house.place(task) == 1, "written")
 
 
 def test_tasks_that_are_refused_do_not_hold_up_the_others(house: House) -> None:
@@ -118,12 +118,12 @@ def test_tasks_that_are_refused_do_not_hold_up_the_others(house: House) -> None:
     for task in (*bad, good):
         writer.mark(task.task_id)
     with running(writer):
-        wait_until(lambda: house.place(good) == 7, "written", 2)
+        wait_until(lambda: house.place(good) == 7, "written")
         for task in bad:
             writer.mark(task.task_id)
         later = house.submit("good")
         writer.mark(later.task_id)
-        wait_until(lambda: house.place(later) == 8, "written", 2)
+        wait_until(lambda: house.place(later) == 8, "written")
 
 
 def test_a_task_that_was_refused_is_tried_again_when_its_time_has_come(house: House) -> None:
@@ -131,13 +131,13 @@ def test_a_task_that_was_refused_is_tried_again_when_its_time_has_come(house: Ho
     writer = house.writer()
     writer.mark(task.task_id)
     with running(writer):
-        wait_until(lambda: refused(writer), "refused", 5)
+        wait_until(lambda: refused(writer), "refused")
         house.bad.unlink()
         writer.mark(task.task_id)
-        wait_until(lambda: not marked(writer), "heeded", 5)
+        wait_until(lambda: not marked(writer), "heeded")
         assert house.place(task) is None  # not at each of its changes
         house.now += 6
-        wait_until(lambda: house.place(task) == 1, "written", 5)
+        wait_until(lambda: house.place(task) == 1, "written")
         assert writer.trouble is None
 
 
@@ -148,11 +148,11 @@ def test_it_is_behind_until_all_is_written(house: House) -> None:
     writer.mark(task.task_id)
     assert writer.is_behind
     with running(writer):
-        wait_until(lambda: refused(writer), "refused", 5)
+        wait_until(lambda: refused(writer), "refused")
         assert writer.is_behind
         house.bad.unlink()
         house.now += 6
-        wait_until(lambda: not writer.is_behind, "written", 5)
+        wait_until(lambda: not writer.is_behind, "written")
 
 
 def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> None:
@@ -160,11 +160,11 @@ def test_an_outbox_that_refuses_for_long_is_told_as_trouble(house: House) -> Non
     writer = house.writer()
     writer.mark(task.task_id)
     with running(writer):
-        wait_until(lambda: refused(writer), "refused", 5)
+        wait_until(lambda: refused(writer), "refused")
         assert writer.trouble is None
         house.now += 31
         # Not at once: it is just being tried again.
-        wait_until(lambda: "1 cannot be written" in str(writer.trouble), "trouble", 5)
+        wait_until(lambda: "1 cannot be written" in str(writer.trouble), "trouble")
 
 
 @pytest.mark.parametrize(
@@ -185,11 +185,11 @@ def test_a_folder_of_the_outbox_that_refuses_is_named(
     writer = house.writer()
     writer.mark(task.task_id)
     with running(writer):
-        wait_until(lambda: refused(writer), "refused", 5)
+        wait_until(lambda: refused(writer), "refused")
         house.now += 31
         folder = house.folder / "good" / ("anna" if is_named else "")
         told = f"1 cannot be written: {folder}: {os.strerror(number)}"
-        wait_until(lambda: told in str(writer.trouble), "trouble", 5)
+        wait_until(lambda: told in str(writer.trouble), "trouble")
         assert is_known(f"status files: {writer.trouble}")
 
 
@@ -212,8 +212,8 @@ def test_a_name_that_the_outbox_cannot_hold_is_told_once_and_is_no_trouble_of_th
         for task in (bad, good):
             writer.mark(task.task_id)
     with running(writer):
-        wait_until(lambda: house.place(good) == 2, "written", 5)
-        wait_until(lambda: not writer.is_behind, "nothing is to be done", 5)
+        wait_until(lambda: house.place(good) == 2, "written")
+        wait_until(lambda: not writer.is_behind, "nothing is to be done")
         house.now += 31
         assert writer.trouble is None
     lines = (logs / "server.log").read_text().splitlines()
@@ -228,18 +228,18 @@ def test_an_outbox_that_hangs_is_told_as_trouble_and_the_end_does_not_wait_for_i
 
     def hang(task_id: str) -> None:
         begun.set()
-        gate.wait(20)
+        gate.wait(120)
 
     writer = house.writer(Files(hang))  # type: ignore[arg-type]
     writer.start()
     writer.mark("x")
-    assert begun.wait(5)
+    assert begun.wait(60)
     assert writer.trouble is None
     house.now += 31
     assert "/outbox of x has not answered for 31 s" in str(writer.trouble)
     ended = time.monotonic()
     writer.stop(timeout=0.1)
-    assert time.monotonic() - ended < 10
+    assert time.monotonic() - ended < 60
     gate.set()
 
 
@@ -250,16 +250,16 @@ def test_an_outbox_that_hangs_holds_up_no_other(house: House) -> None:
     def refresh(task_id: str) -> None:
         if task_id == "hangs":
             begun.set()
-            gate.wait(60)
+            gate.wait(120)
         written.append(task_id)
 
     writer = house.writer(Files(refresh))  # type: ignore[arg-type]
     with running(writer):
         writer.mark("hangs")
-        assert begun.wait(10)
+        assert begun.wait(60)
         for turn in range(3):
             writer.mark(f"good {turn}")
-            wait_until(lambda: f"good {turn}" in written, "written", 10)  # noqa: B023
+            wait_until(lambda: f"good {turn}" in written, "written")  # noqa: B023
         assert "hangs" not in written
         gate.set()
     assert "hangs" in written
@@ -275,7 +275,7 @@ def test_however_many_outboxes_there_are_there_are_few_threads(
     with running(writer):
         for number in range(20):
             writer.mark(str(number))
-        wait_until(lambda: len(written) == 20, "written", 10)
+        wait_until(lambda: len(written) == 20, "written")
         assert threading.active_count() <= before + 1 + 3 + 1
     assert threading.active_count() <= before
 
@@ -288,10 +288,10 @@ def test_a_state_that_cannot_be_read_is_told_and_the_file_is_written_when_it_can
     with monkeypatch.context() as refusing, running(writer):
         refusing.setattr(house.spool, "get", raising(OSError(errno.EIO, "Input/output error")))
         writer.mark(task.task_id)
-        wait_until(lambda: refused(writer), "refused", 10)
+        wait_until(lambda: refused(writer), "refused")
         refusing.undo()
         house.now += 6
-        wait_until(lambda: house.place(task) == 1, "written", 10)
+        wait_until(lambda: house.place(task) == 1, "written")
 
 
 def raising(error: Exception) -> Callable[..., None]:
@@ -307,7 +307,7 @@ def test_at_the_end_everything_is_tried_once(house: House) -> None:
     for task in bad:
         writer.mark(task.task_id)
     writer.start()
-    wait_until(lambda: len(refused(writer)) == 3, "refused", 5)
+    wait_until(lambda: len(refused(writer)) == 3, "refused")
     good = house.submit("good")
     house.bad.unlink()
     for task in (bad[0], good):
@@ -328,7 +328,7 @@ def test_what_nobody_foresaw_about_a_task_holds_up_no_other(house: House, logs: 
     with running(writer):
         writer.mark("bad")
         writer.mark("good")
-        wait_until(lambda: "good" in written, "written", 5)
+        wait_until(lambda: "good" in written, "written")
     assert "ZeroDivisionError" in (logs / "server.log").read_text()
 
 
@@ -343,12 +343,12 @@ def test_what_nobody_foresaw_in_the_thread_does_not_end_it(
     house.queue = None  # type: ignore[assignment]
     with running(writer):
         writer.mark(task.task_id)
-        wait_until(lambda: writer.trouble, "told", 5)
+        wait_until(lambda: writer.trouble, "told")
         assert "TypeError" in str(writer.trouble)
         house.queue = names
         writer.mark(task.task_id)
-        wait_until(lambda: house.place(task) == 1, "written", 5)
-        wait_until(lambda: writer.trouble is None, "well again", 5)
+        wait_until(lambda: house.place(task) == 1, "written")
+        wait_until(lambda: writer.trouble is None, "well again")
     assert "TypeError" in (logs / "server.log").read_text()
 
 
@@ -363,11 +363,11 @@ def test_places_of_what_waits_are_brought_up_to_date_also_behind_refused_ones(
     for task_id in house.queue:
         writer.mark(task_id)
     with running(writer):
-        wait_until(lambda: house.place(last) == 152, "written", 10)
+        wait_until(lambda: house.place(last) == 152, "written")
         house.queue.remove(first.task_id)
         house.now += 3
         writer.mark(house.queue[0])
-        wait_until(lambda: house.place(last) == 151, "brought up to date", 5)
+        wait_until(lambda: house.place(last) == 151, "brought up to date")
 
 
 def test_a_task_that_cannot_be_sorted_holds_up_no_other(
@@ -386,5 +386,5 @@ def test_a_task_that_cannot_be_sorted_holds_up_no_other(
     writer.mark(odd.task_id)
     writer.mark(good.task_id)
     writer.start()
-    wait_until(lambda: house.place(good) == 2, "the other one is written", 10)
+    wait_until(lambda: house.place(good) == 2, "the other one is written")
     writer.stop()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from services import PATIENCE_SECONDS, wait_until
 
 from daemon import watch as watch_module
 from daemon.hints import Hints
@@ -20,7 +21,6 @@ from daemon.stability import Event
 from daemon.watch import Watch, WatchUnavailable
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 10.0
 
 
 class Told(Hints):
@@ -97,7 +97,7 @@ def all_told(root: Path, told: Told) -> None:
 
 
 def wait_for(told: Told, is_so: object) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_so():  # type: ignore[operator]
         assert time.monotonic() < deadline, (told.files, told.folders, told.ends)
         told.wait()
@@ -264,8 +264,13 @@ def test_no_hint_comes_after_the_close_and_nothing_is_left(root: Path, told: Tol
     (root / "a.mp4").touch()
     time.sleep(0.05)
     assert told.files == []
-    after = len(os.listdir("/proc/self/fd")), threading.active_count(), watched_folders()
-    assert after == before
+    wait_until(
+        lambda: (
+            (len(os.listdir("/proc/self/fd")), threading.active_count(), watched_folders())
+            == before
+        ),
+        "nothing is left",
+    )
 
 
 def watched_folders() -> int:
@@ -328,7 +333,7 @@ class Blocked(Told):
         self.may_go_on = threading.Event()
 
     def file(self, path: str, event: Event) -> None:
-        self.may_go_on.wait(60)
+        self.may_go_on.wait(PATIENCE_SECONDS)
         super().file(path, event)
 
 
@@ -383,7 +388,7 @@ def in_namespace(root: Path, code: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -418,9 +423,9 @@ def test_a_table_that_is_full_for_a_later_folder_ends_the_watch(root: Path) -> N
         hints = Hints()
         watch = Watch(root, hints)
         (root / "6th").mkdir()
-        assert hints.take(10).folders == {"6th"}
+        assert hints.take(60).folders == {"6th"}
         (root / "7th").mkdir()
-        while (news := hints.take(10)).ended is None:
+        while (news := hints.take(60)).ended is None:
             pass
         print(news.ended)
         watch.close()

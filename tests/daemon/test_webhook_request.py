@@ -134,7 +134,7 @@ def test_an_answer_of_any_length_is_not_read_to_its_end() -> None:
 
     with speaking(endless) as port:
         url = f"http://127.0.0.1:{port}/"
-        assert seconds_of(lambda: post(url)) < 5
+        assert seconds_of(lambda: post(url)) < 30
 
 
 def test_a_body_that_breaks_off_does_not_undo_the_status() -> None:
@@ -180,7 +180,7 @@ def test_a_receiver_that_never_answers_is_left_in_time() -> None:
     with Receiver() as receiver:
         receiver._answers = [receiver.hang]
         sender = Sender(total_seconds=0.3)
-        assert seconds_of(lambda: not_sent(receiver.url(), sender)) < 3
+        assert seconds_of(lambda: not_sent(receiver.url(), sender)) < 30
 
 
 def test_a_receiver_that_answers_a_byte_at_a_time_is_left_in_time() -> None:
@@ -193,7 +193,7 @@ def test_a_receiver_that_answers_a_byte_at_a_time_is_left_in_time() -> None:
     with speaking(drip) as port:
         sender = Sender(total_seconds=0.5)
         url = f"http://127.0.0.1:{port}/"
-        assert seconds_of(lambda: not_sent(url, sender)) < 3
+        assert seconds_of(lambda: not_sent(url, sender)) < 30
 
 
 def test_a_body_a_byte_at_a_time_is_left_in_time_too() -> None:
@@ -205,7 +205,7 @@ def test_a_body_a_byte_at_a_time_is_left_in_time_too() -> None:
 
     with speaking(drip) as port:
         sender = Sender(total_seconds=0.5)
-        assert seconds_of(lambda: post(f"http://127.0.0.1:{port}/", sender)) < 3
+        assert seconds_of(lambda: post(f"http://127.0.0.1:{port}/", sender)) < 30
 
 
 def test_a_receiver_that_reads_nothing_is_left_in_time() -> None:
@@ -217,7 +217,7 @@ def test_a_receiver_that_reads_nothing_is_left_in_time() -> None:
             with pytest.raises(NotSent, match="no answer in time"):
                 sender.post(target, HEADERS, b"x" * (16 << 20), True)
 
-        assert seconds_of(send) < 3
+        assert seconds_of(send) < 30
 
 
 def test_the_next_address_is_tried_where_one_does_not_answer() -> None:
@@ -236,13 +236,13 @@ def test_a_name_that_is_not_known(error: Exception) -> None:
 
 
 def test_sending_can_be_broken_off() -> None:
-    sender = Sender()
+    sender = Sender(total_seconds=120)
     with Receiver() as receiver:
         receiver._answers = [receiver.hang]
         thread = threading.Thread(target=not_sent, args=(receiver.url(), sender))
         thread.start()
         receiver.wait_for(1)
-        assert seconds_of(lambda: (sender.abort(), thread.join())) < 3
+        assert seconds_of(lambda: (sender.abort(), thread.join())) < 30
         assert not_sent(receiver.url(), sender).reason == "broken off"
         assert len(receiver.messages) == 1
 
@@ -319,7 +319,7 @@ def server_tls(authority: trustme.CA, name: str, seen: list[str | None]) -> ssl.
 def trusting(authority: trustme.CA, *texts: str) -> Sender:
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    return Sender(context, resolve=at(*texts))
+    return Sender(context, resolve=at(*texts), total_seconds=120)
 
 
 def test_a_certificate_is_checked_by_the_name_though_an_address_is_connected_to(
@@ -350,11 +350,11 @@ def test_https_to_a_server_without_it() -> None:
 
 def test_a_handshake_that_never_comes_is_left_in_time(authority: trustme.CA) -> None:
     released = threading.Event()
-    with speaking(lambda connection: released.wait(20)) as port:
+    with speaking(lambda connection: released.wait(120)) as port:
         sender = Sender(total_seconds=0.3)
         took = seconds_of(lambda: not_sent(f"https://127.0.0.1:{port}/", sender))
         released.set()
-    assert took < 10
+    assert took < 30
 
 
 def test_sending_over_tls_can_be_broken_off(authority: trustme.CA) -> None:
@@ -365,7 +365,7 @@ def test_sending_over_tls_can_be_broken_off(authority: trustme.CA) -> None:
         thread = threading.Thread(target=not_sent, args=(url, sender))
         thread.start()
         wait_until(lambda: receiver.messages, "the request")
-        assert seconds_of(lambda: (sender.abort(), thread.join())) < 3
+        assert seconds_of(lambda: (sender.abort(), thread.join())) < 30
 
 
 def test_a_handler_of_these_tests_answers_only_what_it_is_told() -> None:

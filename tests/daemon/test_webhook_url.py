@@ -238,7 +238,7 @@ def slow_lookups(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     real = socket.getaddrinfo
 
     def wait(*words: Any, **named: Any) -> Any:
-        released.wait(20)
+        released.wait(60)
         return real("127.0.0.1", *words[1:], **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", wait)
@@ -253,7 +253,7 @@ def lookups() -> list[threading.Thread]:
 
 
 def test_a_name_of_this_machine_is_looked_up() -> None:
-    assert {str(address) for address in resolved("localhost", 80, 5.0)} <= {"127.0.0.1", "::1"}
+    assert {str(address) for address in resolved("localhost", 80, 60.0)} <= {"127.0.0.1", "::1"}
     assert literal_addresses("localhost") == ()
 
 
@@ -261,7 +261,7 @@ def test_a_lookup_that_takes_too_long_is_left_alone(slow_lookups: threading.Even
     began = time.monotonic()
     with pytest.raises(LookupFailed):
         resolved("example.com", 80, 0.1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_lookups_that_hang_do_not_pile_up(
@@ -273,17 +273,17 @@ def test_lookups_that_hang_do_not_pile_up(
             resolved("example.com", 80, 0.05)
     assert len(lookups()) == 2
     slow_lookups.set()
-    assert resolved("example.com", 80, 5.0)
+    assert resolved("example.com", 80, 60.0)
 
 
 def test_the_two_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["2606::1", "2606::2", "2606::3", "1.1.1.1", "1.1.1.1", "1.0.0.1"]
     infos = [(0, 0, 0, "", (text, 80)) for text in texts]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **named: infos)
-    found = [str(address) for address in resolved("example.com", 80, 5.0)]
+    found = [str(address) for address in resolved("example.com", 80, 60.0)]
     assert found == ["2606::1", "1.1.1.1", "2606::2", "1.0.0.1", "2606::3"]
 
 
 def test_a_name_that_cannot_be_one_is_not_there() -> None:
     with pytest.raises(NoSuchHost):
-        resolved("a" * 64, 80, 5.0)
+        resolved("a" * 64, 80, 60.0)

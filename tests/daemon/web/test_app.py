@@ -64,9 +64,9 @@ def test_under_gunicorn_each_process_knows_at_once_what_another_has_done(tmp_pat
     with gunicorn(tmp_path, workers=2) as house:
         for _ in range(20):
             task = spool.submit(submission(spool), max_pending=100)
-            listed = requests.get(f"{house.url}/tasks?limit=1", timeout=10).json()["tasks"]
+            listed = requests.get(f"{house.url}/tasks?limit=1", timeout=60).json()["tasks"]
             assert [values["task_id"] for values in listed] == [task.task_id]
-            cancelled = requests.post(f"{house.url}/cancel/{task.task_id}", timeout=10)
+            cancelled = requests.post(f"{house.url}/cancel/{task.task_id}", timeout=60)
             assert cancelled.status_code == 200
-            queue = requests.get(f"{house.url}/stats", timeout=10).json()["queue"]
+            queue = requests.get(f"{house.url}/stats", timeout=60).json()["queue"]
             assert (queue["pending"], queue["cancelled"]) == (0, queue["total"])

@@ -355,7 +355,7 @@ def test_whole_parts_and_heads_over_a_socket_on_one_connection(tmp_path: Path) -
     with gunicorn(tmp_path) as house, requests.Session() as session:
         task_id, _ = finished(Spool(house.state), tmp_path / "outbox", "Отпуск.mp4")
         url = f"{house.url}/download/{task_id}"
-        options: dict[str, Any] = {"timeout": 30}
+        options: dict[str, Any] = {"timeout": 60}
         for _ in range(2):
             assert session.get(url, **options).content == RESULT
             head = session.head(url, **options)

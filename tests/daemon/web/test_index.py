@@ -176,7 +176,7 @@ def test_owners_are_read_beforehand(house: House, monkeypatch: pytest.MonkeyPatc
     ids = [house.complete("alice") for _ in range(250)]
     house.index.warm_up()
     house.index.warm_up()
-    wait_until(lambda: "index" not in [t.name for t in threading.enumerate()], "warm", 20)
+    wait_until(lambda: "index" not in [t.name for t in threading.enumerate()], "warm")
     monkeypatch.setattr("daemon.web.shelf_memory._owner", None)
     assert house.index.counts("alice")[Status.COMPLETED] == len(ids)
 
@@ -187,7 +187,7 @@ def test_nobody_waits_while_owners_are_read(house: House, monkeypatch: pytest.Mo
 
     def read_slowly(folder: str, task_ids: Any) -> Any:
         is_reading.set()
-        may_go_on.wait(20)
+        may_go_on.wait(60)
         return shelf_memory.read_owners(folder, task_ids)
 
     monkeypatch.setattr(index_module, "read_owners", read_slowly)
@@ -196,7 +196,7 @@ def test_nobody_waits_while_owners_are_read(house: House, monkeypatch: pytest.Mo
     house.index.warm_up()
     asker.start()
     try:
-        assert is_reading.wait(20)
+        assert is_reading.wait(60)
         answers = queue.SimpleQueue[Any]()
         others = threading.Thread(
             target=lambda: answers.put(
@@ -205,7 +205,7 @@ def test_nobody_waits_while_owners_are_read(house: House, monkeypatch: pytest.Mo
             daemon=True,
         )
         others.start()
-        assert answers.get(timeout=10) == (ids[::-1], 3, 3)
+        assert answers.get(timeout=60) == (ids[::-1], 3, 3)
         assert asked == []
     finally:
         may_go_on.set()
