@@ -190,7 +190,8 @@ def fill(filler: Path) -> None:
 def _sleeper(holder: subprocess.Popen[bytes]) -> int | None:
     assert holder.poll() is None, "bwrap has ended"
     for path in Path(f"/proc/{holder.pid}/task").glob("*/children"):
-        for pid in path.read_text().split():
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":
-                return int(pid)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            for pid in path.read_text().split():
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":
+                    return int(pid)
     return None

@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -210,9 +211,10 @@ def harm(house: ServiceHouse) -> list[str]:
     wait_until(lambda: not _folders(house.folder / "temp"), "nothing is left in temp")
     wrong = list(house.health()["problems"])
     for pid in house.workers():
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        if pages * os.sysconf("SC_PAGESIZE") > MEMORY_GB * (1 << 30):
-            wrong.append(f"worker {pid} holds {pages} pages")
+        with suppress(FileNotFoundError, ProcessLookupError):  # replaced in this moment
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            if pages * os.sysconf("SC_PAGESIZE") > MEMORY_GB * (1 << 30):
+                wrong.append(f"worker {pid} holds {pages} pages")
     wrong += [f"left in the inbox: {path.name}" for path in house.inbox.iterdir() if path.is_file()]
     logs = [house.folder / "console.txt", *(house.folder / "logs").glob("*.log")]
     for log in logs:

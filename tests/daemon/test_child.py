@@ -223,7 +223,7 @@ def test_no_descriptor_is_left_behind(modules: Path) -> None:
         child.send("hello")
         child.recv()
         child.kill()
-    assert _descriptors() == before
+    assert _descriptors() <= before
 
 
 def test_a_child_that_cannot_be_started_leaves_no_descriptor(
@@ -233,7 +233,7 @@ def test_a_child_that_cannot_be_started_leaves_no_descriptor(
     before = _descriptors()
     with pytest.raises(FileNotFoundError):
         Child("obedient")
-    assert _descriptors() == before
+    assert _descriptors() <= before
 
 
 def test_a_module_that_is_not_there_is_an_end_with_a_code(modules: Path) -> None:

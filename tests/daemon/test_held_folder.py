@@ -90,7 +90,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     for names in (("a", "none"), ("none",)):
         with pytest.raises(FileNotFoundError), held_folder(tmp_path, *names):
             pass
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= set(before)
 
 
 @pytest.mark.parametrize(

@@ -749,11 +749,12 @@ def test_a_mistake_in_the_loop_is_told_and_does_not_end_it(
 
 
 def test_after_the_stop_nothing_is_taken_and_nothing_is_left_open(house: House) -> None:
-    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(3):
         house.start_and_look()
         house.stop()
     (house.root / "a.mp4").touch()
     time.sleep(0.4)
     assert house.taken == []
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert threading.active_count() <= threads

@@ -44,7 +44,7 @@ def test_without_keys_this_machine_may(host: str) -> None:
 def test_a_free_port_is_taken_where_none_is_named() -> None:
     with listening("127.0.0.1") as found:
         assert port_of(found) > 0
-        with socket.create_connection(("127.0.0.1", port_of(found)), 5):
+        with socket.create_connection(("127.0.0.1", port_of(found)), 60):
             pass
 
 
@@ -74,20 +74,20 @@ def test_every_address_of_a_name_is_listened_to_on_one_port(
         assert [listener.getsockname()[0] for listener in found] == ["127.0.0.1", "127.0.0.2"]
         for listener in found:
             assert listener.getsockname()[1] == port_of(found)
-            with socket.create_connection(listener.getsockname(), 5):
+            with socket.create_connection(listener.getsockname(), 60):
                 pass
 
 
 def test_localhost_is_listened_to() -> None:
     with listening("localhost") as found:
         for listener in found:
-            with socket.create_connection(listener.getsockname()[:2], 5):
+            with socket.create_connection(listener.getsockname()[:2], 60):
                 pass
 
 
 @has_ipv6
 def test_the_empty_address_takes_both_kinds() -> None:
-    with listening("::") as found, socket.create_connection(("127.0.0.1", port_of(found)), 5):
+    with listening("::") as found, socket.create_connection(("127.0.0.1", port_of(found)), 60):
         pass
 
 
@@ -99,7 +99,8 @@ def test_a_port_that_is_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None
             listen("127.0.0.1", port)
 
 
-def test_who_is_about_to_leave_a_port_is_waited_for() -> None:
+def test_who_is_about_to_leave_a_port_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.listening._PATIENCE_SECONDS", 60.0)
     with listening("127.0.0.1") as found:
         threading.Timer(0.3, found[0].close).start()
         with listening("127.0.0.1", port_of(found)):
@@ -109,7 +110,7 @@ def test_who_is_about_to_leave_a_port_is_waited_for() -> None:
 def test_a_port_just_left_can_be_had_again() -> None:
     with listening("127.0.0.1") as found:
         port = port_of(found)
-        client = socket.create_connection(("127.0.0.1", port), 5)
+        client = socket.create_connection(("127.0.0.1", port), 60)
         server, _ = found[0].accept()
         server.close()  # the one that closes first waits in the kernel for a minute
         client.close()

@@ -120,7 +120,7 @@ def test_no_descriptor_stays_open(path: Path) -> None:
     for _ in range(20):
         is_open_for_writing(path)
         is_open_for_writing(path.with_name("missing"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_who_opens_the_file_in_that_instant_does_not_kill_us(path: Path) -> None:

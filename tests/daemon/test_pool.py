@@ -766,7 +766,7 @@ class TestThePool:
         there = pids(pool)
         pool.close()
         assert not any(is_there(pid) for pid in there)
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert len(os.listdir("/proc/self/fd")) <= descriptors
         pool.wake()
         assert pool.poll(0) == []
         pool.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -46,7 +47,12 @@ def sets(status: str) -> Mapping[str, int]:
 
 
 def threads(pid: int) -> list[str]:
-    return [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    found: list[str] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            found.append(path.read_text())
+    assert found
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -245,7 +245,10 @@ def test_a_thread_that_has_ended_by_itself_is_a_wedge(
 
 def stands(pid: int) -> bool:
     """Is every thread of a process stopped?"""
-    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):  # one of them ends in that moment
+        return False
     return all(text.rpartition(")")[2].split()[0] == "T" for text in stats)
 
 

@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be_locked_is_refused_in_words(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(ConfigError, match="temp: .*cannot be locked"):
         TempLocks().hold(temp)
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= set(before)
 
 
 def test_a_folder_that_may_not_be_used_is_refused_in_words(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_first_error_reaches_the_caller_and_stops_all(stage: str) -> None:
     sink = Sink(lambda _: fail_in("consume"))
     with pytest.raises(KeyError, match=stage):
         run_stages(produce(), transform, finish, sink, depth=2, cancelled=never)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     assert sink.ends == ["abandoned"]
 
 
