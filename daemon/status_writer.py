@@ -125,7 +125,12 @@ class StatusWriter:
             marked, self._marked = self._marked, {}
             self._is_sorting = True
             is_last = self._is_stopping
-        self._hand_on(marked)
+        try:
+            self._hand_on(marked)
+        except Exception:  # as where there is no thread for another outbox just now
+            with self._wake:
+                self._marked = {**marked, **self._marked}  # some of them twice, which does no harm
+            raise
         self._is_sorting = False
         if not is_last and self._clock() >= self._places_due:
             waiting = frozenset().union(*(w.waiting for w in self._writers.values()))

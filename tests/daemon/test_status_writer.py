@@ -352,6 +352,31 @@ def test_what_nobody_foresaw_in_the_thread_does_not_end_it(
     assert "TypeError" in (logs / "server.log").read_text()
 
 
+def test_what_was_marked_when_there_was_no_thread_is_written_when_there_is_one(
+    house: House, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end is marked once: its file would say `processing` until the next start, or for ever."""
+    for module in (status_writer, outbox_writer):
+        monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
+    real, left = outbox_writer.OutboxWriter.start, [2]
+
+    def start(writer: outbox_writer.OutboxWriter) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise RuntimeError("can't start new thread")
+        real(writer)
+
+    monkeypatch.setattr(outbox_writer.OutboxWriter, "start", start)
+    one, other = house.submit("good"), house.submit("good too")
+    house.queue.clear()  # they wait no longer, so nobody keeps their places up to date
+    writer = house.writer()
+    for task in (one, other):
+        writer.mark(task.task_id)
+    with running(writer):
+        wait_until(lambda: house.place(one) and house.place(other), "written")
+        wait_until(lambda: writer.trouble is None and not writer.is_behind, "well again")
+
+
 def test_places_of_what_waits_are_brought_up_to_date_also_behind_refused_ones(
     house: House,
 ) -> None:
