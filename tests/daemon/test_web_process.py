@@ -278,7 +278,7 @@ def test_one_of_its_processes_is_replaced_without_us(house: House) -> None:
 
 @pytest.mark.slow
 def test_one_that_does_not_come_up_is_tried_again_later(house: House) -> None:
-    house.configure("language: en\nstate: config.yaml\n")  # a file in the place of a folder
+    house.configure("langauge: en\n")
     house.web.start()
 
     def has_failed() -> bool:
