@@ -54,7 +54,7 @@ _POWER_BELOW, _POWER_ABOVE = 1.2, 0.4
 # Levels of change per epsilon, where luma's mask has an RMS of 1; and how many more for what of it
 # lies above the default. So 0.20, for those who want effect before all, uses what it may show
 # (without, it left half a JOD of that).
-_AMPLITUDE, _MORE_AMPLITUDE = 80.0, 80.0
+_AMPLITUDE, _MORE_AMPLITUDE = 86.0, 65.0
 _ACCELERATED_FROM = 0.12
 _LARGEST_AMPLITUDE = 30.0
 # On dark ground, black trims and shadows, change is seen on a screen in a dim room; ColorVideoVDP's
