@@ -124,15 +124,16 @@ def test_what_is_no_video_fails_with_its_reason_in_one_line_of_the_log(
     assert errors() == 1
 
 
-def test_a_cancelled_task_stops_within_2_s_and_leaves_no_file(
+def test_a_cancelled_task_stops_at_once_and_leaves_no_file(
     house: ServiceHouse, clips: Path
 ) -> None:
+    """Within 2 s where the machine is idle: `test_dispatcher` has that on a clock of its own."""
     drop(clips / "long.mp4", house, "five.mp4")
     started(house, "five.mp4")
     task_id = house.by_video()["five.mp4"]["task_id"]
+    asked = time.monotonic()
     assert house.run("cancel", task_id).returncode == 0
     house.wait_for("five.mp4", "cancelled")
-    asked = time.monotonic()
     wait_until(lambda: not list((house.folder / "temp").glob(f"{task_id}*")), "stopped")
     assert time.monotonic() - asked < 2.0 * BUSY
     assert not list(house.outbox.rglob(f"*{task_id}*_protected*"))
