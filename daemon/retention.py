@@ -88,12 +88,15 @@ def may_lose_upload(task: Task, rules: Rules, now: datetime) -> bool:
 
 def may_lose_dropped(task: Task, rules: Rules, now: datetime) -> bool:
     """May the original and its sidecar go? True only of one that was dropped."""
-    if task.inbox is None or not task.is_ended:
+    if task.inbox is None or not task.is_ended or may_be_retried(task, rules, now):
         return False
-    is_needed = task.status is not Status.COMPLETED and not is_due(
-        ended_at(task), rules.failed_days, now
-    )
-    return not is_needed and is_due(ended_at(task), rules.originals_days, now)
+    return is_due(ended_at(task), rules.originals_days, now)
+
+
+def may_be_retried(task: Task, rules: Rules, now: datetime) -> bool:
+    """Is its original kept, as that of a task that has ended without a result?"""
+    is_done = task.status is Status.COMPLETED
+    return not is_done and not is_due(ended_at(task), rules.failed_days, now)
 
 
 class Retention:
@@ -144,6 +147,10 @@ class Retention:
     def _keeps_files(self, task: Task, now: datetime) -> bool:
         kept = [] if may_lose_result(task, self._rules, now) else [result_path(task)]
         if task.inbox is None and not may_lose_upload(task, self._rules, now):
+            kept.append(Path(task.original))
+        # Without its record nobody knows that it is kept, and `originals_days` alone would count.
+        is_limited = task.inbox is not None and self._rules.originals_days is not None
+        if is_limited and may_be_retried(task, self._rules, now):
             kept.append(Path(task.original))
         return any(path is not None and os.path.lexists(path) for path in kept)
 

@@ -229,6 +229,22 @@ def test_a_dropped_original_that_may_be_retried_stays_for_both_spans(
     assert not has_original(task)
 
 
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+@pytest.mark.parametrize("failed_days", [30, None])
+def test_its_record_does_not_go_before_it_nor_it_with_its_record(
+    house: House, end: str, failed_days: float | None
+) -> None:
+    """An original without its record goes by `originals_days` alone."""
+    task: Task = getattr(house, end)()
+    rules = replace(ORIGINALS, failed_days=failed_days, records_days=7)
+    house.after(rules, 29)
+    assert has_original(task)
+    assert list(records(house.state)) == [task.task_id]
+    house.after(replace(rules, failed_days=30), 1)
+    assert not has_original(task)
+    assert records(house.state) == {}
+
+
 def test_the_end_counts_and_not_the_creation(house: House) -> None:
     task = house.pending()
     house.clock.forward(days=100)
