@@ -8,6 +8,7 @@ callers' business.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -49,7 +50,8 @@ _LEVEL_ALIASES = {
 
 def _audio_level(value: object) -> object:
     if isinstance(value, str):
-        word = value.strip().lower()
+        # Pasted from a name on macOS or from a PDF, `й` is two code points that look like one.
+        word = unicodedata.normalize("NFC", value).strip().lower()
         return _LEVEL_ALIASES.get(word, word)
     return value
 
