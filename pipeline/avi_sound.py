@@ -1,19 +1,30 @@
 """
-Have a copied AVI count the time of its sound as the original does.
+How an AVI counts the time of its sound, and a copy that is to count as the original does.
 
 A header states how long a tick is, and how many bytes a tick stands for: none where each chunk is
 a tick. FFmpeg's AVI muxer goes by the block size in both, which most codecs state as they like.
 It is not to be told of another one through PyAV, so the finished file is corrected in place.
+
+Bytes tell no time where frames of one length have more of them and fewer, as of MP3 with a
+variable bit rate: GStreamer writes such. There the frames are counted.
 
 Source: OpenDML AVI 1.02; dwScale, dwRate, dwLength and dwSampleSize of AVISTREAMHEADER.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
 
 from pipeline.boxes import completeness
 from pipeline.chunks import StreamClock, state_chunk_clock, stream_clocks
@@ -22,6 +33,69 @@ _LARGEST_BIT_RATE = (1 << 31) - 1  # that the muxer can count with
 # FFmpeg cuts these into frames, whatever the chunks were, and its muxer has a frame's length for
 # a tick.
 _IN_FRAMES = frozenset({"mp1", "mp2", "mp3", "ac3", "aac"})
+# Half the samples of HE-AAC's frames are made by its decoder: how many there are is not known here.
+_OF_KNOWN_LENGTH = _IN_FRAMES - {"aac"}
+# Of all streams, among which frames of a variable bit rate show their sizes.
+_MOST_PACKETS, _MOST_BYTES = 1000, 32 << 20
+# Bytes by which frames of a constant bit rate differ, the most in layer I of MPEG.
+_PADDING = 4
+_MOST_ODD = 0.1
+
+
+def uneven_tracks(container: InputContainer, path: Path) -> frozenset[int]:
+    """
+    Return the indices of an opened file's tracks of sound to which `FrameCount` applies.
+
+    Bytes tell the time of all others, and go on to do so past what is damaged.
+    """
+    if "avi" not in container.format.name.split(","):
+        return frozenset()
+    usual: dict[int, Fraction] = {}
+    for stream, clock in zip(container.streams, _clocks_of(path), strict=False):
+        context: Any = stream.codec_context
+        is_in_frames = context is not None and context.codec.canonical_name in _OF_KNOWN_LENGTH
+        if is_in_frames and clock.tick_bytes and context.frame_size and context.sample_rate:
+            usual[stream.index] = _ticks_of_frame(stream) * clock.tick_bytes
+    found: Counter[int] = Counter()
+    uneven: Counter[int] = Counter()
+    if usual:
+        left = _MOST_BYTES
+        with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end
+            for packet in itertools.islice(container.demux(), _MOST_PACKETS):
+                index = packet.stream_index
+                if packet.size and index in usual:
+                    found[index] += 1
+                    uneven[index] += abs(packet.size - usual[index]) > _PADDING
+                left -= packet.size
+                if left < 0:
+                    break
+    # The first of a part that was cut out may begin amid a frame, and some may be damaged.
+    return frozenset(index for index in found if uneven[index] > found[index] * _MOST_ODD)
+
+
+class FrameCount:
+    """Times a track's packets, each of which is a frame, by how many there were before."""
+
+    def __init__(self, stream: Any) -> None:
+        self._length = _ticks_of_frame(stream)
+        self._frames = 0
+        self._first: int | None = None
+
+    def place(self, packet: av.Packet[Any]) -> None:
+        """Have the track's next packet begin where the one before ends."""
+        if not packet.size:
+            return
+        if self._first is None:
+            self._first = packet.pts or 0
+        start, end = (round(n * self._length) for n in (self._frames, self._frames + 1))
+        packet.pts = packet.dts = self._first + start
+        packet.duration = end - start
+        self._frames += 1
+
+
+def _ticks_of_frame(stream: Any) -> Fraction:
+    context = stream.codec_context
+    return Fraction(context.frame_size, context.sample_rate) / Fraction(stream.time_base)
 
 
 def set_bit_rates(kept: Sequence[Any], streams: Mapping[int, Any], original: Path) -> None:

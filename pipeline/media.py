@@ -86,6 +86,7 @@ class AudioTrack:
     Attributes:
         layout, channel_order, unkept_speakers: as of `Channels`.
         end: seconds on the file's clock, where an MP4 states it.
+        is_counted: what the file says of times is wrong, and `FrameCount` is right.
     """
 
     index: int
@@ -99,6 +100,7 @@ class AudioTrack:
     end: Fraction | None = None
     channel_order: tuple[int, ...] | None = None
     unkept_speakers: str | None = None
+    is_counted: bool = False
 
 
 @dataclass(frozen=True)

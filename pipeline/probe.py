@@ -17,6 +17,7 @@ import av.error
 from av.container import InputContainer
 from av.stream import Disposition
 
+from pipeline.avi_sound import uneven_tracks
 from pipeline.boxes import completeness, is_encrypted
 from pipeline.channels import Channels, settle
 from pipeline.elements import has_encrypted_track
@@ -213,8 +214,9 @@ def _describe(
     path: Path,
 ) -> MediaInfo:
     video = video_track(container, stream, first, path)
+    counted = uneven_tracks(container, path)
     audio = tuple(
-        _audio_track(s, channels[s.index])
+        _audio_track(s, channels[s.index], s.index in counted)
         for s in container.streams.audio
         if _is_decodable_audio(s)
     )
@@ -258,7 +260,7 @@ def _is_decodable_audio(stream: Any) -> bool:
     return context is not None and context.channels > 0 and context.sample_rate > 0
 
 
-def _audio_track(stream: Any, channels: Channels) -> AudioTrack:
+def _audio_track(stream: Any, channels: Channels, is_counted: bool) -> AudioTrack:
     context = stream.codec_context
     return AudioTrack(
         index=stream.index,
@@ -272,6 +274,7 @@ def _audio_track(stream: Any, channels: Channels) -> AudioTrack:
         end=_stated_end(stream),
         channel_order=channels.order,
         unkept_speakers=channels.unkept,
+        is_counted=is_counted,
     )
 
 

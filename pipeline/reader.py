@@ -17,6 +17,7 @@ import av
 import av.error
 from av.container import InputContainer
 
+from pipeline.avi_sound import FrameCount
 from pipeline.channels import ChannelSorter
 from pipeline.crop import Cropper
 from pipeline.media import AudioTrack, MediaInfo, SubtitleTrack
@@ -104,10 +105,17 @@ class Reader:
             track.index: ChannelSorter(track.layout, track.channel_order)
             for track in self._info.audio
         }
+        counts = {
+            track.index: FrameCount(container.streams[track.index])
+            for track in self._info.audio
+            if track.is_counted
+        }
         for packet in self._packets(container, streams):
             # Not packet.stream_index: PyAV leaves it 0 on the packets that flush decoders.
             index = packet.stream.index
             track = tracks.get(index)
+            if index in counts:
+                counts[index].place(packet)
             if track is None:
                 yield from self._pictures(packet, cropper)
             elif index in self._copied:

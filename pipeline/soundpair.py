@@ -17,6 +17,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.avi_sound import FrameCount
 from pipeline.channels import ChannelSorter
 from pipeline.errors import LimitExceeded
 from pipeline.masking import MAX_RATE, MIN_RATE, NoiseToMask, NoiseToMaskMeter
@@ -268,12 +269,16 @@ def _by_channel(frame: av.AudioFrame) -> Samples:
 def _frames(source: SoundSource) -> Iterator[av.AudioFrame]:
     sorter = ChannelSorter(source.track.layout, source.track.channel_order)
     with open_media(source.info.path) as container:
-        packets = container.demux(container.streams[source.track.index])
+        stream = container.streams[source.track.index]
+        count = FrameCount(stream) if source.track.is_counted else None
+        packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
+                if count is not None:
+                    count.place(packet)
                 frames: list[Any] = packet.decode()
             except av.error.InvalidDataError:
                 continue  # a damaged packet: `AudioClock` puts silence in its place

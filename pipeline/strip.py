@@ -21,7 +21,7 @@ import av.error
 from av.container import InputContainer, OutputContainer
 
 from pipeline.aspect import set_aspect, state_aspects
-from pipeline.avi_sound import set_bit_rates, state_clocks
+from pipeline.avi_sound import FrameCount, set_bit_rates, state_clocks, uneven_tracks
 from pipeline.chapters import chapters_for, numbered_chapter
 from pipeline.codec_header import clean_header
 from pipeline.edits import state_length
@@ -163,6 +163,11 @@ def _telemetry_of(path: Path) -> frozenset[int]:
         return telemetry_in(ahead)
 
 
+def _uneven_tracks_of(path: Path) -> frozenset[int]:
+    with open_media(path, packets_only=True) as ahead:
+        return uneven_tracks(ahead, path)
+
+
 def _copy(
     source: InputContainer,
     kept: list[Any],
@@ -190,11 +195,14 @@ def _copy(
             rates = stated_rates(source, original)
             for index in streams.keys() & rates.keys():
                 streams[index].codec_context.framerate = rates[index]
+        uneven: frozenset[int] = frozenset()
         if muxer == "avi":
             set_bit_rates(kept, streams, original)
+            uneven = _uneven_tracks_of(original)
         target.set_chapters(chapters_for(muxer, _chapters(source)))
         packets = source.demux(kept)
         tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
+        frame_counts = {s.index: FrameCount(s) for s in kept if s.index in uneven}
         picture = tracks[video.index]
         while True:
             if cancelled():
@@ -211,6 +219,8 @@ def _copy(
             if not packet.size and not (muxer == "ogg" and repeats_picture(packet)):
                 continue
             track = tracks[packet.stream_index]
+            if packet.stream_index in frame_counts:
+                frame_counts[packet.stream_index].place(packet)
             track.copy(packet)
             if track is picture:
                 progress(track.packets, total)

@@ -30,6 +30,7 @@ import pytest
 from av.stream import Disposition
 from media import Audio, Video, make_video
 
+from pipeline.avi_sound import uneven_tracks
 from pipeline.chunks import walk_chunks
 from pipeline.errors import (
     Cancelled,
@@ -1016,6 +1017,45 @@ class TestStrip:
         assert close_to(sound_times(stripped), sound_times(original), Fraction(1, 1000))
         assert stated_sound(stripped)[0] == pytest.approx(stated_sound(original)[0], abs=0.05)
 
+    def test_frames_of_unequal_sizes_in_avi_that_counts_bytes_keep_their_time(
+        self, tmp_path: Path
+    ) -> None:
+        """GStreamer's way to state a variable bit rate: bytes of quiet and loud are as long."""
+        framed, original = tmp_path / "framed.avi", tmp_path / "a.avi"
+        picture = ["-f", "lavfi", "-i", "testsrc2=s=160x120:d=3", "-c:v", "mpeg4"]
+        sound = "aevalsrc='gt(t,1)*lt(t,2)*(random(0)-0.5)':s=48000:d=3"
+        ffmpeg(*picture, "-f", "lavfi", "-i", sound, "-c:a", "libmp3lame", "-q:a", "4", framed)
+        shutil.copy(framed, original)
+        count_bytes(original)
+        assert not close_to(sound_times(original), sound_times(framed), Fraction(1, 10))
+
+        stripped, copied = tmp_path / "out.avi", tmp_path / "copied.mp4"
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        protect(original, copied, NO_SOUND, FAST)
+        for copy in (stripped, copied):
+            assert packets(copy, "audio") == packets(original, "audio")
+            assert close_to(sound_times(copy), sound_times(framed), Fraction(1, 1000))
+
+        protected = protect(original, tmp_path / "out.mp4", Parameters(), FAST)
+        assert not any("left out" in note for note in protected.report.notes)
+        assert loud_span(protected.output) == pytest.approx(loud_span(framed), abs=0.01)
+        measured = compare(original, protected.output).audio[0]
+        assert measured.seconds == pytest.approx(3, abs=0.1)
+        assert measured.snr_db == pytest.approx(20, abs=15)
+
+    def test_avi_with_hardly_any_sound_is_not_read_to_its_end_for_that(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original, picture = tmp_path / "a.avi", ["-f", "lavfi", "-i", "color=s=320x240:d=8"]
+        sound = ["-f", "lavfi", "-i", "sine=r=48000:d=0.2", "-c:a", "libmp3lame"]
+        ffmpeg(*picture, *sound, "-c:v", "rawvideo", "-pix_fmt", "yuv420p", original)
+        count_bytes(original)
+        monkeypatch.setattr("pipeline.avi_sound._MOST_BYTES", 1 << 20)
+        with original.open("rb") as file, av.open(file) as container:
+            begun = file.tell()
+            uneven_tracks(container, original)
+            assert file.tell() < begun + (4 << 20) < original.stat().st_size
+
     def test_another_container_is_refused_by_its_name(self, tmp_path: Path) -> None:
         whole = make_video(tmp_path / "whole.mp4", Video(frames=5))
         strip = Parameters.parse({"mode": "strip"})
@@ -1434,6 +1474,14 @@ def samples(path: Path) -> Any:
     return np.concatenate([b.reshape(-1, channels).T for b in blocks], axis=1)
 
 
+def loud_span(path: Path) -> tuple[float, float]:
+    """Return the seconds of the first and the last sample of sound that is loud."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    loud = np.flatnonzero(np.abs(np.concatenate([f.to_ndarray()[0] for f in frames])) > 0.1)
+    return tuple(float(frames[0].time + at / frames[0].sample_rate) for at in loud[[0, -1]])
+
+
 def best_lag(a: Any, b: Any, reach: int) -> int:
     n = min(len(a), len(b)) - 2 * reach
     centre = a[reach : reach + n]
@@ -1542,11 +1590,12 @@ def stated_sound(path: Path) -> tuple[float, int]:
 
 
 def count_bytes(path: Path) -> None:
-    """Make an AVI's sound, of constant bit rate, count its time in bytes."""
+    """Make an AVI's sound count its time in bytes, of which each second has as many."""
     header, form = sound_header(path)
     data = bytearray(path.read_bytes())
-    (bytes_a_second,) = struct.unpack_from("<I", data, form + 8)
     length = sum(map(len, packets(path, "audio")))
+    bytes_a_second = round(length / stated_sound(path)[0])
+    struct.pack_into("<I", data, form + 8, bytes_a_second)
     struct.pack_into("<H", data, form + 12, 1)
     struct.pack_into("<4I", data, header + 20, 1, bytes_a_second, 0, length)
     struct.pack_into("<I", data, header + 44, 1)
