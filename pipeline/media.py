@@ -44,6 +44,7 @@ class VideoTrack:
         crop: which part of the decoded frames that is; None for all of them.
         chroma_location: FFmpeg's number of where chroma lies, or will in 4:2:0; 0 where it is not
             known.
+        has_times_as_decoding: FFmpeg takes the times of display for those of decoding.
     """
 
     index: int
@@ -71,6 +72,7 @@ class VideoTrack:
     has_times: bool  # the file says when each frame is shown
     crop: Crop | None = None
     chroma_location: int = UNSPECIFIED
+    has_times_as_decoding: bool = False
 
     @property
     def is_hdr(self) -> bool:

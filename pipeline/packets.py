@@ -16,6 +16,11 @@ def packet_like(packet: av.Packet[Any], data: bytes) -> av.Packet[Any]:
     return copy
 
 
+def show_when_decoded(packet: av.Packet[Any]) -> None:
+    """Have what a packet says of its decoding be said of its display."""
+    packet.pts, packet.dts = packet.dts, None
+
+
 def repeats_picture(packet: av.Packet[Any]) -> bool:
     """Whether it is one of Theora's that hold nothing: the picture before is shown on."""
     # What flushes a decoder has no place in memory.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.crop import Crop, aligned_to_fields, stated_crops
 from pipeline.media import Colour, FieldOrder, VideoTrack
 from pipeline.mp4 import older_sphere
 from pipeline.sidedata import beside, packed_spherical
+from pipeline.timeline import MOST_REORDERED
 
 # FFmpeg 8.1 has three kinds of side data that PyAV 18.1 has no name for; room for some more.
 _MOST_UNNAMED_KINDS = 16
@@ -59,6 +61,7 @@ def video_track(
         has_dynamic_hdr="DYNAMIC_HDR_PLUS" in side or "DYNAMIC_HDR_VIVID" in side,
         has_captions="A53_CC" in side,
         has_times=_has_times(container, stream, first),
+        has_times_as_decoding=has_times_as_decoding(container, stream, first.dts),
         crop=crop,
         chroma_location=_chroma_location(stream, first),
     )
@@ -66,6 +69,10 @@ def video_track(
 
 # Until B-frames come, which a codec may do without for a while.
 _MOST_PACKETS = 100
+# Some minutes of MPEG-4, in which they are told without being decoded, by a frame's header:
+# vop_start_code, and vop_coding_type.
+_MOST_PACKETS_OF_MPEG4 = 5000
+_B_FRAME = re.compile(rb"\x00\x00\x01\xb6[\x80-\xbf]")
 # Seconds; containers round.
 _TOGETHER = Fraction(1, 1000)
 
@@ -99,6 +106,39 @@ def _are_shown_as_decoded(container: InputContainer, stream: Any, first: av.Vide
                     is_shuffled |= frame.pts < last
                     last = frame.pts
     return is_shuffled
+
+
+def has_times_as_decoding(container: InputContainer, stream: Any, last: int | None = None) -> bool:
+    """
+    Tell whether FFmpeg takes a stream's times of display for those of decoding.
+
+    As of MPEG-4 in Matroska that goes by AVI's name, of which most muxers write when a frame is
+    decoded, as AVI does: these never go back. mkvmerge writes when it is shown, if it knows.
+
+    Args:
+        container: is read on from where it is.
+        last: such a time of a packet before.
+    """
+    if not stream.codec_context.has_b_frames or not _is_called_as_in_avi(container, stream):
+        return False
+    b_frames = 0
+    with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end
+        for packet in itertools.islice(container.demux(stream), _MOST_PACKETS_OF_MPEG4):
+            if _B_FRAME.search(bytes(packet)):
+                b_frames += 1
+                if last is not None and packet.dts is not None and packet.dts < last:
+                    return True
+                if b_frames > MOST_REORDERED:
+                    break
+            last = packet.dts
+    return False
+
+
+def _is_called_as_in_avi(container: InputContainer, stream: Any) -> bool:
+    """Whether it is MPEG-4 in Matroska, called V_MS/VFW/FOURCC: FFmpeg tells its four letters."""
+    context = stream.codec_context
+    is_mpeg4 = context.codec.canonical_name == "mpeg4" and "matroska" in container.format.name
+    return is_mpeg4 and any(map(ord, context.codec_tag))
 
 
 def _spherical(container: InputContainer, side: Mapping[str, bytes], path: Path) -> bytes | None:

@@ -248,7 +248,7 @@ def _describe(
 
 def _start(container: InputContainer, video: VideoTrack, first: av.VideoFrame) -> Fraction:
     start = Fraction(container.start_time or 0, _AV_TIME_BASE)
-    if first.pts is None or not video.has_times:
+    if first.pts is None or not video.has_times or video.has_times_as_decoding:
         return start
     # FFmpeg leaves out streams whose start it does not know; a frame before the start
     # would lie before the output's zero, where muxers drop it.

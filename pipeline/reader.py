@@ -21,7 +21,7 @@ from pipeline.avi_sound import FrameCount
 from pipeline.channels import ChannelSorter
 from pipeline.crop import Cropper
 from pipeline.media import AudioTrack, MediaInfo, SubtitleTrack
-from pipeline.packets import repeats_picture
+from pipeline.packets import repeats_picture, show_when_decoded
 from pipeline.probe import check_size, open_media
 from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
@@ -128,6 +128,8 @@ class Reader:
     def _pictures(self, packet: av.Packet[Any], cropper: Cropper) -> Iterator[VideoItem]:
         if repeats_picture(packet):
             return  # FFmpeg's decoder has an error for it
+        if self._info.video.has_times_as_decoding:
+            show_when_decoded(packet)
         for frame in self._decode(packet):
             # A stream may change its size halfway.
             check_size(frame.width, frame.height, self._info.path, self._limits)

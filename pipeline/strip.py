@@ -30,8 +30,13 @@ from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
-from pipeline.packets import repeats_picture
-from pipeline.picture_track import frame_rate_of, has_alpha_beside, sample_aspect
+from pipeline.packets import repeats_picture, show_when_decoded
+from pipeline.picture_track import (
+    frame_rate_of,
+    has_alpha_beside,
+    has_times_as_decoding,
+    sample_aspect,
+)
 from pipeline.probe import (
     NOT_A_PICTURE,
     check_size,
@@ -163,9 +168,21 @@ def _telemetry_of(path: Path) -> frozenset[int]:
         return telemetry_in(ahead)
 
 
-def _uneven_tracks_of(path: Path) -> frozenset[int]:
-    with open_media(path, packets_only=True) as ahead:
-        return uneven_tracks(ahead, path)
+def _corrections(
+    kept: list[Any], path: Path, muxer: str
+) -> dict[int, Callable[[av.Packet[Any]], None]]:
+    """Return what mends the times of packets, by the index of streams that need it."""
+    if muxer == "avi":
+        with open_media(path, packets_only=True) as ahead:
+            uneven = uneven_tracks(ahead, path)
+        return {s.index: FrameCount(s).place for s in kept if s.index in uneven}
+    pictures = [s.index for s in kept if s.type == "video"] if muxer in _MATROSKA else []
+    return {index: show_when_decoded for index in pictures if _has_times_as_decoding(path, index)}
+
+
+def _has_times_as_decoding(path: Path, index: int) -> bool:
+    with open_media(path) as ahead:
+        return has_times_as_decoding(ahead, ahead.streams[index])
 
 
 def _copy(
@@ -195,14 +212,12 @@ def _copy(
             rates = stated_rates(source, original)
             for index in streams.keys() & rates.keys():
                 streams[index].codec_context.framerate = rates[index]
-        uneven: frozenset[int] = frozenset()
         if muxer == "avi":
             set_bit_rates(kept, streams, original)
-            uneven = _uneven_tracks_of(original)
         target.set_chapters(chapters_for(muxer, _chapters(source)))
         packets = source.demux(kept)
         tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
-        frame_counts = {s.index: FrameCount(s) for s in kept if s.index in uneven}
+        corrections = _corrections(kept, original, muxer)
         picture = tracks[video.index]
         while True:
             if cancelled():
@@ -219,8 +234,8 @@ def _copy(
             if not packet.size and not (muxer == "ogg" and repeats_picture(packet)):
                 continue
             track = tracks[packet.stream_index]
-            if packet.stream_index in frame_counts:
-                frame_counts[packet.stream_index].place(packet)
+            if packet.stream_index in corrections:
+                corrections[packet.stream_index](packet)
             track.copy(packet)
             if track is picture:
                 progress(track.packets, total)

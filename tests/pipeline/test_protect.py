@@ -226,6 +226,36 @@ class TestTime:
             stream = container.streams.video[0]
             assert stream.duration * stream.time_base == 2
 
+    @pytest.mark.parametrize("in_order", [0, 150])
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_reordered_frames_of_mkvmerge_keep_their_times(
+        self, tmp_path: Path, mode: str, in_order: int
+    ) -> None:
+        """
+        It calls MPEG-4 as AVI does, and FFmpeg takes its times for those of decoding; the first
+        frames, of a title at rest, may be `in_order`.
+        """
+        original = tmp_path / "a.mkv"
+        source = ["-f", "lavfi", "-i", f"testsrc2=s=160x120:d={2 + in_order // 25}"]
+        headers = ["-force_key_frames", f"expr:lt(n,{in_order})", "-bsf:v", "dump_extra"]
+        ffmpeg(*source, "-c:v", "mpeg4", "-bf", "2", "-qscale", "5", *headers, original)
+        wanted = frame_times(original)
+        data = bytearray(original.read_bytes())
+        named, private = data.index(b"V_MPEG4/ISO/ASP"), data.index(b"\x63\xa2") + 3
+        assert data[private - 1] >= 0x80 + 40  # its length
+        data[named : named + 15] = b"V_MS/VFW/FOURCC"
+        data[private : private + 40] = struct.pack(
+            "<3I2H4s5I", 40, 160, 120, 1, 24, b"DIVX", 57600, 0, 0, 0, 0
+        )
+        original.write_bytes(data)
+        assert frame_times(original) != wanted
+
+        copy = tmp_path / "b.mkv"
+        report = protect(original, copy, Parameters.parse({"mode": mode}), FAST).report
+        assert close_to(frame_times(copy), wanted, Fraction(1, 1000))
+        assert not any("time" in note for note in report.notes)
+        assert compare(original, copy).largest_shift_ms == pytest.approx(0, abs=1)
+
     @pytest.mark.parametrize("after", [2, 25])
     def test_a_hole_between_reordered_frames_of_avi_lasts_once(
         self, tmp_path: Path, after: int
