@@ -210,8 +210,11 @@ def _copy(
         streams = {s.index: _copy_of(s, target, aspects.get(s.index), original.name) for s in kept}
         if muxer in _MATROSKA:
             rates = stated_rates(source, original)
-            for index in streams.keys() & rates.keys():
-                streams[index].codec_context.framerate = rates[index]
+            for stream in kept:
+                if stream.type == "video":
+                    # Without one FFmpeg states what the codec says, such as a frame each tick.
+                    rate = rates.get(stream.index, Fraction(0))
+                    streams[stream.index].codec_context.framerate = rate
         if muxer == "avi":
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapters(source)))

@@ -205,12 +205,14 @@ def test_what_r10k_says_of_its_order_of_bytes_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_stated", [True, False])
-@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mkv", "libvpx-vp9"), ("a.webm", "libvpx-vp9"), ("a.mkv", "libx264")]
+)
 def test_the_frame_rate_that_matroska_states_stays(
-    tmp_path: Path, name: str, is_stated: bool
+    tmp_path: Path, name: str, codec: str, is_stated: bool
 ) -> None:
     """Also of codecs that do not know it themselves; televisions choose their own by it."""
-    original, output = _make(tmp_path / name, "libvpx-vp9"), tmp_path / f"stripped_{name}"
+    original, output = _make(tmp_path / name, codec), tmp_path / f"stripped_{name}"
     stated = _default_durations(original)
     assert stated == [40_000_000]
     if not is_stated:
