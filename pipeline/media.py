@@ -124,6 +124,29 @@ class Chapter:
     end: Fraction
 
 
+_LONGEST_FRAME = (1 << 31) - 1  # ticks; FFmpeg's muxer of MP4 takes no more
+
+
+@dataclass(frozen=True)
+class PictureEnd:
+    """
+    When a container says that its picture ends, for a last frame that does not say so itself.
+
+    Attributes:
+        seconds: on the file's clock.
+        are_lengths_made_up: what FFmpeg says of how long frames are shown is not in the file.
+    """
+
+    seconds: Fraction
+    are_lengths_made_up: bool
+
+    def length_of_last(self, pts: int, duration: int | None, time_base: Fraction) -> int | None:
+        """Return for how long the last frame is shown, in ticks, of which FFmpeg has `duration`."""
+        left = round(self.seconds / time_base) - pts
+        is_told = duration and not self.are_lengths_made_up
+        return left if 0 < left <= _LONGEST_FRAME and not is_told else duration
+
+
 @dataclass(frozen=True)
 class MediaInfo:
     """
@@ -133,6 +156,7 @@ class MediaInfo:
         container: FFmpeg's name, such as `mov,mp4,m4a,3gp,3g2,mj2` or `matroska,webm`.
         start: seconds on the file's clock at which its first stream begins.
         duration: seconds, None where the container does not say.
+        picture_end: None where the container does not say.
         dropped: streams that a protected copy leaves out, in words.
         is_truncated: the container states more bytes than there are.
     """
@@ -147,6 +171,7 @@ class MediaInfo:
     chapters: tuple[Chapter, ...]
     dropped: tuple[str, ...]
     is_truncated: bool
+    picture_end: PictureEnd | None = None
 
     @property
     def tracks(self) -> dict[int, AudioTrack | SubtitleTrack]:

@@ -74,7 +74,7 @@ def frame_times(info: MediaInfo, limits: Limits) -> Times:
     usual = 1 / track.frame_rate
     times: list[Fraction] = []
     reader = Reader(_picture_only(info), frozenset(), limits)
-    length = Fraction(0)
+    length, told = Fraction(0), None
     for frame in _frames(reader):
         if track.has_times:
             time, shown = time_of(frame), length_of(frame, track.frame_rate)
@@ -85,6 +85,11 @@ def frame_times(info: MediaInfo, limits: Limits) -> Times:
         after = times[-1] + usual if times else Fraction(0)
         times.append(after if time is None else time)
         length = max(length, times[-1] - times[0] + shown)
+        told = frame.duration
+    if times and info.picture_end is not None:
+        at = round(times[-1] / track.time_base)
+        ticks = info.picture_end.length_of_last(at, told, track.time_base) or 0
+        length = max(length, times[-1] - times[0] + ticks * track.time_base)
     damaged, ended = reader.damaged_packets, reader.ended_early
     if not times:
         raise UnreadableMedia(f"{info.path.name} has no frame that can be decoded.")

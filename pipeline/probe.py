@@ -22,7 +22,8 @@ from pipeline.boxes import completeness, is_encrypted
 from pipeline.channels import Channels, settle
 from pipeline.elements import has_encrypted_track
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
-from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack, VideoTrack
+from pipeline.frame_rate import stated_rates
+from pipeline.media import AudioTrack, Chapter, MediaInfo, PictureEnd, SubtitleTrack, VideoTrack
 from pipeline.picture_track import frame_rate_of, video_track
 from pipeline.settings import Limits
 from pipeline.telemetry import telemetry_in
@@ -39,6 +40,8 @@ NOT_A_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Dispos
 _COUNT_FROM_ZERO = frozenset({"matroska", "nut"})
 _STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix", "heif"})
 _AV_TIME_BASE = 1_000_000
+# Of which FFmpeg gives every packet in MP4 the same length, whatever the file says of it.
+_OF_GUESSED_LENGTH = frozenset({"vp8", "vp9"})
 # Without a single frame among so many packets, a file is not worth reading to its end.
 _MOST_DAMAGED_PACKETS = 3000
 
@@ -243,6 +246,7 @@ def _describe(
         chapters=_chapters(container),
         dropped=dropped,
         is_truncated=completeness(path).is_truncated,
+        picture_end=picture_end(container, stream, path),
     )
 
 
@@ -283,6 +287,33 @@ def _stated_end(stream: Any) -> Fraction | None:
     if "mp4" not in stream.container.format.name or stream.duration is None:
         return None
     return Fraction((stream.start_time or 0) + stream.duration) * stream.time_base
+
+
+def picture_end(container: InputContainer, stream: Any, path: Path) -> PictureEnd | None:
+    """
+    Return when an opened file says that a stream of pictures ends; None where it does not say.
+
+    Of Matroska that states no rate, of MP4 whose frames have a length that FFmpeg makes up, and of
+    Ogg, where the last one may be repeated. In all others the last frame says how long it is shown.
+    """
+    names = container.format.name.split(",")
+    codec = stream.codec_context.codec.canonical_name
+    is_made_up = ("ogg" in names and codec == "theora") or (
+        "mp4" in names and codec in _OF_GUESSED_LENGTH
+    )
+    end: Fraction | None = None
+    if completeness(path).is_truncated:
+        return None
+    if "matroska" in names and stream.index not in stated_rates(container, path):
+        # Not `stated_end`: where it is taken for a length but is an end, as of libwebm, a picture
+        # that begins late would last too long.
+        end = Fraction(container.duration, _AV_TIME_BASE) if container.duration else None
+    elif is_made_up and stream.duration is not None:
+        # Of fragments FFmpeg tells when they end: no index counts their frames.
+        is_in_fragments = "mp4" in names and not stream.frames
+        start = 0 if is_in_fragments else stream.start_time or 0
+        end = (start + stream.duration) * stream.time_base
+    return None if end is None else PictureEnd(end, is_made_up)
 
 
 def _subtitle_track(stream: Any) -> SubtitleTrack:

@@ -44,6 +44,7 @@ from pipeline.probe import (
     check_time,
     main_video,
     open_media,
+    picture_end,
     refuse_encrypted,
     refuse_still_picture,
     telemetry_words,
@@ -57,6 +58,8 @@ from pipeline.tta import end_tick, end_with_file
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
 _WITH_TAGS = frozenset({"mp4", "mov", "avi"})
 _MATROSKA = frozenset({"matroska", "webm"})
+# Their muxers reckon from times how long all frames are shown but the last.
+_REACHING_END = _WITH_EDIT_LISTS | _MATROSKA
 # Sound of which FFmpeg's muxer of MP4 writes how many samples there are, and no packet's time.
 _PCM = re.compile(r"pcm_(?:[sfu](\d+)[bl]?e?|alaw|mulaw)")
 _MOST_SHIFT = Fraction(1, 100)  # seconds; times that were rounded to milliseconds jitter
@@ -219,7 +222,7 @@ def _copy(
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapters(source)))
         packets = source.demux(kept)
-        tracks = {s.index: _Track(s, streams[s.index], target, original.name) for s in kept}
+        tracks = {s.index: _Track(s, streams[s.index], target, original) for s in kept}
         corrections = _corrections(kept, original, muxer)
         picture = tracks[video.index]
         while True:
@@ -302,25 +305,28 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None, name: str) -> An
 class _Track:
     """One track on its way into the copy."""
 
-    def __init__(self, stream: Any, copy: Any, target: Any, name: str) -> None:
+    def __init__(self, stream: Any, copy: Any, target: Any, path: Path) -> None:
         """
         Args:
-            stream: of the original, which is called `name`.
+            stream: of the original, which lies at `path`.
             copy: the stream of `target` that takes its packets.
         """
         muxer = target.format.name
         sample_rate = stream.codec_context.sample_rate if stream.type == "audio" else None
         self.packets = 0
-        self.pictures = HiddenPictures(name) if stream.type == "video" else None
+        self.pictures = HiddenPictures(path.name) if stream.type == "video" else None
         self.time_base: Fraction = stream.time_base
         self._copy, self._target = copy, target
         self._end = end_tick(stream)
         self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
         self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
-        self._name, self._index = name, stream.index
+        self._name, self._index = path.name, stream.index
         self._bytes_a_tick = _bytes_a_tick(stream) if muxer in _WITH_EDIT_LISTS else None
         self._counted_to: Fraction | None = None
         self._usual = 0
+        self._picture_end = None
+        if stream.type == "video" and muxer in _REACHING_END:
+            self._picture_end = picture_end(stream.container, stream, path)
         if stream.type == "video" and muxer in _WITH_EDIT_LISTS:
             # Of a packet without a duration, or the last picture would be shown for no time at all.
             rate = stream.guessed_rate or frame_rate_of(stream)
@@ -337,7 +343,11 @@ class _Track:
         if self._end is not None:
             end_with_file(packet, self._end)
         for kept in self._hidden.kept(packet):
-            kept.pts, kept.dts = self._clock.place(kept.pts, kept.dts, kept.duration)
+            pts, length = kept.pts, kept.duration
+            kept.pts, kept.dts = self._clock.place(pts, kept.dts, length)
+            if self._picture_end is not None and kept.pts == pts:
+                # As if each were the last: of no other one a length is written.
+                kept.duration = self._picture_end.length_of_last(pts, length, self.time_base) or 0
             if self._bytes_a_tick:
                 self._refuse_gap(kept.pts, kept.size / self._bytes_a_tick)
             kept.stream = self._copy

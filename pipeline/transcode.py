@@ -10,7 +10,7 @@ import os
 import secrets
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -95,6 +95,8 @@ class Transcoder:
         self._origin = self._clock.origin * track.time_base
         self._captions = CaptionReader(track)
         self._timestamps = array("q")
+        self._held: _Picture | None = None
+        self._told: int | None = None
         self._sampler = Sampler()
         # Unpredictable, so that what is added to one video tells nothing of another's.
         seed = secrets.randbits(63)
@@ -132,7 +134,7 @@ class Transcoder:
         run_stages(
             reader.items(),
             self._transform,
-            self._finish,
+            lambda: self._finish(reader),
             _Output(writer, self._show_encoded),
             depth=self._queue_depth(),
             cancelled=cancelled,
@@ -195,16 +197,28 @@ class Transcoder:
 
     def _transform(self, item: Item) -> Iterator[_Result]:
         if isinstance(item, VideoItem):
-            yield self._protect_picture(item.frame)
+            picture = self._protect_picture(item.frame)
+            if self._info.picture_end is None:
+                yield picture
+                return
+            # One is held back: not until the next comes is it known not to be the last.
+            held, self._held = self._held, picture
+            self._told = item.frame.duration
+            if held is not None:
+                yield held
         elif isinstance(item, AudioItem):
             yield from self._sounds[item.track.index].protect(item.frame)
         else:
             _check_copied(item, self._origin, self._settings.limits)
             yield item
 
-    def _finish(self) -> Iterator[_Result]:
+    def _finish(self, reader: Reader) -> Iterator[_Result]:
         if not self.frames:
             raise UnreadableMedia(f"{self._info.path.name} has no frame that can be decoded.")
+        if self._held is not None:
+            # The file's own end is of no use where that was not reached, or its clock began anew.
+            is_whole = not reader.ended_early and not self._clock.jumps
+            yield self._lasting(self._held) if is_whole else self._held
         for sound in self._sounds.values():
             yield from sound.finish()
 
@@ -227,6 +241,14 @@ class Transcoder:
         at = self._order.place(frame.dts)
         pts = None if at is None else self._clock.origin + at
         return self._clock.place(pts, self._order.shortest)
+
+    def _lasting(self, last: _Picture) -> _Picture:
+        """Return the last picture, shown as long as the container says."""
+        end, placed = self._info.picture_end, last.placed
+        assert end is not None  # else none is held back
+        at = placed.pts + self._clock.origin
+        length = end.length_of_last(at, self._told, self._info.video.time_base)
+        return replace(last, placed=replace(placed, duration=length or placed.duration))
 
     def _show_encoded(self, frames: int) -> None:
         self._progress(Progress("protect", frames, self._info.expected_frames))

@@ -301,11 +301,96 @@ class TestTime:
         assert close_to(frame_times(output), [Fraction(t, 1000) for t in times], Fraction(1, 1000))
 
     @pytest.mark.parametrize("mode", ["protect", "strip"])
+    @pytest.mark.parametrize("times", [[0], [0, 500, 600]])
+    @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4"])
+    def test_a_last_frame_is_shown_as_long_as_the_file_lasts(
+        self, tmp_path: Path, name: str, times: list[int], mode: str
+    ) -> None:
+        """Of a variable rate Matroska tells no frame's length, and FFmpeg none of VP9's in MP4."""
+        codec = "libx264" if name == "a.mkv" else "libvpx-vp9"
+        video = Video(
+            codec=codec,
+            time_base=Fraction(1, 1000),
+            times=times,
+            frames=len(times),
+            last_duration=3000,
+        )
+        original = tmp_path / name
+        if name == "a.mp4":
+            make_video(original, video)
+        else:
+            without_rate(make_video(tmp_path / "whole.mp4", video), original, last=3000)
+        output = tmp_path / ("b.mp4" if mode == "protect" else f"b{original.suffix}")
+        protect(original, output, Parameters.parse({"mode": mode}), FAST)
+        for path in (original, output):
+            with av.open(str(path)) as container:
+                assert container.duration == (times[-1] + 3000) * 1000
+        assert compare(original, output).original.seconds == times[-1] / 1000 + 3
+
+    @pytest.mark.parametrize("name", ["a.webm", "a.mp4"])
+    def test_a_last_frame_that_begins_late_lasts_no_longer_than_the_file(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        """libwebm states when a file ends, not how long it lasts; FFmpeg tells so of fragments."""
+        video = Video(
+            codec="libvpx-vp9",
+            time_base=Fraction(1, 1000),
+            times=[0, 500, 600],
+            last_duration=2000,
+            muxer={"movflags": "frag_every_frame+empty_moov"} if name == "a.mp4" else {},
+        )
+        whole, original = make_video(tmp_path / "whole.mp4", video), tmp_path / name
+        if name == "a.webm":
+            without_rate(whole, original, last=2000, begin=8000)
+            original.write_bytes(re.sub(rb"Lavf.{9}", b"libwebm-0.3.0", original.read_bytes()))
+        else:
+            fragments_from(whole, original, begin=8000)
+        with av.open(str(original)) as container:
+            assert container.start_time == 8_000_000
+        protected = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        stripped = tmp_path / f"b{original.suffix}"
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        for path in (original, protected, stripped):
+            assert compare(path, protected).original.seconds == pytest.approx(2.6)
+
+    def test_no_frame_but_the_last_is_said_to_last_to_the_end(self, tmp_path: Path) -> None:
+        """Where Matroska states one length for all, FFmpeg's muxer writes each other one."""
+        original, stripped = tmp_path / "a.webm", tmp_path / "b.webm"
+        video = Video(
+            codec="libvpx",
+            rate=Fraction(1000),
+            time_base=Fraction(1, 1000),
+            times=[38, 6038],
+            audio=[Audio("libopus", seconds=7)],
+        )
+        # As FFmpeg once rounded it; it takes frames of less than a tick to say nothing.
+        millisecond, less = (b"\x23\xe3\x83\x83" + n.to_bytes(3) for n in (1_000_000, 999_999))
+        data = make_video(original, video).read_bytes()
+        assert millisecond in data
+        original.write_bytes(data.replace(millisecond, less))
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        with av.open(str(original)) as a, av.open(str(stripped)) as b:
+            before, after = ([(p.pts, p.duration) for p in c.demux(video=0)] for c in (a, b))
+        assert after == before
+
+    def test_sparse_pictures_stay_where_they_are_among_the_sound(self, tmp_path: Path) -> None:
+        """A player of a stream has no more than a few seconds of it at hand."""
+        original, stripped = tmp_path / "a.flv", tmp_path / "b.flv"
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x120:r=1/4:d=16", tmp_path / "p.mp4")
+        picture = ["-i", tmp_path / "p.mp4", "-f", "lavfi", "-i", "sine=d=16"]
+        ffmpeg(*picture, "-c:v", "copy", "-c:a", "aac", original)
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        with av.open(str(original)) as a, av.open(str(stripped)) as b:
+            before, after = ([(p.stream_index, p.dts) for p in c.demux() if p.size] for c in (a, b))
+        assert after == before
+
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
     def test_theora_that_repeats_pictures_keeps_its_times(self, tmp_path: Path, mode: str) -> None:
         """As recorders of screens write it: a picture that is like the last is an empty packet."""
         numbers = [0, 5, 7, 19]
         original = tmp_path / "a.ogv"
-        inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-f", "lavfi", "-i", "sine=d=1"]
+        inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1"]
+        inputs += ["-f", "lavfi", "-i", "sine=d=0.5"]
         ffmpeg(*inputs, "-c:v", "libtheora", "-c:a", "libvorbis", "-page_duration", 1, original)
         repeat_pictures(original, numbers)
         output = tmp_path / ("b.ogv" if mode == "strip" else "b.mkv")
@@ -315,6 +400,7 @@ class TestTime:
         assert not any("damaged" in note for note in report.notes)
         with av.open(str(output)) as copy:
             shown = sorted(p.pts * p.time_base for p in copy.demux(video=0) if p.size)
+            assert copy.duration == pytest.approx(1_000_000, abs=40_000)
         assert close_to(
             [time - shown[0] for time in shown],
             [Fraction(number, 25) for number in numbers],
@@ -1727,6 +1813,38 @@ def shown_as_decoded(path: Path, video: Video, muxer: dict[str, str]) -> Path:
             packet.stream = copy
             target.mux(packet)
     return path
+
+
+def without_rate(source: Path, path: Path, last: int, begin: int = 0) -> None:
+    """
+    Copy a picture's packets into Matroska that states no rate.
+
+    Args:
+        last: of how long the last one is shown, ms.
+        begin: when the first one is shown, ms.
+    """
+    with av.open(str(source)) as whole, av.open(str(path), "w") as target:
+        stream = whole.streams.video[0]
+        copy: Any = target.add_stream_from_template(stream, opaque=True)
+        copy.codec_context.framerate = Fraction(0)
+        copied = [packet for packet in whole.demux(stream) if packet.size]
+        shown_last = max(copied, key=lambda packet: packet.pts or 0)
+        shown_last.duration = round(Fraction(last, 1000) / stream.time_base)
+        shift = round(Fraction(begin, 1000) / stream.time_base)
+        for packet in copied:
+            packet.pts, packet.dts = (packet.pts or 0) + shift, (packet.dts or 0) + shift
+            packet.stream = copy
+            target.mux(packet)
+
+
+def fragments_from(source: Path, path: Path, begin: int) -> None:
+    """Copy an MP4 of fragments, as of a live stream that is looked at from `begin` ms on."""
+    data = bytearray(source.read_bytes())
+    rate = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)[0]
+    for found in re.finditer(rb"tfdt\x01\x00\x00\x00", bytes(data)):
+        (time,) = struct.unpack_from(">Q", data, found.end())
+        struct.pack_into(">Q", data, found.end(), time + begin * rate // 1000)
+    path.write_bytes(data)
 
 
 def repeat_pictures(path: Path, numbers: list[int]) -> None:
