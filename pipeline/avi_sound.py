@@ -6,7 +6,8 @@ a tick. FFmpeg's AVI muxer goes by the block size in both, which most codecs sta
 It is not to be told of another one through PyAV, so the finished file is corrected in place.
 
 Bytes tell no time where frames of one length have more of them and fewer, as of MP3 with a
-variable bit rate: GStreamer writes such. There the frames are counted.
+variable bit rate: GStreamer writes such. VLC states a second's bytes as it has measured them, which
+parts sound and picture by and by. There the frames are counted.
 
 Source: OpenDML AVI 1.02; dwScale, dwRate, dwLength and dwSampleSize of AVISTREAMHEADER.
 """
@@ -35,6 +36,7 @@ _LARGEST_BIT_RATE = (1 << 31) - 1  # that the muxer can count with
 _IN_FRAMES = frozenset({"mp1", "mp2", "mp3", "ac3", "aac"})
 # Half the samples of HE-AAC's frames are made by its decoder: how many there are is not known here.
 _OF_KNOWN_LENGTH = _IN_FRAMES - {"aac"}
+_AC3_SAMPLES = 1536  # of each frame, which FFmpeg's parser does not tell
 # Of all streams, among which frames of a variable bit rate show their sizes.
 _MOST_PACKETS, _MOST_BYTES = 1000, 32 << 20
 # Bytes by which frames of a constant bit rate differ, the most in layer I of MPEG.
@@ -54,10 +56,11 @@ def uneven_tracks(container: InputContainer, path: Path) -> frozenset[int]:
     for stream, clock in zip(container.streams, _clocks_of(path), strict=False):
         context: Any = stream.codec_context
         is_in_frames = context is not None and context.codec.canonical_name in _OF_KNOWN_LENGTH
-        if is_in_frames and clock.tick_bytes and context.frame_size and context.sample_rate:
+        if is_in_frames and clock.tick_bytes and _samples_of_frame(stream):
             usual[stream.index] = _ticks_of_frame(stream) * clock.tick_bytes
     found: Counter[int] = Counter()
-    uneven: Counter[int] = Counter()
+    odd: Counter[int] = Counter()
+    surplus = dict.fromkeys(usual, Fraction(0))
     if usual:
         left = _MOST_BYTES
         with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end
@@ -65,12 +68,20 @@ def uneven_tracks(container: InputContainer, path: Path) -> frozenset[int]:
                 index = packet.stream_index
                 if packet.size and index in usual:
                     found[index] += 1
-                    uneven[index] += abs(packet.size - usual[index]) > _PADDING
+                    beyond = packet.size - usual[index]
+                    if abs(beyond) > _PADDING:
+                        odd[index] += 1
+                    else:
+                        surplus[index] += beyond
                 left -= packet.size
                 if left < 0:
                     break
     # The first of a part that was cut out may begin amid a frame, and some may be damaged.
-    return frozenset(index for index in found if uneven[index] > found[index] * _MOST_ODD)
+    return frozenset(
+        index
+        for index in found
+        if odd[index] > found[index] * _MOST_ODD or abs(surplus[index]) > _PADDING
+    )
 
 
 class FrameCount:
@@ -94,8 +105,15 @@ class FrameCount:
 
 
 def _ticks_of_frame(stream: Any) -> Fraction:
+    seconds = Fraction(_samples_of_frame(stream), stream.codec_context.sample_rate)
+    return seconds / Fraction(stream.time_base)
+
+
+def _samples_of_frame(stream: Any) -> int:
+    """Return how many samples each of a stream's packets holds; 0 where that is not known."""
     context = stream.codec_context
-    return Fraction(context.frame_size, context.sample_rate) / Fraction(stream.time_base)
+    is_ac3 = context.codec.canonical_name == "ac3"
+    return _AC3_SAMPLES if is_ac3 else int(context.frame_size)
 
 
 def set_bit_rates(kept: Sequence[Any], streams: Mapping[int, Any], original: Path) -> None:

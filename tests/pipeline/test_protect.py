@@ -1133,6 +1133,18 @@ class TestStrip:
         assert close_to(sound_times(stripped), sound_times(original), Fraction(1, 1000))
         assert stated_sound(stripped)[0] == pytest.approx(stated_sound(original)[0], abs=0.05)
 
+    def test_bytes_of_sound_that_avi_miscounts_keep_their_time(self, tmp_path: Path) -> None:
+        """VLC states as many bytes a second as it has measured."""
+        framed, original = avi_with_sound(tmp_path / "framed.avi", "ac3"), tmp_path / "a.avi"
+        shutil.copy(framed, original)
+        count_bytes(original, share=0.99)
+        assert not close_to(sound_times(original), sound_times(framed), Fraction(1, 100))
+        stripped, copied = tmp_path / "out.avi", tmp_path / "copied.mp4"
+        protect(original, stripped, Parameters.parse({"mode": "strip"}), FAST)
+        protect(original, copied, NO_SOUND, FAST)
+        assert close_to(sound_times(stripped), sound_times(framed), Fraction(1, 1000))
+        assert close_to(sound_times(copied), sound_times(framed), Fraction(1, 1000))
+
     def test_frames_of_unequal_sizes_in_avi_that_counts_bytes_keep_their_time(
         self, tmp_path: Path
     ) -> None:
@@ -1705,12 +1717,12 @@ def stated_sound(path: Path) -> tuple[float, int]:
     return length * scale / rate, size
 
 
-def count_bytes(path: Path) -> None:
-    """Make an AVI's sound count its time in bytes, of which each second has as many."""
+def count_bytes(path: Path, share: float = 1) -> None:
+    """Make an AVI's sound count its time in bytes; of a second's it states a `share`."""
     header, form = sound_header(path)
     data = bytearray(path.read_bytes())
     length = sum(map(len, packets(path, "audio")))
-    bytes_a_second = round(length / stated_sound(path)[0])
+    bytes_a_second = round(share * length / stated_sound(path)[0])
     struct.pack_into("<I", data, form + 8, bytes_a_second)
     struct.pack_into("<H", data, form + 12, 1)
     struct.pack_into("<4I", data, header + 20, 1, bytes_a_second, 0, length)
