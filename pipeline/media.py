@@ -156,6 +156,7 @@ class MediaInfo:
         container: FFmpeg's name, such as `mov,mp4,m4a,3gp,3g2,mj2` or `matroska,webm`.
         start: seconds on the file's clock at which its first stream begins.
         duration: seconds, None where the container does not say.
+        lead: seconds from `start` to the first frame, where frames do not say when they are shown.
         picture_end: None where the container does not say.
         dropped: streams that a protected copy leaves out, in words.
         is_truncated: the container states more bytes than there are.
@@ -172,6 +173,7 @@ class MediaInfo:
     dropped: tuple[str, ...]
     is_truncated: bool
     picture_end: PictureEnd | None = None
+    lead: Fraction = Fraction(0)
 
     @property
     def tracks(self) -> dict[int, AudioTrack | SubtitleTrack]:

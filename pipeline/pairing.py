@@ -80,7 +80,8 @@ def frame_times(info: MediaInfo, limits: Limits) -> Times:
             time, shown = time_of(frame), length_of(frame, track.frame_rate)
         else:  # as in the protected video
             ticks = order.place(frame.dts)
-            time = None if ticks is None else info.start + ticks * track.time_base
+            begun = info.start + info.lead
+            time = None if ticks is None else begun + ticks * track.time_base
             shown = order.shortest * track.time_base if order.shortest else usual
         after = times[-1] + usual if times else Fraction(0)
         times.append(after if time is None else time)

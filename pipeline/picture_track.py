@@ -73,8 +73,6 @@ _MOST_PACKETS = 100
 # vop_start_code, and vop_coding_type.
 _MOST_PACKETS_OF_MPEG4 = 5000
 _B_FRAME = re.compile(rb"\x00\x00\x01\xb6[\x80-\xbf]")
-# Seconds; containers round.
-_TOGETHER = Fraction(1, 1000)
 
 
 def _has_times(container: InputContainer, stream: Any, first: av.VideoFrame) -> bool:
@@ -93,9 +91,6 @@ def _are_shown_as_decoded(container: InputContainer, stream: Any, first: av.Vide
     As where raw H.264 or HEVC was copied into it: no packet has a time of display of its own (no
     `ctts`), and the frames come with those of others, to and fro.
     """
-    delay = (stream.start_time or 0) * stream.time_base
-    if delay - Fraction(container.start_time or 0, av.time_base) > _TOGETHER:
-        return False  # frames without times begin where the file does
     last, is_shuffled = first.pts or 0, False
     with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end
         for packet in itertools.islice(container.demux(stream), _MOST_PACKETS):

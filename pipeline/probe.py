@@ -8,6 +8,7 @@ and scripts that name other files are refused.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,11 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
         check_streams(container, path, limits)
         stream = main_video(container, path)
         check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
-        first = _first_frame(container, stream, path)
+        first, packets_before = _first_frame(container, stream, path)
         check_size(first.width, first.height, path, limits)
         check_time(container, stream, path, limits)
         info = _describe(container, stream, first, channels, path)
+    info = replace(info, lead=_lead(info, first, packets_before))
     _check_dolby_vision(info)
     return info
 
@@ -192,15 +194,17 @@ def check_size(width: int, height: int, path: Path, limits: Limits) -> None:
         )
 
 
-def _first_frame(container: InputContainer, stream: Any, path: Path) -> av.VideoFrame:
+def _first_frame(container: InputContainer, stream: Any, path: Path) -> tuple[av.VideoFrame, int]:
+    """Return the first frame, and how many packets came before the one that let it out."""
+    packets = itertools.islice(container.demux(stream), _MOST_DAMAGED_PACKETS)
     try:
-        for packet in itertools.islice(container.demux(stream), _MOST_DAMAGED_PACKETS):
+        for number, packet in enumerate(packets):
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 continue  # a damaged packet; the next key frame may be sound
             if frames:
-                return frames[0]
+                return frames[0], number
     except av.error.FFmpegError as error:
         raise UnreadableMedia(f"{path.name} breaks off before its first frame.") from error
     raise UnreadableMedia(
@@ -257,6 +261,16 @@ def _start(container: InputContainer, video: VideoTrack, first: av.VideoFrame) -
     # FFmpeg leaves out streams whose start it does not know; a frame before the start
     # would lie before the output's zero, where muxers drop it.
     return min(start, first.pts * video.time_base)
+
+
+def _lead(info: MediaInfo, first: av.VideoFrame, packets_before: int) -> Fraction:
+    """Return how long after the file's start a picture begins that has no times of display."""
+    video = info.video
+    if video.has_times or first.dts is None:
+        return Fraction(0)
+    # Each packet that the decoder takes before it gives a frame out is a frame of delay.
+    shown = first.dts * video.time_base - packets_before / video.frame_rate
+    return max(Fraction(0), shown - info.start)
 
 
 def _is_decodable_audio(stream: Any) -> bool:

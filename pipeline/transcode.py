@@ -239,7 +239,8 @@ class Transcoder:
         if self._info.video.has_times:
             return self._clock.place(frame.pts, frame.duration)
         at = self._order.place(frame.dts)
-        pts = None if at is None else self._clock.origin + at
+        first = self._clock.origin + round(self._info.lead / self._info.video.time_base)
+        pts = None if at is None else first + at
         return self._clock.place(pts, self._order.shortest)
 
     def _lasting(self, last: _Picture) -> _Picture:

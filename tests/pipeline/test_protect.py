@@ -286,6 +286,34 @@ class TestTime:
         compared = compare(original, output)
         assert compared.largest_shift_ms == pytest.approx(0, abs=1)
 
+    @pytest.mark.parametrize("name", ["a.avi", "a.mp4"])
+    def test_reordered_frames_without_times_that_begin_late_stay_in_step(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        """As of MEncoder's AVI, whose first chunks are empty."""
+        original = tmp_path / name
+        video = Video(frames=50, codec="mpeg4", options={"bf": "2"}, audio=[Audio("pcm_s16le")])
+        if name == "a.avi":
+            make_video(original, video)
+            with original.open("r+b") as file:
+                (header, *_) = (c for c in walk_chunks(file) if c.kind == "strh")
+                file.seek(header.payload_offset + 28)  # dwStart
+                file.write(struct.pack("<I", 5))
+        else:
+            sound = make_video(tmp_path / "whole.mov", video)
+            picture = shown_as_decoded(tmp_path / "b.mp4", video, {})
+            late = ("-itsoffset", "0.2", "-i", picture, "-map", "0:a", "-map", "1:v")
+            ffmpeg("-i", sound, *late, "-c:v", "copy", "-c:a", "aac", original)
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(
+            frame_times(output), [Fraction(n, 25) for n in range(50)], Fraction(1, 1000)
+        )
+        with av.open(str(output)) as container:
+            picture, sound = (s.start_time * s.time_base for s in container.streams)
+        assert picture - sound == pytest.approx(0.2, abs=0.002)
+        (measured,) = compare(original, output).audio
+        assert measured.snr_db is not None
+
     def test_frames_in_order_keep_the_times_of_their_decoding(self, tmp_path: Path) -> None:
         """Where the codec might reorder them, but does not."""
         times = [0, 100, 200, 700, 750, 800, *range(1000, 1760, 40)]
