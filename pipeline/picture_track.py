@@ -37,6 +37,7 @@ def video_track(
     crop = _crop(container, stream, first, order, path)
     side = side_data_of(first)
     layout = first.format
+    times_as_decoding = has_times_as_decoding(container, stream, first.dts)
     return VideoTrack(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
@@ -60,8 +61,8 @@ def video_track(
         has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
         has_dynamic_hdr="DYNAMIC_HDR_PLUS" in side or "DYNAMIC_HDR_VIVID" in side,
         has_captions="A53_CC" in side,
-        has_times=_has_times(container, stream, first),
-        has_times_as_decoding=has_times_as_decoding(container, stream, first.dts),
+        has_times=times_as_decoding or _has_times(container, stream, first),
+        has_times_as_decoding=times_as_decoding,
         crop=crop,
         chroma_location=_chroma_location(stream, first),
     )
@@ -79,8 +80,9 @@ def _has_times(container: InputContainer, stream: Any, first: av.VideoFrame) -> 
     if not stream.codec_context.has_b_frames:
         return True
     names = container.format.name.split(",")
-    if "avi" in names:
-        return False  # it has none of display: where frames are reordered, FFmpeg's are a guess
+    # It has none of display: where frames are reordered, FFmpeg's are a guess.
+    if "avi" in names or _is_called_as_in_avi(container, stream):
+        return False
     return "mov" not in names or not _are_shown_as_decoded(container, stream, first)
 
 

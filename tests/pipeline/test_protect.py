@@ -240,14 +240,7 @@ class TestTime:
         headers = ["-force_key_frames", f"expr:lt(n,{in_order})", "-bsf:v", "dump_extra"]
         ffmpeg(*source, "-c:v", "mpeg4", "-bf", "2", "-qscale", "5", *headers, original)
         wanted = frame_times(original)
-        data = bytearray(original.read_bytes())
-        named, private = data.index(b"V_MPEG4/ISO/ASP"), data.index(b"\x63\xa2") + 3
-        assert data[private - 1] >= 0x80 + 40  # its length
-        data[named : named + 15] = b"V_MS/VFW/FOURCC"
-        data[private : private + 40] = struct.pack(
-            "<3I2H4s5I", 40, 160, 120, 1, 24, b"DIVX", 57600, 0, 0, 0, 0
-        )
-        original.write_bytes(data)
+        call_as_in_avi(original)
         assert frame_times(original) != wanted
 
         copy = tmp_path / "b.mkv"
@@ -255,6 +248,23 @@ class TestTime:
         assert close_to(frame_times(copy), wanted, Fraction(1, 1000))
         assert not any("time" in note for note in report.notes)
         assert compare(original, copy).largest_shift_ms == pytest.approx(0, abs=1)
+
+    def test_reordered_frames_in_matroska_that_are_called_as_in_avi_lie_evenly(
+        self, tmp_path: Path
+    ) -> None:
+        """
+        As an Xvid that mkvmerge took from AVI: its times are those of decoding. From these FFmpeg
+        makes up others, which are wrong where a packet holds two frames and the next one none.
+        """
+        original = tmp_path / "a.mkv"
+        video = Video(160, 120, 50, codec="mpeg4", options={"bf": "1", "flags": "-global_header"})
+        shown_as_decoded(original, video, {})
+        call_as_in_avi(original)
+        assert not probe_media(original, Limits()).video.has_times
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(
+            frame_times(output), [Fraction(n, 25) for n in range(50)], Fraction(2, 1000)
+        )
 
     @pytest.mark.parametrize("after", [2, 25])
     def test_a_hole_between_reordered_frames_of_avi_lasts_once(
@@ -1843,7 +1853,7 @@ def stated_chunks(path: Path) -> int:
 
 def shown_as_decoded(path: Path, video: Video, muxer: dict[str, str]) -> Path:
     """Write a video each packet of which is shown when it is decoded."""
-    plain = make_video(path.with_suffix(".mkv"), video)
+    plain = make_video(path.with_name("plain.mkv"), video)
     with av.open(str(plain)) as source, av.open(str(path), "w", options=muxer) as target:
         stream = source.streams.video[0]
         copy = target.add_stream_from_template(stream)
@@ -1853,6 +1863,18 @@ def shown_as_decoded(path: Path, video: Video, muxer: dict[str, str]) -> Path:
             packet.stream = copy
             target.mux(packet)
     return path
+
+
+def call_as_in_avi(path: Path) -> None:
+    """Have Matroska of MPEG-4, of 160x120, go by AVI's name."""
+    data = bytearray(path.read_bytes())
+    named, private = data.index(b"V_MPEG4/ISO/ASP"), data.index(b"\x63\xa2") + 3
+    assert data[private - 1] >= 0x80 + 40  # its length
+    data[named : named + 15] = b"V_MS/VFW/FOURCC"
+    data[private : private + 40] = struct.pack(
+        "<3I2H4s5I", 40, 160, 120, 1, 24, b"DIVX", 57600, 0, 0, 0, 0
+    )
+    path.write_bytes(data)
 
 
 def without_rate(source: Path, path: Path, last: int, begin: int = 0) -> None:
