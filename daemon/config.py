@@ -296,7 +296,7 @@ class Config(_Section):
     @property
     def max_video_bytes(self) -> int:
         """How large a video may be; a GB is 2^30 bytes."""
-        return int(self.max_video_size_gb * (1 << 30))
+        return round(self.max_video_size_gb * (1 << 30))
 
     @property
     def parameters(self) -> Parameters:

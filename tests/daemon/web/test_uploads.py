@@ -290,7 +290,9 @@ def test_why_a_file_is_no_video_is_told_in_the_callers_language(house: House) ->
 
 def test_a_file_over_the_limit_is_refused(make: Callable[..., House]) -> None:
     house = make(max_video_size_gb=0.001)
-    assert refused(house.send(bytes(1_073_743)))[:2] == (413, "file_too_large")
+    answer = house.send(bytes(1_073_743))
+    assert refused(answer)[:2] == (413, "file_too_large")
+    assert re.search(r" 0\.001 [GГ]", answer.json["detail"])  # as in config.yaml
     assert refused(house.send(bytes(1_073_741)))[:2] == (415, "unreadable_media")
     assert refused(house.send(bytes(5_000_000)))[:2] == (413, "file_too_large")
     assert house.nothing_is_left()
