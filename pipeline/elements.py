@@ -27,6 +27,7 @@ _DEEPEST = 16
 _TRACKS = ("Segment", "Tracks")
 _TRACK_ENTRY = (*_TRACKS, "TrackEntry")
 _VIDEO_TRACK = 1
+_DURATION = ("Segment", "Info", "Duration")
 
 _TOP = {0x1A45DFA3: "EBML", 0x18538067: "Segment"}
 _LEVEL_1 = {
@@ -309,6 +310,20 @@ def has_encrypted_track(path: Path) -> bool:
         # No farther: what lies between them and the first cluster may be much.
         described = _Walk(file).level(tracks.path, tracks.payload_offset, tracks.end)
         return any(element.name == "ContentEncryption" for element in described)
+
+
+def states_duration(path: Path) -> bool:
+    """
+    Tell whether a Matroska file says, before its first cluster, how long it lasts.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        heads = itertools.takewhile(lambda head: head.name != "Cluster", walk_elements(file))
+        stated = next((head for head in heads if head.path == _DURATION), None)
+        # Zero, until a muxer has come to the end.
+        return stated is not None and any(element_payload(file, stated, 8))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from av.stream import Disposition
 from pipeline.avi_sound import uneven_tracks
 from pipeline.boxes import completeness, is_encrypted
 from pipeline.channels import Channels, settle
-from pipeline.elements import has_encrypted_track
+from pipeline.elements import has_encrypted_track, states_duration
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
 from pipeline.media import AudioTrack, Chapter, MediaInfo, PictureEnd, SubtitleTrack, VideoTrack
@@ -321,7 +321,9 @@ def picture_end(container: InputContainer, stream: Any, path: Path) -> PictureEn
     if "matroska" in names and stream.index not in stated_rates(container, path):
         # Not `stated_end`: where it is taken for a length but is an end, as of libwebm, a picture
         # that begins late would last too long.
-        end = Fraction(container.duration, _AV_TIME_BASE) if container.duration else None
+        # Where the file says nothing, FFmpeg may have reckoned it by the sound's bit rate.
+        stated = container.duration if states_duration(path) else None
+        end = Fraction(stated, _AV_TIME_BASE) if stated else None
     elif is_made_up and stream.duration is not None:
         # Of fragments FFmpeg tells when they end: no index counts their frames.
         is_in_fragments = "mp4" in names and not stream.frames

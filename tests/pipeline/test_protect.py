@@ -391,6 +391,36 @@ class TestTime:
         for path in (original, protected, stripped):
             assert compare(path, protected).original.seconds == pytest.approx(2.6)
 
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    @pytest.mark.parametrize("is_zero", [False, True], ids=["no Duration", "Duration 0"])
+    def test_a_length_that_ffmpeg_estimates_does_not_make_a_last_frame_longer(
+        self, tmp_path: Path, is_zero: bool, mode: str
+    ) -> None:
+        """By the bit rate of MP3, where a live recording with a single frame states no length."""
+        original = tmp_path / "a.mkv"
+        sound = Audio("libmp3lame", seconds=2)
+        video = Video(
+            width=640,
+            height=480,
+            time_base=Fraction(1, 1000),
+            times=[0],
+            frames=1,
+            options={"qp": "1"},
+            audio=[sound],
+        )
+        data = make_video(original, video).read_bytes()
+        duration = b"\x44\x89\x88" + bytes(8) if is_zero else b"\xec\x89" + bytes(9)
+        rate = b"\xec\x86" + bytes(6)  # void
+        data = re.sub(rb"\x44\x89\x88.{8}", duration, data, count=1, flags=re.S)
+        data = re.sub(rb"\x23\xe3\x83\x84.{4}", rate, data, count=1, flags=re.S)
+        original.write_bytes(data)
+        with av.open(str(original)) as container:
+            assert (container.duration or 0) > 3_000_000
+        output = tmp_path / ("b.mp4" if mode == "protect" else "b.mkv")
+        protect(original, output, Parameters.parse({"mode": mode}), FAST)
+        with av.open(str(output)) as container:
+            assert container.duration == pytest.approx(2_000_000, abs=150_000)
+
     def test_no_frame_but_the_last_is_said_to_last_to_the_end(self, tmp_path: Path) -> None:
         """Where Matroska states one length for all, FFmpeg's muxer writes each other one."""
         original, stripped = tmp_path / "a.webm", tmp_path / "b.webm"
