@@ -16,6 +16,7 @@ Source: ISO/IEC 14496-12, 8.2.2, 8.3.2, 8.4.2 and 8.6.6.
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +87,28 @@ def state_length(
         if decoded is not None:
             _state_duration(file, media, round(decoded * _timescale(file, media)))
         _state_duration(file, movie, max(_stated_duration(file, t) for t in tracks))
+
+
+def begins_late(path: Path, track: int) -> bool:
+    """
+    Tell whether edits have a track of an MP4 begin later than the file.
+
+    Args:
+        track: its place in the file, from 0.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    place = -1
+    with path.open("rb") as file:
+        # No farther: there may be thousands of fragments.
+        for box in itertools.takewhile(lambda box: box.kind != "moof", walk_boxes(file)):
+            place += box.kind == "trak"
+            if box.kind == "elst" and place == track:
+                payload = payload_of(file, box)
+                size = 8 if payload[:1] == b"\x01" else 4
+                return payload[8 + size : 8 + 2 * size] == _EMPTY_EDIT.to_bytes(size, signed=True)
+    return False
 
 
 def _track_of(inner: Box, tracks: Sequence[Box]) -> int:

@@ -21,6 +21,7 @@ from av.stream import Disposition
 from pipeline.avi_sound import uneven_tracks
 from pipeline.boxes import completeness, is_encrypted
 from pipeline.channels import Channels, settle
+from pipeline.edits import begins_late
 from pipeline.elements import has_encrypted_track, states_duration
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
@@ -325,8 +326,11 @@ def picture_end(container: InputContainer, stream: Any, path: Path) -> PictureEn
         stated = container.duration if states_duration(path) else None
         end = Fraction(stated, _AV_TIME_BASE) if stated else None
     elif is_made_up and stream.duration is not None:
-        # Of fragments FFmpeg tells when they end: no index counts their frames.
+        # Of fragments FFmpeg tells when they end: no index counts their frames. Where edits move
+        # them, that may be their end before or after.
         is_in_fragments = "mp4" in names and not stream.frames
+        if is_in_fragments and begins_late(path, stream.index):
+            return None
         start = 0 if is_in_fragments else stream.start_time or 0
         end = (start + stream.duration) * stream.time_base
     return None if end is None else PictureEnd(end, is_made_up)

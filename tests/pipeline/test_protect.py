@@ -392,6 +392,28 @@ class TestTime:
             assert compare(path, protected).original.seconds == pytest.approx(2.6)
 
     @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_a_last_frame_in_fragments_that_edits_move_is_shown_as_long_as_before(
+        self, tmp_path: Path, mode: str
+    ) -> None:
+        """FFmpeg tells of such fragments when they would end if they began with the file."""
+        original, output = tmp_path / "a.mp4", tmp_path / "b.mp4"
+        video = Video(
+            codec="libvpx-vp9",
+            time_base=Fraction(1, 1000),
+            times=range(20, 1020, 40),
+            last_duration=40,
+            audio=[Audio(seconds=1.5)],
+            muxer={"movflags": "frag_keyframe+delay_moov"},
+        )
+        data = make_video(original, video).read_bytes()
+        assert b"elst" in data
+        protect(original, output, Parameters.parse({"mode": mode}), FAST)
+        with av.open(str(output)) as container:
+            stream = container.streams.video[0]
+            assert stream.duration is not None
+            assert stream.duration * stream.time_base == 1
+
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
     @pytest.mark.parametrize("is_zero", [False, True], ids=["no Duration", "Duration 0"])
     def test_a_length_that_ffmpeg_estimates_does_not_make_a_last_frame_longer(
         self, tmp_path: Path, is_zero: bool, mode: str
