@@ -41,7 +41,7 @@ _AC3_SAMPLES = 1536  # of each frame, which FFmpeg's parser does not tell
 _MOST_PACKETS, _MOST_BYTES = 1000, 32 << 20
 # Bytes by which frames of a constant bit rate differ, the most in layer I of MPEG.
 _PADDING = 4
-_MOST_ODD = 0.1
+_MOST_ODD = 0.1  # of a constant bit rate's: a first one that begins amid a frame, and damaged ones
 
 
 def uneven_tracks(container: InputContainer, path: Path) -> frozenset[int]:
@@ -76,7 +76,6 @@ def uneven_tracks(container: InputContainer, path: Path) -> frozenset[int]:
                 left -= packet.size
                 if left < 0:
                     break
-    # The first of a part that was cut out may begin amid a frame, and some may be damaged.
     return frozenset(
         index
         for index in found

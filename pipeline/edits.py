@@ -106,8 +106,9 @@ def begins_late(path: Path, track: int) -> bool:
             place += box.kind == "trak"
             if box.kind == "elst" and place == track:
                 payload = payload_of(file, box)
-                size = 8 if payload[:1] == b"\x01" else 4
-                return payload[8 + size : 8 + 2 * size] == _EMPTY_EDIT.to_bytes(size, signed=True)
+                entry = _ENTRY[payload[:1] == b"\x01"]
+                has_edits = len(payload) >= 8 + entry.size
+                return has_edits and entry.unpack_from(payload, 8)[1] == _EMPTY_EDIT
     return False
 
 
