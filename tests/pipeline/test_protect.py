@@ -1256,7 +1256,8 @@ class TestStrip:
 
         protected = protect(original, tmp_path / "out.mp4", Parameters(), FAST)
         assert not any("left out" in note for note in protected.report.notes)
-        assert loud_span(protected.output) == pytest.approx(loud_span(framed), abs=0.01)
+        # Less than a codec's frame, over which it may smear where the sound ends.
+        assert loud_span(protected.output) == pytest.approx(loud_span(framed), abs=0.02)
         measured = compare(original, protected.output).audio[0]
         assert measured.seconds == pytest.approx(3, abs=0.1)
         assert measured.snr_db == pytest.approx(20, abs=15)
