@@ -130,6 +130,15 @@ def read(state: Path) -> Health | None:
         return None  # not durable: a crash may have emptied it
 
 
+def known_mounts(state: Path) -> dict[str, str]:
+    """Return where inboxes and other folders lay mounted when a service saw them, by folder."""
+    told = read(state)
+    if told is None:
+        return {}
+    of_inboxes = {seen.path: seen.mount for seen in told.inboxes.values() if seen.mount}
+    return {**told.mounts, **of_inboxes}
+
+
 def trouble_of(state: Path) -> str | None:
     """
     Return why a service can tell nothing there just now, in a sentence; None where it could.

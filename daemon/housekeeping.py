@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from daemon import idempotency, outbox, uploads
+from daemon import health, idempotency, outbox, uploads
 from daemon.config import Config
 from daemon.disks import Disks
 from daemon.errors import ConfigError
@@ -161,7 +161,9 @@ class Housekeeping:
         self._retention_due = time.monotonic() + _RETENTION_SECONDS
         if self.retention_hold.look():
             return
-        cleaned = self._retention.run(self._spool.now())
+        config = self._config
+        mounts = health.known_mounts(config.place(config.state))
+        cleaned = self._retention.run(self._spool.now(), mounts)
         server_log().info("retention", tasks=cleaned.deleted_tasks, bytes=cleaned.freed_bytes)
         for problem in cleaned.problems:
             server_log().warning("retention", reason=problem)

@@ -12,12 +12,14 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
+from types import MappingProxyType
 
-from daemon.originals import CLAIMING, ORIGINALS, own_place
+from daemon.inbox_place import is_share_away
+from daemon.originals import CLAIMING, ORIGINALS, inbox_of, own_place
 from daemon.outbox import result_path, status_path
 from daemon.removal import names_in, remove_file, remove_folder, remove_if_empty
 from daemon.spool import Spool
@@ -33,6 +35,18 @@ _WEEK = timedelta(days=7)
 _MOST_PROBLEMS = 20
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
+# Where folders lay mounted, by folder, as `health.known_mounts` has it.
+_Mounts = Mapping[str, str]
+_NO_MOUNTS: _Mounts = MappingProxyType({})
+
+
+class ShareAway(SpoolError):
+    """What is to be removed lies on a share that is not mounted now."""
+
+    code = "share_away"
+
+    def __init__(self, folder: Path, mount: str) -> None:
+        super().__init__(f"nothing is mounted on {mount} any more, where {folder} was; mount it.")
 
 
 @dataclass(frozen=True)
@@ -109,14 +123,25 @@ class Retention:
         self._last: datetime | None = None
         self._last_whole: datetime | None = None
 
-    def run(self, now: datetime) -> Cleaned:
-        """Remove what may go by now."""
+    def run(self, now: datetime, mounts: _Mounts = _NO_MOUNTS) -> Cleaned:
+        """
+        Remove what may go by now.
+
+        Args:
+            mounts: where folders lay mounted; a record of files on a share that is away stays.
+        """
         tally = _Tally()
         self._remove_files(now, tally)
         if self._rules.records_days is not None:
             until = now - timedelta(days=self._rules.records_days)
             # A file that is to be kept longer keeps its record: nothing else says what it is.
-            _remove_tasks(self._spool, until, tally, lambda task: not self._keeps_files(task, now))
+            _remove_tasks(
+                self._spool,
+                until,
+                tally,
+                mounts,
+                lambda task: not self._keeps_files(task, now, mounts),
+            )
         if self._rules.originals_days is not None:
             for inbox in self._inboxes:
                 with tally.noting(f"the originals in {inbox}"):
@@ -144,15 +169,18 @@ class Retention:
         else:
             yield from ((moment, moment - (now - last) - _WEEK) for moment in moments)
 
-    def _keeps_files(self, task: Task, now: datetime) -> bool:
-        kept = [] if may_lose_result(task, self._rules, now) else [result_path(task)]
+    def _keeps_files(self, task: Task, now: datetime, mounts: _Mounts) -> bool:
+        result, original = result_path(task), Path(task.original)
+        kept: list[tuple[Path, Path]] = []
+        if result is not None and not may_lose_result(task, self._rules, now):
+            kept.append((result, Path(task.outbox)))
         if task.inbox is None and not may_lose_upload(task, self._rules, now):
-            kept.append(Path(task.original))
+            kept.append((original, inbox_of(original)))
         # Without its record nobody knows that it is kept, and `originals_days` alone would count.
         is_limited = task.inbox is not None and self._rules.originals_days is not None
         if is_limited and may_be_retried(task, self._rules, now):
-            kept.append(Path(task.original))
-        return any(path is not None and os.path.lexists(path) for path in kept)
+            kept.append((original, inbox_of(original)))
+        return any(_may_be_there(path, base, mounts) for path, base in kept)
 
     def _strip(self, task: Task, now: datetime, tally: _Tally) -> None:
         if may_lose_result(task, self._rules, now):
@@ -191,14 +219,17 @@ class Retention:
             tally.add(remove_folder(inbox, place))
 
 
-def cleanup(spool: Spool, days: float, now: datetime) -> Cleaned:
+def cleanup(spool: Spool, days: float, now: datetime, mounts: _Mounts = _NO_MOUNTS) -> Cleaned:
     """
     Remove the tasks that ended at least `days` ago, with their files; 0 is all that have ended.
 
     All: also those of a clock that was ahead and has been set back since.
+
+    Args:
+        mounts: where folders lay mounted; a task with files on a share that is away stays.
     """
     tally = _Tally()
-    _remove_tasks(spool, now - timedelta(days=days) if days else _FAR_AHEAD, tally)
+    _remove_tasks(spool, now - timedelta(days=days) if days else _FAR_AHEAD, tally, mounts)
     return tally.total()
 
 
@@ -224,6 +255,7 @@ def _remove_tasks(
     spool: Spool,
     moment: datetime,
     tally: _Tally,
+    mounts: _Mounts,
     may_go: Callable[[Task], bool] = lambda task: True,
 ) -> None:
     for task in spool.ended_until(moment):
@@ -233,7 +265,7 @@ def _remove_tasks(
         if not may_go(task):
             continue
         with tally.noting(f"task {task.task_id}"):
-            spool.remove(task.task_id, lambda task: tally.add(*_remove_all(task)))
+            spool.remove(task.task_id, lambda task: tally.add(*_remove_all(task, mounts)))
             tally.deleted_tasks += 1
 
 
@@ -254,7 +286,34 @@ def _has_files(task: Task, rules: Rules, now: datetime) -> bool:
     return any(path is not None and os.path.lexists(path) for path in (result, upload))
 
 
-def _remove_all(task: Task) -> Iterator[int]:
+def _may_be_there(path: Path, base: Path, mounts: _Mounts) -> bool:
+    """Is a file there, or its inbox or outbox away, so that nobody can tell?"""
+    if os.path.lexists(path):
+        return True
+    try:
+        base.stat()
+        _check_mounted(base, mounts)
+    except (ShareAway, OSError):
+        return True
+    return False
+
+
+def _check_mounted(base: Path, mounts: _Mounts) -> None:
+    """
+    Raises:
+        ShareAway: what shows there is the folder that the share was mounted on.
+        OSError: it is not there, or does not answer.
+    """
+    known = mounts.get(str(base))
+    if known is not None and is_share_away(base, known):
+        raise ShareAway(base, known)
+
+
+def _remove_all(task: Task, mounts: _Mounts) -> Iterator[int]:
+    # What is not found on a share that is away is not removed, and without its record would stay.
+    _check_mounted(Path(task.outbox), mounts)
+    if task.inbox is None:
+        _check_mounted(inbox_of(Path(task.original)), mounts)
     yield _remove_result(task)
     if task.inbox is None:
         yield _remove_upload(task)

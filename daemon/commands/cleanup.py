@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from daemon import health
 from daemon.console import say, say_json
 from daemon.errors import UsageError
 from daemon.operator_queue import opened_queue
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not 0 <= days <= _MOST_DAYS:
         raise UsageError(f"--days is {days:g}; allowed is a number from 0 to {_MOST_DAYS}.")
     with opened_queue(arguments) as queue:
-        cleaned = cleanup(queue.spool, days, queue.spool.now())
+        mounts = health.known_mounts(queue.state)
+        cleaned = cleanup(queue.spool, days, queue.spool.now(), mounts)
     if arguments.json:
         say_json(dataclasses.asdict(cleaned))
     else:

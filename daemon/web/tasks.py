@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
+from daemon import health
 from daemon.logs import queue_log, server_log
 from daemon.retention import cleanup as remove_ended
 from daemon.spool import Page
@@ -96,7 +97,7 @@ def cleanup() -> dict[str, Any]:
     require_admin()
     days = _days()
     spool = context().spool
-    cleaned = remove_ended(spool, days, spool.now())
+    cleaned = remove_ended(spool, days, spool.now(), health.known_mounts(context().state))
     told = {"deleted_tasks": cleaned.deleted_tasks, "freed_bytes": cleaned.freed_bytes}
     problems = list(cleaned.problems)
     server_log().info("cleanup", days=days, **told, problems=problems, key=caller().name)

@@ -432,6 +432,19 @@ def test_cleanup_that_leaves_something_says_so_and_fails(
     assert "not everything" in err
 
 
+def test_cleanup_leaves_tasks_of_an_outbox_whose_mount_is_away(
+    shell: Shell, spool: Spool, folder: Path
+) -> None:
+    """The service tells where it lay mounted, and only the mount point is there now."""
+    task_id = spool.cancel(in_outbox(spool, folder)).task_id
+    outbox = str(folder / "outbox")
+    health.write(Path("state"), replace(told(spool.now()), mounts={outbox: outbox}))
+    code, out, _ = shell.run("cleanup", "--days", "0")
+    assert code == 1
+    assert f"nothing is mounted on {outbox}" in out
+    assert records(folder / "state").keys() == {task_id}
+
+
 @pytest.mark.parametrize("days", ["-1", "3651", "nan", "inf", "week"])
 def test_cleanup_refuses_days_that_make_no_sense(shell: Shell, days: str) -> None:
     code, _, err = shell.run("cleanup", "--days", days)

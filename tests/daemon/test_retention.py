@@ -393,6 +393,55 @@ def test_a_task_whose_outbox_is_away_is_left_for_the_next_time(house: House) -> 
     assert cleanup(house.spool, 0, house.clock.now).deleted_tasks == len(tasks)
 
 
+@pytest.mark.parametrize("away", ["inbox", "outbox"])
+def test_a_task_stays_while_only_the_mount_point_of_its_files_is_there(
+    house: House, away: str
+) -> None:
+    """It is empty, and all seems removed already: the files would stay for ever."""
+    folder = getattr(house, away)
+    share, upload = folder.with_name("share"), house.completed(None)
+    folder.rename(share)
+    folder.mkdir()
+    house.clock.forward(days=90)
+    mounts = {str(folder): str(folder)}  # as no file system is mounted there now
+    found = [
+        cleanup(house.spool, 0, house.clock.now, mounts),
+        house.retention(RULES).run(house.clock.now, mounts),
+    ]
+    assert [cleaned.deleted_tasks for cleaned in found] == [0, 0]
+    assert all(str(folder) in cleaned.problems[0] for cleaned in found)
+    folder.rmdir()
+    share.rename(folder)
+    assert house.after(RULES, 0) == ()
+    assert records(house.state) == {}
+    assert not has_original(upload)
+    assert list(house.outbox.rglob("*.*")) == []
+
+
+@pytest.mark.parametrize("away", ["inbox", "outbox"])
+@pytest.mark.parametrize("is_mount_point_there", [True, False])
+def test_a_record_of_files_that_are_kept_stays_while_they_are_away(
+    house: House, away: str, is_mount_point_there: bool
+) -> None:
+    """Else a result loses its task, and an original the days that `failed_days` keeps it."""
+    done, failed = house.completed(), house.failed()
+    rules = Rules(results_days=None, failed_days=None, originals_days=1, records_days=2)
+    folder = getattr(house, away)
+    share = folder.with_name("share")
+    folder.rename(share)
+    if is_mount_point_there:
+        folder.mkdir()
+    house.clock.forward(days=3)
+    house.retention(rules).run(house.clock.now, {str(folder): str(folder)})
+    if is_mount_point_there:
+        folder.rmdir()
+    share.rename(folder)
+    house.after(rules, 0)
+    assert records(house.state).keys() == {done.task_id, failed.task_id}
+    assert house.has_result(done)
+    assert has_original(failed)
+
+
 def test_one_trouble_does_not_stop_the_next(house: House) -> None:
     first, second, third = (house.completed() for _ in range(3))
     result = house.outbox / str(second.output_video)

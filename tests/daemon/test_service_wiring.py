@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -728,7 +728,7 @@ class SlowRetention:
         self.runs = 0
         self.has_begun, self.may_end = threading.Event(), threading.Event()
 
-    def run(self, now: datetime) -> Cleaned:
+    def run(self, now: datetime, mounts: Mapping[str, str]) -> Cleaned:
         self.runs += 1
         self.has_begun.set()
         assert self.may_end.wait(PATIENCE_SECONDS)

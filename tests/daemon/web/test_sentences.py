@@ -170,8 +170,12 @@ def test_what_a_cleanup_says_is_known(tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         asked = replace(submission(spool), outbox=str(tmp_path / outbox))
         spool.cancel(spool.submit(asked, 10).task_id)
-    said = cleanup(spool, 0, spool.now()).problems
-    assert len(said) == 2
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    asked = replace(submission(spool), outbox=str(mounted))
+    spool.cancel(spool.submit(asked, 10).task_id)
+    said = cleanup(spool, 0, spool.now(), {str(mounted): str(mounted)}).problems
+    assert len(said) == 3
     assert [sentence for sentence in said if not is_known(sentence)] == []
 
 
