@@ -39,7 +39,15 @@ def run(arguments: argparse.Namespace) -> None:
     elif config:
         say(aligned(_rows(path, config)))
     if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(_counted(path, problems))
+
+
+def _counted(path: Path | None, problems: list[str]) -> str:
+    """Return how many there are; each has been said, and a terminal shows both streams."""
+    name = "the defaults" if path is None else str(path)
+    if len(problems) == 1:
+        return f"{name}: 1 problem, named on standard output; correct it."
+    return f"{name}: {len(problems)} problems, named on standard output; correct them."
 
 
 def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
