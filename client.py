@@ -74,6 +74,8 @@ _RETRIED_STATUSES = (429, 503)
 _TRIES = 6
 _LONGEST_PAUSE_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 1_000_000_000  # more than ten times that, and Python refuses to sleep
+# Python's own reading also takes `1_0` and ` 5 `.
+_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _TIMEOUT_SECONDS = (10.0, 120.0)  # to connect; between two bytes
 _CHUNK_BYTES = 1 << 20
 _READ_BYTES = 64 << 10  # what is lost of a download when the connection breaks
@@ -850,7 +852,7 @@ def _parser() -> argparse.ArgumentParser:
     tasks = add("list", _list, "list tasks, the newest first")
     tasks.add_argument("--user", metavar="USER", help="only this user's")
     tasks.add_argument("--status", metavar="STATUS", help="only those of this status")
-    tasks.add_argument("--limit", type=int, metavar="N", help="at most so many (50)")
+    tasks.add_argument("--limit", type=_count, metavar="N", help="at most so many (50)")
     tasks.add_argument("--before", metavar="ID", help="only older ones than this: a next page")
     add("stats", _stats, "count the tasks")
     for name, act, purpose in (
@@ -894,10 +896,15 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
     command.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up waiting then")
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed is a whole number")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= (seconds := float(text)) <= _LONGEST_WAIT_SECONDS:
-            return seconds
+    if _NUMBER.fullmatch(text) and (seconds := float(text)) <= _LONGEST_WAIT_SECONDS:
+        return seconds
     raise argparse.ArgumentTypeError(
         f"{text!r}; allowed is a number of seconds, at most {_LONGEST_WAIT_SECONDS}"
     )

@@ -1026,8 +1026,18 @@ def test_an_answer_too_deep_to_be_read_is_told_in_one_line(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("value", ["x", "1_0", " 5", "٥", "-1", "1e2"])
+def test_a_limit_that_is_no_whole_number_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        client_module.main(["list", f"--limit={value}"])  # type: ignore[attr-defined]
+    assert ended.value.code == 2
+    assert "allowed is a whole number" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--interval", "--timeout"])
-@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e10", "soon"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e10", "soon", "1_0", " 5", "٥"])
 def test_a_time_to_wait_that_is_none_is_wrong_usage(
     trouble: type[Trouble], capsys: pytest.CaptureFixture[str], option: str, value: str
 ) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 from daemon import health
 from daemon.console import say, say_json
 from daemon.errors import UsageError
+from daemon.numbers import number
 from daemon.operator_queue import opened_queue
 from daemon.retention import cleanup
 from daemon.spool_errors import SpoolError
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this command takes."""
     parser.add_argument(
         "--days",
-        type=float,
+        type=number,
         required=True,
         metavar="N",
         help=f"those that ended at least so many days ago, 0 to {_MOST_DAYS}; 0 is all ended",

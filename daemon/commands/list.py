@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from daemon.console import say, say_json
 from daemon.errors import UsageError
+from daemon.numbers import whole_number
 from daemon.operator_queue import fitted, local_time, opened_queue, tell_damaged
 from daemon.task import Status, Task
 from daemon.task_id import is_task_id
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--status", choices=[status.value for status in Status], help="only those of this status"
     )
     parser.add_argument(
-        "--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)"
+        "--limit", type=whole_number, default=50, metavar="N", help="at most so many (default: 50)"
     )
     parser.add_argument(
         "--before", metavar="ID", help="only older ones than this task: a next page"

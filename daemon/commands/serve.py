@@ -8,6 +8,7 @@ from pathlib import Path
 from daemon.config import MOST_WORKERS, default_config, find_config, load_config
 from daemon.errors import UsageError
 from daemon.machine import too_many_workers
+from daemon.numbers import whole_number
 from daemon.privileges import pass_none_on
 from daemon.signals import ServiceSignals
 
@@ -20,11 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the address to listen on (default: `host` in the configuration)",
     )
     parser.add_argument(
-        "--port", type=int, metavar="P", help="its port, 0 for a free one (default: `port`)"
+        "--port",
+        type=whole_number,
+        metavar="P",
+        help="its port, 0 for a free one (default: `port`)",
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="processes that protect videos (default: `workers` in the configuration)",
     )

@@ -271,7 +271,11 @@ def test_a_name_never_breaks_the_table(shell: Shell, spool: Spool) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--limit", "0"), ("--limit", "x"), ("--before", "01a2"), ("--status", "done")],
+    [
+        *(("--limit", limit) for limit in ("0", "x", "1_0", " 5", "1e2", "٥")),
+        ("--before", "01a2"),
+        ("--status", "done"),
+    ],
 )
 def test_list_refuses_what_makes_no_sense(shell: Shell, words: tuple[str, ...]) -> None:
     code, out, err = shell.run("list", *words)
@@ -445,7 +449,7 @@ def test_cleanup_leaves_tasks_of_an_outbox_whose_mount_is_away(
     assert records(folder / "state").keys() == {task_id}
 
 
-@pytest.mark.parametrize("days", ["-1", "3651", "nan", "inf", "week"])
+@pytest.mark.parametrize("days", ["-1", "3651", "nan", "inf", "week", "1_0", " 5", "٥", "1,5"])
 def test_cleanup_refuses_days_that_make_no_sense(shell: Shell, days: str) -> None:
     code, _, err = shell.run("cleanup", "--days", days)
     assert code == 2

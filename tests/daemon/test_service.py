@@ -172,7 +172,10 @@ def test_a_killed_worker_costs_its_own_task_one_attempt(house: ServiceHouse, cli
 
 def test_values_that_cannot_be_are_named_before_anything_is_begun(tmp_path: Path) -> None:
     house = ServiceHouse(tmp_path)
-    for option, value in [("--host", ""), ("--port", "65536"), ("--workers", "0")]:
+    for option, value in [
+        *(("--host", ""), ("--port", "65536"), ("--workers", "0")),
+        *(("--port", "8_000"), ("--port", " 0"), ("--workers", "1_0"), ("--workers", "٢")),
+    ]:
         answer = house.run("serve", option, value)
         assert (answer.returncode, answer.stdout) == (2, "")
         assert option in answer.stderr
