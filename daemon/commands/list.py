@@ -13,6 +13,8 @@ from daemon.numbers import whole_number
 from daemon.operator_queue import fitted, local_time, opened_queue, tell_damaged
 from daemon.task import Status, Task
 from daemon.task_id import is_task_id
+from pipeline.errors import InvalidParameters
+from pipeline.parameters import Parameters
 
 _MOST = 100_000
 _NARROWEST, _WIDEST = 80, 120
@@ -55,6 +57,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     if not 1 <= arguments.limit <= _MOST:
         raise UsageError(f"--limit is {arguments.limit}; allowed is a number from 1 to {_MOST}.")
+    if arguments.user is not None:
+        try:
+            Parameters.parse({"user_id": arguments.user})
+        except InvalidParameters as error:
+            raise UsageError(f"--user: {error.message}") from error
     if arguments.before is not None and not is_task_id(arguments.before):
         raise UsageError(f"--before is {arguments.before!r}; allowed is a task's whole id.")
 

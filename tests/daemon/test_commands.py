@@ -273,6 +273,7 @@ def test_a_name_never_breaks_the_table(shell: Shell, spool: Spool) -> None:
     "words",
     [
         *(("--limit", limit) for limit in ("0", "x", "1_0", " 5", "1e2", "٥")),
+        *(("--user", user) for user in ("../x", "", "имя")),
         ("--before", "01a2"),
         ("--status", "done"),
     ],
