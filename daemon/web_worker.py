@@ -58,6 +58,8 @@ _LOOK_SECONDS = 1.0
 _GONE = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _EXHAUSTED_SECONDS = 0.1
+# The app sees what comes twice as one value with a comma in it, which this one may have of itself.
+_ONCE = "Idempotency-Key"
 # As the app names them; what else is wrong with a request is a bad request.
 _BAD_REQUEST = 400
 _STATUSES = (
@@ -78,6 +80,10 @@ _CODES = {
     500: "internal_error",
     501: "not_implemented",
 }
+
+
+class _GivenTwice(ParseException):
+    """What may stand in a head once stands there again."""
 
 
 class PatientWorker(ThreadWorker):
@@ -210,6 +216,8 @@ class PatientWorker(ThreadWorker):
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         """Serve a request whose head is there, as long as its client stirs."""
+        if sum(name == _ONCE.upper() for name, _ in req.headers) > 1:
+            raise _GivenTwice
         try:
             goes_on: bool = super().handle_request(req, conn)
         except TimeoutError:
@@ -221,7 +229,12 @@ class PatientWorker(ThreadWorker):
         status = next(status for kind, status in _STATUSES if isinstance(exc, kind))
         if status == 500:
             server_log().error("a request failed", exc_info=exc)
-        self._refuse(client, status, self._of_thread.accept_language)
+        language = self._language_for(self._of_thread.accept_language)
+        if isinstance(exc, _GivenTwice):
+            detail = say(language, "errors.given_twice", field=_ONCE)
+        else:
+            detail = _detail(status, language)
+        self._refuse(client, status, language, detail)
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         return keepalive and conn.has_read_out()
@@ -240,18 +253,22 @@ class PatientWorker(ThreadWorker):
             self._parting.release()
 
     def _refuse_head(self, conn: Connection, status: int) -> None:
-        self._refuse(conn.sock, status, conn.accept_language)
+        language = self._language_for(conn.accept_language)
+        self._refuse(conn.sock, status, language, _detail(status, language))
         self._part(conn)
 
-    def _refuse(self, client: socket.socket, status: int, accept_language: str) -> None:
+    def _refuse(self, client: socket.socket, status: int, language: Language, detail: str) -> None:
         with contextlib.suppress(OSError):  # whoever sent it is gone
             client.settimeout(_REFUSAL_SECONDS)
-            client.sendall(_refusal(status, self._language_for(accept_language)))
+            client.sendall(_refusal(status, language, detail))
 
 
-def _refusal(status: int, language: Language) -> bytes:
+def _detail(status: int, language: Language) -> str:
     key = f"http.{status}" if has_text(f"http.{status}") else "http.other"
-    detail = say(language, key, status=status)
+    return say(language, key, status=status)
+
+
+def _refusal(status: int, language: Language, detail: str) -> bytes:
     values = {"status": "error", "detail": detail, "code": _CODES[status]}
     body = json.dumps(values, ensure_ascii=False).encode() + b"\n"
     head = (

@@ -280,6 +280,16 @@ def test_what_is_no_request_is_refused_in_json(
     assert house.log.read_text() == ""  # strangers do not fill the log
 
 
+def test_two_idempotency_keys_are_refused_by_name(house: House) -> None:
+    """The app would see one, made of both."""
+    keys = b"Idempotency-Key: one\r\nidempotency-key: two\r\n"
+    with house.connect(b"POST / HTTP/1.1\r\nHost: h\r\n" + keys + b"\r\n") as client:
+        found, _, body = answer(client)
+    values = json.loads(body)
+    assert (found, values["code"]) == (400, "bad_request")
+    assert values["detail"].startswith("Idempotency-Key: ")
+
+
 def test_an_app_that_fails_is_told_in_the_log_alone(tmp_path: Path) -> None:
     with served(tmp_path) as house:
         body, _ = house.get("/fail")
