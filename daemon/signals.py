@@ -18,7 +18,7 @@ from daemon.errors import Interrupted
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def raise_on_signals() -> None:
@@ -55,6 +55,8 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
+        if number == signal.SIGQUIT:  # a second one ends also what hangs in a share
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -94,9 +96,10 @@ class ServiceSignals:
 
     def __enter__(self) -> ServiceSignals:
         # SIGHUP is heeded also where it was ignored, as under nohup: it does not end us.
-        heard = {
+        heard: dict[signal.Signals, Any] = {
             **{n: self._note_end for n in (signal.SIGINT, signal.SIGTERM)},
             signal.SIGHUP: self._note_reload,
+            signal.SIGQUIT: signal.SIG_DFL,  # ends a service that hangs; the next one recovers
         }
         self._before = {number: signal.signal(number, note) for number, note in heard.items()}
         return self

@@ -511,7 +511,11 @@ def test_a_terminal_shows_a_bar_that_ends_clean(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("sent", "code"),
+    [
+        *((signal.SIGINT, 130), (signal.SIGTERM, 143)),
+        *((signal.SIGHUP, 129), (signal.SIGQUIT, 131)),
+    ],
 )
 def test_a_signal_in_the_midst_of_the_work_leaves_nothing(
     folder: Path, long_clip: Path, sent: signal.Signals, code: int
