@@ -54,13 +54,18 @@ class Housekeeping:
         webhooks: Webhooks,
         temp_locks: TempLocks,
         rescan: Callable[[], None],
+        has_lost_state: Callable[[], bool],
     ) -> None:
-        """`rescan` has all inboxes looked at."""
+        """
+        Args:
+            rescan: has all inboxes looked at.
+            has_lost_state: is the state another folder than the one that was begun with?
+        """
         self.retention_hold = RetentionHold()
         self.temp_trouble: str | None = None
         self._spool, self._statuses, self._webhooks = spool, statuses, webhooks
         self._temp_locks = temp_locks
-        self._rescan = rescan
+        self._rescan, self._has_lost_state = rescan, has_lost_state
         self.use(config, disks)
         self._retention_due = time.monotonic() + _FIRST_RETENTION_SECONDS
         self._retention_lock = threading.Lock()
@@ -159,7 +164,8 @@ class Housekeeping:
 
     def _apply_retention(self) -> None:
         self._retention_due = time.monotonic() + _RETENTION_SECONDS
-        if self.retention_hold.look():
+        # To a state that is just being restored, originals of tasks that wait are nobody's.
+        if self.retention_hold.look() or self._has_lost_state():
             return
         config = self._config
         mounts = health.known_mounts(config.place(config.state))

@@ -115,6 +115,7 @@ class Service:
             self._webhooks,
             self._temp_locks,
             self._rescan,
+            self._has_lost_state,
         )
         self._health = OwnHealth(
             self._state,

@@ -361,6 +361,21 @@ def test_another_folder_in_the_states_place_is_told_and_nothing_is_taken(house: 
         house.wait_for("clip.mp4", Status.PROCESSING)
 
 
+def test_a_state_that_is_being_restored_makes_no_original_nobodys(house: House) -> None:
+    """An original without a record goes by `originals_days`; these have one, elsewhere."""
+    house.configure(retention={"originals_days": 0})
+    with house.running():
+        house.drop("clip.mp4")
+        task = house.wait_for("clip.mp4", Status.PROCESSING)
+        house.state.rename(house.folder / "old")
+        Spool(house.state)  # its folders are there, and no record yet
+        assert house.service is not None
+        house.service._housekeeping.remove_old()
+        house.state.rename(house.folder / "new")
+        (house.folder / "old").rename(house.state)
+    assert Path(task.original).exists()
+
+
 def is_locked(folder: Path) -> bool:
     """Is it some service's already? Asked so that nothing is held afterwards."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
