@@ -52,7 +52,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._receivers: dict[tuple[str, str | None], _Receiver] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, Turn] = {}  # by task
         self._taken: Counter[str | None] = Counter()  # by user
         self._served: dict[str | None, int] = {}  # the number of each user's last turn
         self._numbers = itertools.count(1)
@@ -61,12 +61,27 @@ class Turns:
         return task_id in self._known
 
     def add(self, turn: Turn) -> None:
-        """Take note of an end to be told; of one that is known already, nothing."""
-        if turn.task_id in self._known:
+        """
+        Take note of an end to be told.
+
+        Of a task that is known already, nothing, but where it waits for a later turn: that one was
+        of an end before a retry.
+        """
+        known = self._known.get(turn.task_id)
+        if known is not None and not (turn.due < known.due and self._withdraw(known)):
             return
-        self._known.add(turn.task_id)
+        self._known[turn.task_id] = turn
         receiver = self._receivers.setdefault((turn.receiver, turn.user_id), _Receiver())
         heapq.heappush(receiver.waiting, turn)
+
+    def _withdraw(self, turn: Turn) -> bool:
+        """Take a turn back; False where it is being taken."""
+        waiting = self._receivers[turn.receiver, turn.user_id].waiting
+        if turn not in waiting:
+            return False
+        waiting.remove(turn)
+        heapq.heapify(waiting)
+        return True
 
     def take(self, now: datetime) -> Turn | None:
         """Return whose turn it is; None where nothing is due, or as much as may be is taken."""
@@ -89,7 +104,7 @@ class Turns:
 
     def done(self, turn: Turn, has_answered: bool, now: datetime) -> None:
         """Take note that a turn is over; one that is to be tried again is added anew."""
-        self._known.discard(turn.task_id)
+        self._known.pop(turn.task_id, None)
         self._taken -= Counter([turn.user_id])
         receiver = self._receivers[turn.receiver, turn.user_id]
         receiver.is_busy = False

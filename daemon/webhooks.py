@@ -141,7 +141,8 @@ class Webhooks:
         self._collect()
         if self._must_rescan:
             self._must_rescan = False
-            self._arrived.extend(self._spool.webhook_ids())
+            found = self._spool.webhook_ids()
+            self._arrived.extend(task_id for task_id in found if task_id not in self._turns)
         while self._arrived:
             self._look(self._arrived.popleft())
         while turn := self._turns.take(self._spool.now()):
@@ -158,7 +159,7 @@ class Webhooks:
 
     def _look(self, task_id: str) -> None:
         """See whether an end is to be told, and when."""
-        if task_id in self._turns or not self._spool.has_webhook(task_id):
+        if not self._spool.has_webhook(task_id):
             return
         try:
             task = self._spool.get(task_id)

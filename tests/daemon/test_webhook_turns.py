@@ -162,6 +162,18 @@ def test_a_task_has_one_turn() -> None:
     assert taken(made) == []
 
 
+def test_a_sooner_turn_takes_the_place_of_one_that_waits_but_not_of_one_that_is_taken() -> None:
+    made = Turns()
+    made.add(Turn(later(hours=5), "t", "old", None))
+    made.add(Turn(NOON, "t", "new", None))
+    turn = made.take(NOON)
+    assert turn is not None
+    assert turn.receiver == "new"
+    made.add(Turn(later(hours=-1), "t", "new", None))
+    made.done(turn, True, NOON)
+    assert taken(made, later(hours=9)) == []
+
+
 def test_nothing_is_kept_of_receivers_that_are_done_with() -> None:
     made = turns(*((f"t{n}", f"host{n}", f"user{n}") for n in range(100)))
     now = NOON
@@ -172,7 +184,7 @@ def test_nothing_is_kept_of_receivers_that_are_done_with() -> None:
     turn = made.take(now + timedelta(hours=1))
     assert turn is not None
     made.done(turn, True, now + timedelta(hours=1))
-    assert (made._receivers, made._served, made._known) == ({}, {}, set())
+    assert (made._receivers, made._served, made._known) == ({}, {}, {})
 
 
 def test_nothing_is_kept_of_receivers_whose_pause_was_of_a_clock_set_back_since() -> None:
@@ -186,4 +198,4 @@ def test_nothing_is_kept_of_receivers_whose_pause_was_of_a_clock_set_back_since(
     last = made.take(before)
     assert last is not None
     made.done(last, True, before)
-    assert (made._receivers, made._served, made._known) == ({}, {}, set())
+    assert (made._receivers, made._served, made._known) == ({}, {}, {})

@@ -208,6 +208,22 @@ def test_a_retried_task_is_told_of_again_as_another_event(house: House) -> None:
     assert first.headers["webhook-id"] != second.headers["webhook-id"]
 
 
+def test_the_end_after_a_retry_does_not_wait_for_the_next_try_of_the_end_before(
+    house: House,
+) -> None:
+    with Receiver(500, 200) as receiver:
+        task = house.end(receiver.url())
+        house.wait_for(task, PENDING, 1)
+        house.spool.retry(task.task_id)
+        house.webhooks.wake(task.task_id)
+        again = house.spool.claim(task.task_id)
+        house.spool.complete(task.task_id, str(again.token), "x.mp4", REPORT, lambda: None)
+        house.webhooks.wake(task.task_id)
+        first, second = receiver.wait_for(2)
+        house.wait_for(task, DELIVERED, 1)
+    assert (first.values["status"], second.values["status"]) == ("failed", "completed")
+
+
 def test_an_end_that_nobody_was_waked_for_is_found_by_a_rescan(house: House) -> None:
     with Receiver() as receiver:
         house.restart()
