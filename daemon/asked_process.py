@@ -78,8 +78,7 @@ class AskedProcess:
             if self._is_closed:
                 raise RuntimeError("closed")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="asked", daemon=True)
-                self._thread.start()
+                self._thread = self._started_thread()
             self._questions.put(question)
         return question.answer.result()
 
@@ -96,6 +95,14 @@ class AskedProcess:
         """The process that runs just now; None for none."""
         child = self._child
         return None if child is None else child.pid
+
+    def _started_thread(self) -> threading.Thread:
+        thread = threading.Thread(target=self._serve, name="asked", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine has none just now
+            raise NoProcess(str(error)) from error
+        return thread
 
     # --- The thread that the process belongs to ---
 

@@ -47,10 +47,11 @@ class Patience:
         """
         visit = Visit(connection)
         with self._lock:
-            self._visits.add(visit)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="patience", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="patience", daemon=True)
+                thread.start()  # may fail: then the next visit begins it
+                self._thread = thread
+            self._visits.add(visit)
         try:
             yield visit
         finally:

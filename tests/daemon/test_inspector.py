@@ -234,6 +234,22 @@ def test_where_no_process_is_to_be_had_there_is_an_answer(
     assert "temporarily" in log.lines[0]["reason"]
 
 
+def test_where_there_was_no_thread_for_it_the_next_question_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inspector: Inspector, log: Lines
+) -> None:
+    """Whoever asked from then on waited for ever."""
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    half = written(tmp_path / "half.mp4", WHOLE_MP4[:-4])
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        assert not inspector.is_truncated(half)
+    assert "thread" in log.lines[0]["reason"]
+    assert inspector.is_truncated(half)
+
+
 def test_the_process_is_bounded(tmp_path: Path, started: list[Child], inspector: Inspector) -> None:
     inspector.is_truncated(written(tmp_path / "half.mp4", WHOLE_MP4[:-4]))
     limits = Path(f"/proc/{started[0].pid}/limits").read_text()

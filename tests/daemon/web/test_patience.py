@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
+import pytest
 from services import wait_until
 
 from daemon.web.patience import Patience
@@ -34,6 +36,24 @@ def test_one_that_ends_is_no_longer_watched() -> None:
         time.sleep(0.3)
         theirs.send(b"x")
         assert ours.recv(1) == b"x"
+
+
+def test_where_there_was_no_thread_for_it_the_next_one_is_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patience = Patience(0.1)
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError), patience.watched(None):
+            pass
+    ours, theirs = socket.socketpair()
+    with ours, theirs, patience.watched(ours) as visit:
+        wait_until(lambda: visit.is_over, "it is left")
+    wait_until(lambda: patience._thread is None, "nobody is watched")
 
 
 def test_its_thread_ends_with_the_last_and_comes_back_with_the_next() -> None:
