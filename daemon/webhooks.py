@@ -146,9 +146,16 @@ class Webhooks:
         while self._arrived:
             self._look(self._arrived.popleft())
         while turn := self._turns.take(self._spool.now()):
+            self._begin(turn)
+
+    def _begin(self, turn: Turn) -> None:
+        try:
             future = self._side.submit(self._tell, turn.task_id)
-            self._under_way[future] = turn
-            future.add_done_callback(lambda done: self._news.set())
+        except RuntimeError:  # the machine has no thread just now; its receiver is not busy then
+            self._put_off(turn, self._spool.now())
+            raise
+        self._under_way[future] = turn
+        future.add_done_callback(lambda done: self._news.set())
 
     def _pause_seconds(self) -> float:
         due = self._turns.next_due()
@@ -240,15 +247,19 @@ class Webhooks:
             turn = self._under_way.pop(future)
             now = self._spool.now()
             error = future.exception()
-            came = None if error is not None else future.result()
-            self._turns.done(turn, came is None or came.has_answered, now)
             if error is None:
+                came = future.result()
+                self._turns.done(turn, came is None or came.has_answered, now)
                 self._tell_over(_SENDING)
                 self._arrived.append(turn.task_id)
             else:
                 self._tell_trouble(_SENDING, error)
-                later = Turn(now + _TROUBLE_PAUSE, turn.task_id, turn.receiver, turn.user_id)
-                self._turns.add(later)
+                self._put_off(turn, now)
+
+    def _put_off(self, turn: Turn, now: datetime) -> None:
+        self._turns.done(turn, True, now)
+        later = Turn(now + _TROUBLE_PAUSE, turn.task_id, turn.receiver, turn.user_id)
+        self._turns.add(later)
 
     # --- Trouble of our own ---
 

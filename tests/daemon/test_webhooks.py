@@ -527,6 +527,23 @@ def test_nothing_that_happens_ends_the_thread(
         house.wait_for(house.end(receiver.url()), DELIVERED)
 
 
+def test_an_end_for_which_there_was_no_thread_is_told_when_there_is_one(
+    house: House, monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> None:
+    """Its receiver would count as busy until the next start, and so never be told again."""
+
+    def none_left(*asked: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Receiver() as receiver:
+        with monkeypatch.context() as patch:
+            patch.setattr(house.webhooks._side, "submit", none_left)
+            task = house.end(receiver.url())
+            wait_until(lambda: lines(logs, "server.log", "webhooks cannot be looked at"), "the log")
+        house.pass_time(60)
+        house.wait_for(task, DELIVERED)
+
+
 # --- Killed ---
 
 _TELL = """
