@@ -115,13 +115,15 @@ SENTENCES: Mapping[str, str] = {
     "the process that answers requests {reason}": "процесс, отвечающий на запросы: {reason}",
     "cannot be started: {reason}": "не запускается: {reason}",
     "ended with exit code {code}": "завершился с кодом {code}",
-    "ended with exit code {code}, before it was ready": "завершился с кодом {code}, не начав"
-    " работы",
-    "ended with exit code {code}, while it was free": "завершился с кодом {code} между задачами",
     "killed by signal {signal}": "остановлен сигналом {signal}",
-    "killed by signal {signal}, before it was ready": "остановлен сигналом {signal}, не начав"
-    " работы",
-    "killed by signal {signal}, while it was free": "остановлен сигналом {signal} между задачами",
+    "was killed by signal {signal}": "остановлен сигналом {signal}",
+    "was stopped by somebody ({signal}) and did not go on": "кем-то приостановлен ({signal}) и не"
+    " продолжил работу",
+    "moved no frame and no byte for {seconds} s": "за {seconds} с не обработал ни кадра, ни байта",
+    "closed its pipe": "закрыл свой канал связи",
+    "sent what cannot be read ({error})": "прислал то, что нельзя прочесть ({error})",
+    "{reason}, before it was ready": "{reason}, не начав работы",
+    "{reason}, while it was free": "{reason} между задачами",
     # Status files
     "something went wrong that nobody foresaw: {reason}; see the log": "непредвиденная ошибка:"
     " {reason}; смотрите журнал",

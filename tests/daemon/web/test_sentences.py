@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +21,11 @@ from spools import Clock, submission
 from daemon.asked_process import NoAnswer
 from daemon.disk import DiskWatch
 from daemon.health import Health, ServiceStatus, Workers, problems_now
+from daemon.heartbeat import Heartbeat
 from daemon.held_folder import held_own_folder
 from daemon.inbox_place import InboxUnavailable, find_place
+from daemon.jobs import Bounds
+from daemon.pool import Pool, _as_predicate
 from daemon.probe_process import _answer
 from daemon.prober import Prober, Refusal
 from daemon.restarts import Restarts
@@ -162,6 +166,33 @@ def test_what_is_said_of_processes_is_known() -> None:
             assert restarts.trouble is not None
             assert is_known(f"workers: {restarts.trouble}"), restarts.trouble
             assert not re.search("process|signal|ended", translated(restarts.trouble, "ru"))
+
+
+@pytest.mark.parametrize("was_ready", [True, False])
+def test_what_the_pool_says_of_a_worker_that_is_lost_without_a_task_is_known(
+    was_ready: bool,
+) -> None:
+    pool = Pool(1, Bounds(8.0), stall_s=120.0)
+    still = Heartbeat(os.getpid(), 0.0)
+    still.quiet_seconds = 120.0
+    stopped = Heartbeat(os.getpid(), 0.0)
+    stopped.stopped_seconds = 120.0
+    reasons = [
+        _as_predicate("killed by signal 9 (SIGKILL)"),
+        _as_predicate("ended with exit code 1"),
+        "closed its pipe",
+        f"sent what cannot be read ({ValueError('odd')!r})",
+        pool._stall(still),
+        pool._stall(stopped),
+    ]
+    for reason in reasons:
+        assert reason is not None
+        worker: Any = SimpleNamespace(job=None, was_ready=was_ready)
+        pool._workers.append(worker)
+        pool._end_lost(worker, "worker_died", reason)
+        russian = translated(f"workers: {pool.trouble}", "ru").replace("ValueError('odd')", "")
+        assert not re.search("[a-z]", russian), russian
+    pool.close()
 
 
 def test_what_a_cleanup_says_is_known(tmp_path: Path) -> None:
