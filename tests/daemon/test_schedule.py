@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from apscheduler.triggers.cron import CronTrigger
 
 from daemon.logs import configure_logs, reset_logs
 from daemon.schedule import ClockWatch, Daily, Every, Schedule, _Again
@@ -154,6 +156,29 @@ def test_the_next_turn_is_as_far_off_as_ever_when_summer_time_ends(
     now = datetime(2026, 10, 25, hour, minute, 55, fold=fold, tzinfo=ZoneInfo("Europe/Berlin"))
     following = _Again(pause).get_next_fire_time(None, now)
     assert following.timestamp() - now.timestamp() == pause
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1200.0])
+def test_an_hour_that_comes_twice_is_not_planned_for_ever(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """APScheduler before 3.11.2 took all memory then."""
+    zone = ZoneInfo("Europe/Berlin")
+    monkeypatch.setattr("daemon.schedule._local_zone", lambda: zone)
+    scheduler = Schedule([Daily("retention", 2, Runs())])._scheduler
+    scheduler.start(paused=True)
+    turn = datetime(2026, 10, 25, 2, tzinfo=zone)
+    job = scheduler.modify_job("retention", next_run_time=turn)
+    plan, plans = CronTrigger.get_next_fire_time, itertools.count()
+
+    def planned(self: CronTrigger, previous: datetime, now: datetime) -> datetime:
+        assert next(plans) < 10
+        following: datetime = plan(self, previous, now)
+        return following
+
+    monkeypatch.setattr(CronTrigger, "get_next_fire_time", planned)
+    assert job._get_run_times(turn + timedelta(seconds=seconds)) == [turn]
+    scheduler.shutdown()
 
 
 # --- The clock is set ---
