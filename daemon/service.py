@@ -505,9 +505,19 @@ class Service:
     # --- How it is ---
 
     def _tell_health(self) -> None:
+        self._keep_state_whole()
         inboxes = [watcher.health() for watcher in self._watchers]
         lost = [] if self._disks.own.is_away else list(self._lost())
         self._health.tell(self._is_stopping, inboxes, self._mounts, self._disks, self._web, lost)
+
+    def _keep_state_whole(self) -> None:
+        """Make anew what somebody has removed with all empty folders: without it nothing works."""
+        if self._disks.own.is_away or self._has_lost_state():
+            return
+        with contextlib.suppress(OSError):  # the disks are asked about that
+            for folder in self._spool.make_folders():
+                told = "a folder of the state was removed, and is made anew"
+                server_log().warning(told, path=str(folder))
 
     def _lost(self) -> Iterator[str]:
         """Say which folders are this service's no longer."""

@@ -61,9 +61,14 @@ class Shelves:
         self._folders = {status: state / status.value for status in Status}
         self._damaged = state / DAMAGED
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Those that are to be there always."""
+        return (*self._folders.values(), self._damaged)
+
     def make(self) -> None:
         """Make the folders where they are missing."""
-        for folder in (*self._folders.values(), self._damaged):
+        for folder in self.folders:
             make_folder(folder)
 
     def home(self, task_id: str, status: Status) -> Path:

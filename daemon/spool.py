@@ -70,6 +70,20 @@ class Spool:
         self._webhooks = WebhookMarkers(state / "webhooks")
         self._limit = PendingLimit(lambda: self._store.shelves.count(Status.PENDING))
         self.control = Control(state)
+        made = (state / name for name in ("locks", "progress", "webhooks"))
+        self._folders = (*self._store.shelves.folders, *made)
+
+    def make_folders(self) -> list[Path]:
+        """
+        Make its folders where they are missing; return those that were.
+
+        For who knows that the state is the one that it holds: in an empty folder in the state's
+        place, as below a mount, whoever acts on a task is to fail for lack of them.
+        """
+        missing = [folder for folder in self._folders if not folder.is_dir()]
+        for folder in missing:
+            folder.mkdir(exist_ok=True)  # never the state itself, which may be away
+        return missing
 
     def now(self) -> datetime:
         """Return the time by which tasks are dated."""

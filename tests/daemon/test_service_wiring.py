@@ -376,6 +376,24 @@ def test_a_state_that_is_being_restored_makes_no_original_nobodys(house: House) 
     assert Path(task.original).exists()
 
 
+def test_folders_of_the_state_that_somebody_removed_as_empty_are_made_anew(house: House) -> None:
+    """`find state -type d -empty -delete`: nothing was taken then, and /health saw nothing."""
+    with house.running() as pool:
+        missing = [house.state / name for name in ("locks", "progress", "webhooks", "pending")]
+        for folder in missing:
+            wait_until(lambda folder=folder: removed(folder), "it is empty")
+        wait_until(lambda: all(folder.is_dir() for folder in missing), "made anew")
+        house.drop("clip.mp4")
+        job_of(pool, "clip.mp4")
+
+
+def removed(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        return True
+    return False
+
+
 def is_locked(folder: Path) -> bool:
     """Is it some service's already? Asked so that nothing is held afterwards."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
