@@ -70,9 +70,14 @@ def resolved(host: str, port: int, seconds: float) -> tuple[Address, ...]:
     answers: queue.SimpleQueue[tuple[Address, ...] | Exception] = queue.SimpleQueue()
     if not _lookups.acquire(timeout=seconds):
         raise LookupFailed("too many lookups are waiting for an answer")
-    threading.Thread(
+    thread = threading.Thread(
         target=_look_up, args=(host, port, answers), name="lookup", daemon=True
-    ).start()
+    )
+    try:
+        thread.start()
+    except RuntimeError as error:  # the machine has none just now
+        _lookups.release()
+        raise LookupFailed(str(error)) from error
     try:
         answer = answers.get(timeout=max(seconds, 0.0))
     except queue.Empty:

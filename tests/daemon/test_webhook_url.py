@@ -264,6 +264,18 @@ def test_a_lookup_that_takes_too_long_is_left_alone(slow_lookups: threading.Even
     assert time.monotonic() - began < 30
 
 
+def test_a_lookup_that_gets_no_thread_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(public_address, "_lookups", threading.BoundedSemaphore(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(LookupFailed, match="thread"):
+            resolved("127.0.0.1", 80, 60)
+    assert [str(address) for address in resolved("127.0.0.1", 80, 60)] == ["127.0.0.1"]
+
+
 def test_lookups_that_hang_do_not_pile_up(
     slow_lookups: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
