@@ -44,7 +44,7 @@ class VideoTrack:
         crop: which part of the decoded frames that is; None for all of them.
         chroma_location: FFmpeg's number of where chroma lies, or will in 4:2:0; 0 where it is not
             known.
-        has_times_as_decoding: FFmpeg takes the times of display for those of decoding.
+        has_times_as_decoding: frames are shown when the file says that they are decoded.
     """
 
     index: int

@@ -107,16 +107,20 @@ def _are_shown_as_decoded(container: InputContainer, stream: Any, first: av.Vide
 
 def has_times_as_decoding(container: InputContainer, stream: Any, last: int | None = None) -> bool:
     """
-    Tell whether FFmpeg takes a stream's times of display for those of decoding.
+    Tell whether a stream's times of decoding are those of display, whatever FFmpeg takes them for.
 
-    As of MPEG-4 in Matroska that goes by AVI's name, of which most muxers write when a frame is
-    decoded, as AVI does: these never go back. mkvmerge writes when it is shown, if it knows.
+    As of frames in order in AVI: it has no other times, and FFmpeg has those of H.264 begin when
+    the next one does. And as of MPEG-4 in Matroska that goes by AVI's name, of which most muxers
+    write when a frame is decoded, as AVI does: these never go back. mkvmerge writes when it is
+    shown, if it knows.
 
     Args:
         container: is read on from where it is.
         last: such a time of a packet before.
     """
-    if not stream.codec_context.has_b_frames or not _is_called_as_in_avi(container, stream):
+    if not stream.codec_context.has_b_frames:
+        return "avi" in container.format.name.split(",")
+    if not _is_called_as_in_avi(container, stream):
         return False
     b_frames = 0
     with contextlib.suppress(av.error.FFmpegError):  # told where the file is read to its end

@@ -279,6 +279,23 @@ class TestTime:
             stream = container.streams.video[0]
             assert stream.duration * stream.time_base == Fraction(75 + after, 25)
 
+    @pytest.mark.parametrize("times", [range(50), [0, 1, 2, 12, *range(22, 50)]])
+    def test_frames_in_order_in_avi_are_shown_when_they_are_decoded(
+        self, tmp_path: Path, times: list[int]
+    ) -> None:
+        """As of dashcams. FFmpeg has H.264 there begin when the next frame does."""
+        video = Video(
+            frames=len(times), times=times, options={"bf": "0"}, audio=[Audio("pcm_s16le")]
+        )
+        original = make_video(tmp_path / "a.avi", video)
+        output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+        assert close_to(frame_times(output), [Fraction(n, 25) for n in times], Fraction(1, 1000))
+        with av.open(str(output)) as container:
+            picture, sound = container.streams
+            assert picture.start_time * picture.time_base == sound.start_time * sound.time_base
+            assert picture.duration * picture.time_base == 2
+        assert compare(original, output).largest_shift_ms == pytest.approx(0, abs=1)
+
     @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
     @pytest.mark.parametrize("muxer", [{}, {"movflags": "frag_keyframe+empty_moov"}])
     def test_reordered_frames_with_times_of_decoding_alone_lie_evenly(
