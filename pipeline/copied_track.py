@@ -67,11 +67,14 @@ class CopiedTrack:
         self.span: CopiedSpan | None = None
         # Matroska has no MP4 text.
         self._is_retexted = container == "matroska" and track.codec == "mov_text"
-        self.stream: Any = (
-            target.add_mux_stream("subrip", time_base=track.time_base)
-            if self._is_retexted
-            else _copy_of(track, original, target)
-        )
+        self._is_unnamed = original.codec_context is None
+        self.stream: Any
+        if self._is_retexted:
+            self.stream = target.add_mux_stream("subrip", time_base=track.time_base)
+        elif self._is_unnamed:
+            self.stream = target.add_mux_stream(track.codec, time_base=track.time_base)
+        else:
+            self.stream = _copy_of(track, original, target)
         self._track = track
         self._shift = round(origin / track.time_base)
         self._end = end_tick(original)
@@ -118,6 +121,8 @@ class CopiedTrack:
             if not text:
                 return  # MP4 fills the time between two subtitles with empty ones
             packet = packet_like(packet, text)
+        elif self._is_unnamed:
+            packet = packet_like(packet, bytes(packet))  # without what lies beside: comments, too
         packet.stream = self.stream
         yield packet
 

@@ -26,7 +26,8 @@ _DEEPEST = 16
 
 _TRACKS = ("Segment", "Tracks")
 _TRACK_ENTRY = (*_TRACKS, "TrackEntry")
-_VIDEO_TRACK = 1
+_VIDEO_TRACK, _SUBTITLE_TRACK = 1, 17
+_SHORT = 32  # bytes: numbers, and names of codecs
 _DURATION = ("Segment", "Info", "Duration")
 
 _TOP = {0x1A45DFA3: "EBML", 0x18538067: "Segment"}
@@ -280,18 +281,29 @@ def element_payload(file: BinaryIO, element: Element, most: int = 1 << 20) -> by
 
 def video_track_numbers(file: BinaryIO) -> Iterator[dict[str, int]]:
     """Yield, for each video track in the order of the file, its whole numbers by their names."""
+    for track in _tracks(file, _VIDEO_TRACK):
+        yield {name: int.from_bytes(text) for name, text in track.items() if len(text) <= 8}
+
+
+def subtitle_codecs(file: BinaryIO) -> list[bytes]:
+    """Return what each track of subtitles calls its codec, in the order of the file."""
+    return [track.get("CodecID", b"").rstrip(b"\0") for track in _tracks(file, _SUBTITLE_TRACK)]
+
+
+def _tracks(file: BinaryIO, kind: int) -> Iterator[dict[str, bytes]]:
+    """Yield, for each track of a kind, what is short of it by its name."""
     elements = walk_elements(file)
     if not any(element.path == _TRACKS for element in elements):
         return
-    track: dict[str, int] = {}
+    track: dict[str, bytes] = {}
     for element in itertools.takewhile(lambda element: len(element.path) > 2, elements):
         if element.path == _TRACK_ENTRY:
-            if track.get("TrackType") == _VIDEO_TRACK:
+            if int.from_bytes(track.get("TrackType", b"")) == kind:
                 yield track
             track = {}
-        elif element.payload_size <= 8:
-            track[element.name] = int.from_bytes(element_payload(file, element))
-    if track.get("TrackType") == _VIDEO_TRACK:
+        elif element.payload_size <= _SHORT:
+            track[element.name] = element_payload(file, element)
+    if int.from_bytes(track.get("TrackType", b"")) == kind:
         yield track
 
 

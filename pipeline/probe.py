@@ -28,6 +28,7 @@ from pipeline.frame_rate import stated_rates
 from pipeline.media import AudioTrack, Chapter, MediaInfo, PictureEnd, SubtitleTrack, VideoTrack
 from pipeline.picture_track import frame_rate_of, video_track
 from pipeline.settings import Limits
+from pipeline.subtitles import unnamed_webvtt
 from pipeline.telemetry import telemetry_in
 
 # Containers that hold their own streams. Not among them: playlists (hls, dash), scripts
@@ -229,10 +230,11 @@ def _describe(
         if _is_decodable_audio(s)
     )
     telemetry = telemetry_in(container)
+    unnamed = unnamed_webvtt(container, path)
     subtitles = tuple(
         _subtitle_track(s)
         for s in container.streams.subtitles
-        if s.codec_context is not None and s.index not in telemetry
+        if s.index in unnamed or (s.codec_context is not None and s.index not in telemetry)
     )
     kept = {video.index, *(t.index for t in audio), *(t.index for t in subtitles)}
     dropped = tuple(
@@ -337,9 +339,10 @@ def picture_end(container: InputContainer, stream: Any, path: Path) -> PictureEn
 
 
 def _subtitle_track(stream: Any) -> SubtitleTrack:
+    context = stream.codec_context
     return SubtitleTrack(
         index=stream.index,
-        codec=stream.codec_context.codec.canonical_name,
+        codec="webvtt" if context is None else context.codec.canonical_name,
         time_base=stream.time_base,
         language=_language(stream),
         disposition=int(stream.disposition),

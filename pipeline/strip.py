@@ -30,7 +30,7 @@ from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
-from pipeline.packets import repeats_picture, show_when_decoded
+from pipeline.packets import packet_like, repeats_picture, show_when_decoded
 from pipeline.picture_track import (
     frame_rate_of,
     has_alpha_beside,
@@ -51,6 +51,7 @@ from pipeline.probe import (
 )
 from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
+from pipeline.subtitles import unnamed_webvtt
 from pipeline.telemetry import telemetry_in, text_tracks
 from pipeline.timeline import PacketClock
 from pipeline.tta import end_tick, end_with_file
@@ -152,11 +153,12 @@ def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[An
     refuse_encrypted(source, path)
     check_streams(source, path, limits)
     telemetry = _telemetry_of(path) if text_tracks(source) else ()
+    unnamed = unnamed_webvtt(source, path)
     kept = [
         s
         for s in source.streams
         if s.type in ("video", "audio", "subtitle")
-        and s.codec_context is not None
+        and (s.codec_context is not None or s.index in unnamed)
         and not s.disposition & NOT_A_PICTURE
         and s.index not in telemetry
     ]
@@ -277,6 +279,17 @@ def _completed(target: OutputContainer, output: Path) -> Iterator[None]:
 
 
 def _copy_of(stream: Any, target: Any, aspect: Fraction | None, name: str) -> Any:
+    if stream.codec_context is None:
+        copy = target.add_mux_stream("webvtt", time_base=stream.time_base)
+    else:
+        copy = _copy_of_named(stream, target, aspect, name)
+    if language := stream.metadata.get("language"):
+        copy.metadata["language"] = language
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _copy_of_named(stream: Any, target: Any, aspect: Fraction | None, name: str) -> Any:
     try:
         copy = target.add_stream_from_template(stream, opaque=True)
     except ValueError as error:
@@ -296,9 +309,6 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None, name: str) -> An
     if may_have_alpha and has_alpha_beside(stream):
         copy.metadata["alpha_mode"] = "1"
     clean_header(copy)
-    if language := stream.metadata.get("language"):
-        copy.metadata["language"] = language
-    copy.disposition = stream.disposition
     return copy
 
 
@@ -317,6 +327,7 @@ class _Track:
         self.pictures = HiddenPictures(path.name) if stream.type == "video" else None
         self.time_base: Fraction = stream.time_base
         self._copy, self._target = copy, target
+        self._is_unnamed = stream.codec_context is None
         self._end = end_tick(stream)
         self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
         self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
@@ -350,6 +361,8 @@ class _Track:
                 kept.duration = self._picture_end.length_of_last(pts, length, self.time_base) or 0
             if self._bytes_a_tick:
                 self._refuse_gap(kept.pts, kept.size / self._bytes_a_tick)
+            if self._is_unnamed:
+                kept = packet_like(kept, bytes(kept))  # without what lies beside: comments, too
             kept.stream = self._copy
             self._target.mux(kept)
             self.packets += 1

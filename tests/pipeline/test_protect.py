@@ -988,6 +988,18 @@ class TestOtherStreams:
         assert b"Hello" in text
         assert b"World" in text
 
+    @pytest.mark.parametrize("mode", ["protect", "strip"])
+    def test_webvtt_of_mkvmerge_is_kept(self, tmp_path: Path, mode: str) -> None:
+        original = tmp_path / "a.mkv"
+        webvtt_by_mkvmerge(original)
+        outcome = protect(original, None, Parameters.parse({"mode": mode}), FAST)
+        with av.open(str(outcome.output)) as container:
+            (track,) = container.streams.subtitles
+            assert (track.codec_context.name, track.language) == ("webvtt", "fra")
+            (cue,) = (p for p in container.demux(track) if p.size)
+            assert (bytes(cue), cue.pts, cue.duration) == (b"Hello <b>you</b>", 500, 300)
+        assert not any("Not kept" in note for note in outcome.report.notes)
+
     def test_subtitles_that_mp4_cannot_hold_make_a_matroska_file(self, tmp_path: Path) -> None:
         original, output, _ = run(tmp_path, Video(subtitles="subrip"), "sub.mkv")
         assert output.suffix == ".mkv"
@@ -1913,6 +1925,26 @@ def test_why_the_copy_cannot_be_written_is_told_where_nothing_can_be_removed_eit
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(OutputFailed, match="copy cannot be written in .*absent: No such file"):
         protect(original, tmp_path / "absent/out.mp4", Parameters(mode=mode), Settings())
+
+
+def webvtt_by_mkvmerge(path: Path) -> None:
+    """Write a video with subtitles of WebVTT as FFmpeg does not name it."""
+    plain = make_video(path.with_name("plain.mp4"), Video())
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        picture = source.streams.video[0]
+        copy = target.add_stream_from_template(picture)
+        # Its name in Matroska has as many letters.
+        text: Any = target.add_mux_stream("hdmv_text_subtitle", time_base=Fraction(1, 1000))
+        text.metadata["language"] = "fra"
+        cue: av.Packet[Any] = av.Packet(b"Hello <b>you</b>")
+        cue.pts, cue.dts, cue.duration, cue.time_base = 500, 500, 300, Fraction(1, 1000)
+        cue.stream = text
+        for packet in source.demux(picture):
+            if packet.size:
+                packet.stream = copy
+                target.mux(packet)
+        target.mux(cue)
+    path.write_bytes(path.read_bytes().replace(b"S_HDMV/TEXTST", b"S_TEXT/WEBVTT"))
 
 
 def stated_chunks(path: Path) -> int:
