@@ -57,7 +57,6 @@ class VideoSummary:
     What was done to one video's pictures.
 
     Attributes:
-        frames: protected so far.
         anchors: frames whose pattern was computed; cuts are among them.
         cuts: new shots found after the first.
         device: where anchors were computed, as torch names it.
@@ -65,19 +64,14 @@ class VideoSummary:
         top1_changed: share of networks and of the anchors they were asked about, 0 to 1, where the
             network's first answer to the protected anchor is not that to the original; None for the
             embedded way.
-        largest_change: of any sample of any frame before encoding, levels of an 8-bit plane.
-        largest_rms: of any frame's change of luma, levels of an 8-bit plane.
         faces: None where no network for faces was given.
     """
 
-    frames: int
     anchors: int
     cuts: int
     device: str
     surrogates: tuple[str, ...]
     top1_changed: float | None
-    largest_change: float
-    largest_rms: float
     faces: FaceSummary | None = None
 
 
@@ -111,8 +105,7 @@ class VideoProtector:
         self._fresh: Layer | None = None  # the last anchor's pattern
         self._fading: Layer | None = None  # the one before it, carried to that anchor
         self._since_anchor = self._rated_at = 0
-        self._frames = self._cuts = 0
-        self._largest = self._largest_rms = 0.0
+        self._cuts = 0
 
     def protect(self, original: Planes, protected: Planes) -> None:
         """
@@ -126,26 +119,20 @@ class VideoProtector:
         bound = largest_change(picture, flow_colour(original), self._strength)
         change = limited(self._next_pattern(picture, original, bound), bound, self._budget)
         patches = self._faces.patches(self._share()) if self._faces else []
-        largest, rms = _add(change, patches, original, protected, self._budget)
-        self._largest = max(self._largest, largest)
-        self._largest_rms = max(self._largest_rms, rms)
+        _add(change, patches, original, protected, self._budget)
         if self._faces is not None and self._since_anchor == self._rated_at:
             self._faces.rate(original, protected)
         self._before = picture
-        self._frames += 1
 
     @property
     def summary(self) -> VideoSummary:
         """What was done so far."""
         return VideoSummary(
-            frames=self._frames,
             anchors=self._artist.anchors,
             cuts=self._cuts,
             device=str(self._artist.device),
             surrogates=self._artist.surrogate_names,
             top1_changed=self._artist.top1_changed,
-            largest_change=self._largest,
-            largest_rms=self._largest_rms,
             faces=self._faces.summary if self._faces else None,
         )
 
@@ -203,13 +190,8 @@ class VideoProtector:
 
 def _add(
     change: Layer, patches: list[Patch], original: Planes, protected: Planes, budget: float
-) -> tuple[float, float]:
-    """
-    Write the original with a change of luma into protected; colour stays as it is.
-
-    Returns:
-        The largest and the RMS change, in levels, measured on the planes.
-    """
+) -> None:
+    """Write the original with a change of luma into protected; colour stays as it is."""
     level = original.level
     peak = math.floor(PEAK_PER_BUDGET * budget * level)
     enlarge: Callable[[Layer, tuple[int, ...], int], NDArray[Any]] = _enlarge
@@ -233,7 +215,6 @@ def _add(
         share *= 0.99 * budget / rms
     np.copyto(protected.cb, original.cb)
     np.copyto(protected.cr, original.cr)
-    return cv2.norm(source, target, cv2.NORM_INF) / level, rms
 
 
 def _enlarge_8(change: Layer, shape: tuple[int, ...], peak: int) -> NDArray[np.int8]:

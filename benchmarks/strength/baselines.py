@@ -146,4 +146,4 @@ def _working(original: Planes) -> Tensor:
 
 
 def _summary() -> VideoSummary:
-    return VideoSummary(0, 0, 0, "cpu", (), None, 0.0, 0.0)
+    return VideoSummary(0, 0, "cpu", (), None)

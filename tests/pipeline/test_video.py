@@ -121,17 +121,13 @@ def test_every_frame_keeps_to_the_budget_and_its_colours(
 ) -> None:
     budget = Parameters(epsilon=epsilon, video_strength=strength).budget
     subject = protector(frames[0], epsilon=epsilon, video_strength=strength, every_n_frames=every)
-    largest = largest_rms = 0.0
     for original in frames:
         protected = blank(original)
         subject.protect(original, protected)
         peak, rms = measured(original, protected)
         assert peak <= 2.5 * budget
         assert rms <= budget
-        largest, largest_rms = max(largest, peak), max(largest_rms, rms)
         assert protected.luma.max() < 1 << original.depth
-    assert subject.summary.largest_change == pytest.approx(largest)
-    assert subject.summary.largest_rms == pytest.approx(largest_rms)
 
 
 def test_a_busy_picture_is_held_to_the_smallest_budget() -> None:
@@ -298,7 +294,7 @@ def test_a_cut_starts_anew() -> None:
     for frame in frames:
         results.append(blank(frame))
         subject.protect(frame, results[-1])
-    assert (subject.summary.frames, subject.summary.anchors, subject.summary.cuts) == (8, 2, 1)
+    assert (subject.summary.anchors, subject.summary.cuts) == (2, 1)
     before, after = (change(frames[i], results[i]) for i in (3, 4))
     assert abs(correlation(before, after)) < 0.2
 
@@ -378,16 +374,14 @@ def test_faces_keep_to_the_budget_even_one_that_fills_the_frame(
     frames = with_marks(panning(3), side, depth)
     budget = Parameters(epsilon=epsilon).budget
     results, subject = with_faces(frames, face_networks, epsilon=epsilon, every_n_frames=2)
-    largest = largest_rms = 0.0
+    largest_rms = 0.0
     for original, protected in zip(frames, results, strict=True):
         peak, rms = measured(original, protected)
         assert peak <= 2.5 * budget
         assert rms <= budget
-        largest, largest_rms = max(largest, peak), max(largest_rms, rms)
+        largest_rms = max(largest_rms, rms)
     assert subject.summary.faces is not None
     assert subject.summary.faces.found == 2
-    assert subject.summary.largest_change == pytest.approx(largest)
-    assert subject.summary.largest_rms == pytest.approx(largest_rms)
     if amplitude > 100 and side > 50:
         assert largest_rms > 0.9 * budget
 
