@@ -40,16 +40,11 @@ class AudioSummary:
     What was done to one track, measured on the samples given out, before any codec.
 
     Attributes:
-        samples: length of the track, per channel.
-        changed_share: share of the samples that differ from the original, 0 to 1.
         speech_share: mean openness of the gate for speech, 0 to 1.
         nmr_db, snr_db: noise-to-mask and signal-to-noise ratio over the windows in which
             something was changed (`masking.NoiseToMask`); None where nothing was.
     """
 
-    level: AudioLevel
-    samples: int
-    changed_share: float
     speech_share: float
     nmr_db: float | None
     snr_db: float | None
@@ -79,14 +74,12 @@ class TrackMasker:
         if channels < 1:
             raise ValueError(f"{channels} channels")
         model = hearing_model(sample_rate)
-        self._level = level
         self._block = _BLOCK_WINDOWS * model.hop
         self._blocks = _Blocks(channels, self._block)
         self._gate = SpeechGate(sample_rate, channels)
         self._heard: deque[Samples] = deque()
         self._changer = _Changer(model, channels, _Control(_GOALS[level]), seed)
         self._received = self._processed = self._given = 0
-        self._changed = 0
         self._openness = 0.0
 
     def push(self, samples: Samples) -> Samples:
@@ -108,9 +101,6 @@ class TrackMasker:
         measured = self._changer.measured
         blocks = max(self._processed // self._block, 1)
         return AudioSummary(
-            self._level,
-            self._given,
-            self._changed / max(self._given, 1),
             self._openness / blocks,
             measured.nmr_db,
             measured.snr_db,
@@ -121,24 +111,23 @@ class TrackMasker:
             self._gate.push(block)
             self._heard.append(block)
             while self._heard and self._gate.known_until >= self._processed + self._block:
-                yield self._trimmed(*self._process(self._heard.popleft()))
+                yield self._trimmed(self._process(self._heard.popleft()))
 
-    def _process(self, block: Samples) -> tuple[Samples, Samples]:
+    def _process(self, block: Samples) -> Samples:
         hop = self._block // _BLOCK_WINDOWS
-        # The window that ends with hop k has its centre at that hop's... start, less one hop.
+        # The window that ends with hop k has its centre at that hop's start, less one hop.
         centres = self._processed + hop * (np.arange(_BLOCK_WINDOWS) - 1)
         openness = self._gate.openness(centres)
         self._processed += self._block
         self._openness += float(openness.mean())
         return self._changer.push(block, openness)
 
-    def _trimmed(self, original: Samples, changed: Samples) -> Samples:
-        """Return what is changed, without what lies before the track's start or behind its end."""
+    def _trimmed(self, changed: Samples) -> Samples:
+        """Return it without what lies before the track's start or behind its end."""
         end = self._processed - self._changer.delay
         first = max(0, self._block - end)
         kept = slice(first, first + min(end, self._received) - self._given)
         self._given += changed[:, kept].shape[1]
-        self._changed += int((changed != original)[:, kept].any(axis=0).sum())
         return changed[:, kept]
 
     def _joined(self, ready: list[Samples]) -> Samples:
@@ -274,14 +263,14 @@ class _Changer:
         """Sums over all that was returned."""
         return self._control.total
 
-    def push(self, block: Samples, openness: Samples) -> tuple[Samples, Samples]:
-        """Return the original of `delay` samples ago and what becomes of it, same shapes."""
+    def push(self, block: Samples, openness: Samples) -> Samples:
+        """Return what becomes of the samples of `delay` ago, as many."""
         whole = np.concatenate([self._past, block], axis=1)
         self._past = whole[:, block.shape[1] :]
         change = self._overlapped(self._windows(whole, openness), block.shape[1])
         original, changed = self._guard.push(whole[:, : block.shape[1]], change)
         self._control.measured(self._meter.push(original, changed - original))
-        return original, changed
+        return changed
 
     def _windows(self, whole: Samples, openness: Samples) -> Samples | None:
         """Return (channels, windows, width) of change, or None where nobody speaks."""

@@ -67,13 +67,8 @@ def without_wild(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int
 class Untouched:
     """Stands where a masker would, for sound that has none."""
 
-    def __init__(self, level: AudioLevel) -> None:
-        self._level = level
-        self._samples = 0
-
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the samples as they are."""
-        self._samples += samples.shape[1]
         return samples
 
     def finish(self) -> NDArray[np.float32]:
@@ -83,7 +78,7 @@ class Untouched:
     @property
     def summary(self) -> AudioSummary:
         """Nothing was changed."""
-        return AudioSummary(self._level, self._samples, 0.0, 0.0, None, None)
+        return AudioSummary(0.0, None, None)
 
 
 class SoundProtector:
@@ -114,7 +109,7 @@ class SoundProtector:
         self._masker = (
             TrackMasker(self._rate, plan.track.channels, level, seed)
             if plan.is_masked
-            else Untouched(level)
+            else Untouched()
         )
         self._written = 0
         self._wild = 0

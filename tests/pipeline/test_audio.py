@@ -65,7 +65,6 @@ def test_a_voice_is_changed_at_every_rate_and_keeps_its_length(rate: int) -> Non
     changed, summary = _mask(samples, rate)
     assert changed.shape == samples.shape
     assert changed.dtype == np.float32
-    assert summary.samples == samples.shape[1]
     assert summary.speech_share > 0.8
     assert 8 < _level_db(samples) - _level_db(changed - samples) < 25
 
@@ -105,9 +104,8 @@ def test_output_follows_within_half_a_second(rate: int) -> None:
 @pytest.mark.parametrize("length", [0, 1, 700, 5_000])
 def test_a_track_shorter_than_a_block_comes_out_whole(length: int) -> None:
     samples = voice(1, 16_000)[:, :length]
-    changed, summary = _mask(samples, 16_000)
+    changed, _ = _mask(samples, 16_000)
     assert changed.shape == samples.shape
-    assert summary.samples == length
 
 
 def test_output_sample_i_belongs_to_input_sample_i() -> None:
@@ -134,7 +132,6 @@ def test_silence_stays_exactly_zero() -> None:
     assert not changed.any()
     assert summary.nmr_db is None
     assert summary.snr_db is None
-    assert summary.changed_share == 0
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -306,20 +303,17 @@ def test_a_voice_among_music_is_changed_alone() -> None:
     rate = 48_000
     music = drums(3, rate)
     samples = np.concatenate([music, voice(2, rate), music], axis=1)
-    changed, summary = _mask(samples, rate)
+    changed, _ = _mask(samples, rate)
     differs = (changed != samples)[0]
     assert not differs[: 2 * rate].any()
     assert not differs[-2 * rate :].any()
     assert differs[int(3.2 * rate) : 5 * rate].mean() > 0.9
-    assert 0.2 < summary.changed_share < 0.5
 
 
 def test_the_summary_says_what_was_changed() -> None:
     samples = voice(3, 48_000)
     changed, summary = _mask(samples, 48_000)
     measured = noise_to_mask(samples, changed, 48_000)
-    assert summary.level is AudioLevel.MEDIUM
-    assert summary.changed_share == pytest.approx((changed != samples).mean(), abs=1e-9)
     assert summary.nmr_db == pytest.approx(measured.nmr_db, abs=0.3)
     assert summary.snr_db == pytest.approx(measured.snr_db, abs=0.3)
 
@@ -336,13 +330,13 @@ def test_memory_does_not_grow_with_length() -> None:
     peaks = []
     tracemalloc.start()
     for number in range(pieces):
-        masker.push(piece)
+        changed = masker.push(piece)
         if number in (1, pieces - 1):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.reset_peak()
     tracemalloc.stop()
     assert peaks[1] < peaks[0] + 20_000
-    assert masker.summary.changed_share > 0.1
+    assert (changed != piece[:, : changed.shape[1]]).mean() > 0.1
 
 
 def test_level_none_is_refused() -> None:
