@@ -86,8 +86,9 @@ def _count(low: int, high: int) -> Any:
     return Annotated[int, BeforeValidator(_number), Field(ge=low, le=high)]
 
 
-def _amount(above: float, high: float = 1 << 40) -> Any:
-    return Annotated[float, BeforeValidator(_number), Field(gt=above, le=high, allow_inf_nan=False)]
+def _amount(high: float = 1 << 40) -> Any:
+    """A number above 0, at most `high`."""
+    return Annotated[float, BeforeValidator(_number), Field(gt=0, le=high, allow_inf_nan=False)]
 
 
 def _span(low: float, high: float) -> Any:
@@ -116,10 +117,10 @@ class Limits(_Section):
     """See `pipeline.settings.Limits`."""
 
     max_pixels: _count(1, 1 << 40) = _LIMITS.max_pixels  # type: ignore[valid-type]
-    max_duration_h: _amount(0) = _LIMITS.max_duration_h  # type: ignore[valid-type]
+    max_duration_h: _amount() = _LIMITS.max_duration_h  # type: ignore[valid-type]
     max_streams: _count(1, 10_000) = _LIMITS.max_streams  # type: ignore[valid-type]
-    max_fps: _amount(0) = _LIMITS.max_fps  # type: ignore[valid-type]
-    worker_memory_gb: _amount(0) = _LIMITS.worker_memory_gb  # type: ignore[valid-type]
+    max_fps: _amount() = _LIMITS.max_fps  # type: ignore[valid-type]
+    worker_memory_gb: _amount() = _LIMITS.worker_memory_gb  # type: ignore[valid-type]
 
 
 class Retention(_Section):
@@ -229,11 +230,11 @@ class Config(_Section):
     sidecar_grace_s: _span(0, _DAY_S) = 2.0  # type: ignore[valid-type]
     incomplete_wait_s: _span(0, 30 * _DAY_S) = 600.0  # type: ignore[valid-type]
     rescan_s: _span(0.1, _DAY_S) = 10.0  # type: ignore[valid-type]
-    max_video_size_gb: _amount(0) = 2.0  # type: ignore[valid-type]
+    max_video_size_gb: _amount() = 2.0  # type: ignore[valid-type]
     max_pending: _count(1, 10_000_000) = 20_000  # type: ignore[valid-type]
     workers: _count(1, MOST_WORKERS) | None = None  # type: ignore[valid-type]
     max_attempts: _count(1, 100) = 2  # type: ignore[valid-type]
-    task_timeout_hours: _amount(0, 10_000) = 6.0  # type: ignore[valid-type]
+    task_timeout_hours: _amount(10_000) = 6.0  # type: ignore[valid-type]
     stall_s: _span(1, _DAY_S) = 120.0  # type: ignore[valid-type]
     drain_s: _span(0, _DAY_S) = 30.0  # type: ignore[valid-type]
     min_free_gb: _span(0, 1 << 20) = 1.0  # type: ignore[valid-type]
@@ -367,7 +368,16 @@ def current_config(named: Path | None) -> Config:
     Raises:
         ConfigError: the file is wrong, or the one named is not there.
     """
-    path = find_config(named)
+    return config_of(find_config(named))
+
+
+def config_of(path: Path | None) -> Config:
+    """
+    Return the configuration that a file holds; that of the current folder where there is none.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
     return load_config(path) if path else default_config(Path.cwd())
 
 

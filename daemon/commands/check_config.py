@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon import keys
-from daemon.config import Config, default_config, find_config, load_config
+from daemon.config import Config, config_of, find_config
 from daemon.console import say, say_json
 from daemon.errors import CannotListen, ConfigError, UsageError
 from daemon.folders import broken_link
@@ -52,7 +52,7 @@ def _counted(path: Path | None, problems: list[str]) -> str:
 
 def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
     try:
-        config = load_config(path) if path else default_config(Path.cwd())
+        config = config_of(path)
     except ConfigError as error:
         return None, list(error.problems)
     folders = folder_problems(config)

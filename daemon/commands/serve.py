@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from daemon.config import MOST_WORKERS, default_config, find_config, load_config
+from daemon.config import MOST_WORKERS, config_of, find_config
 from daemon.errors import UsageError
 from daemon.machine import too_many_workers
 from daemon.numbers import whole_number
@@ -71,7 +70,7 @@ def _serve(arguments: argparse.Namespace, signals: ServiceSignals) -> None:
     # and not a reason to go on with the defaults.
     path = find_config(arguments.config)
     Service(
-        lambda: load_config(path) if path else default_config(Path.cwd()),
+        lambda: config_of(path),
         Overrides(
             workers=arguments.workers,
             host=arguments.host,
