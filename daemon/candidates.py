@@ -230,7 +230,7 @@ class Candidates:
         while len(self._taken) > _MOST_TAKEN:
             self._taken.popitem(last=False)
         self._tell_unreadable(path, found, task_id)
-        self._note_unused(path, found, task_id)
+        self._note_unused(found, task_id)
         self._forget(path, now)
 
     def changed(self, found: Found, now: float) -> None:
@@ -270,7 +270,7 @@ class Candidates:
             task_id=task_id,
         )
 
-    def _note_unused(self, path: str, found: Found, task_id: str) -> None:
+    def _note_unused(self, found: Found, task_id: str) -> None:
         """Remember which sidecars lay there beside the one that was taken."""
         if found.sidecar is None:
             return

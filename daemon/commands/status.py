@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from daemon.console import say, say_json
-from daemon.operator_queue import OperatorQueue, local_time, opened_queue
+from daemon.operator_queue import local_time, opened_queue
 from daemon.outbox import result_path
 from daemon.task import Task
 from pipeline.report import aligned
@@ -29,10 +29,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         say_json(values)
     else:
-        say(aligned(_rows(queue, task, values)))
+        say(aligned(_rows(task, values)))
 
 
-def _rows(queue: OperatorQueue, task: Task, values: Mapping[str, Any]) -> Iterator[Row]:
+def _rows(task: Task, values: Mapping[str, Any]) -> Iterator[Row]:
     yield "task", task.task_id
     yield "status", values["status_text"]
     yield "video", task.input_video
