@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from daemon.inbox_place import is_share_away
 from daemon.originals import CLAIMING, ORIGINALS, inbox_of, own_place
-from daemon.outbox import result_path, status_path
+from daemon.outbox import remove_status, result_path
 from daemon.removal import names_in, remove_file, remove_folder, remove_if_empty
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask, WrongStatus
@@ -318,7 +318,7 @@ def _remove_all(task: Task, mounts: _Mounts) -> Iterator[int]:
     if task.inbox is None:
         yield _remove_upload(task)
     # Last: while it is there, whoever looks at the outbox knows of the task.
-    yield remove_file(Path(task.outbox), status_path(task).relative_to(task.outbox))
+    yield remove_status(task)
 
 
 def _remove_result(task: Task) -> int:
