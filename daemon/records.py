@@ -201,16 +201,15 @@ def _mapping(value: object) -> dict[str, Any]:
     return value
 
 
-def _report(value: object) -> dict[str, Any]:
+def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
 
 
 def _webhook(value: object) -> WebhookState:
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    known = {name: read(value[name]) for name, read in _WEBHOOK.items() if name in value}
+    values = _object(value)
+    known = {name: read(values[name]) for name, read in _WEBHOOK.items() if name in values}
     if "event_id" not in known:
         raise ValueError("about no end")
     return WebhookState(**known)
@@ -250,7 +249,7 @@ _READERS: Mapping[str, Callable[[object], Any]] = {
     "inbox": _optional(_path),
     "subfolder": _path_below,
     "outbox": _path,
-    "report": _optional(_report),
+    "report": _optional(_object),
     "webhook": _optional(_webhook),
 }
 _REQUIRED = frozenset({"task_id", "created_at", "input_video", "original", "outbox"})
