@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import stat
@@ -412,15 +413,11 @@ def _entered(held: ExitStack, folder: AbstractContextManager[Path]) -> Path | No
 
 
 def _set_aside(path: Path) -> None:
-    number = 0
-    while True:
-        try:
-            end = f"{_DAMAGED}.{number}" if number else _DAMAGED
+    for number in itertools.count():
+        end = f"{_DAMAGED}.{number}" if number else _DAMAGED
+        with contextlib.suppress(FileExistsError):
             move_atomically(path, path.with_name(path.name + end))
-        except FileExistsError:
-            number += 1
-            continue
-        return
+            return
 
 
 def _why(error: Exception) -> str | None:

@@ -127,11 +127,9 @@ class RecordStore:
         path = self.shelves.home(task.task_id, task.status)
         while True:
             make_folder(path.parent)
-            try:
-                write_new(path, encode(task))
-            except FileNotFoundError:
-                continue  # the day's folder was removed as empty in that moment
-            return
+            # Else the day's folder was removed as empty in that moment.
+            with contextlib.suppress(FileNotFoundError):
+                return write_new(path, encode(task))
 
     def put(self, task: Task) -> None:
         """Have this record of a locked task, whatever somebody did to it by hand."""
