@@ -121,7 +121,7 @@ def adopt_dropped(inbox: Path, subfolder: str, video: str, task_folder: Path) ->
             held_folder(inbox, *PurePath(subfolder).parts) as folder,
             told_as(folder, inbox / subfolder),
         ):
-            dropped = _dropped_again(folder, video)
+            dropped = _first_file(folder, _names_of_it_alone(folder, video))
             if dropped is None:
                 if present is None:
                     _refuse_what_is_no_file(folder, video)
@@ -141,10 +141,6 @@ def _content(path: Path) -> bytes:
     except (NotReadable, FileNotFoundError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{path.name} cannot be read: {reason}.") from error
-
-
-def _dropped_again(folder: Path, video: str) -> str | None:
-    return _first_file(folder, _names_of_it_alone(folder, video))
 
 
 def _refuse_what_is_no_file(folder: Path, video: str) -> None:
