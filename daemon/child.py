@@ -31,6 +31,7 @@ from daemon.privileges import control_process, give_up_privileges
 _PR_SET_PDEATHSIG = 1
 _ROOT = Path(__file__).absolute().parents[1]
 _REAP_SECONDS = 5.0
+_END_SECONDS = 1.0  # between the end of a pipe and that of its process
 
 
 class Child:
@@ -159,6 +160,27 @@ class Child:
         if code >= 0:
             return f"ended with exit code {code}"
         return f"killed by signal {-code} ({_signal_name(-code)})"
+
+
+def answer_of(module: str, patience_seconds: float, *questions: object) -> Any:
+    """
+    Run a module that answers once, and return what it says; it is told the questions first.
+
+    Raises:
+        OSError, EOFError: there is no process or no answer; the text says why.
+    """
+    child = Child(module)
+    try:
+        for question in questions:
+            child.send(question)
+        if not child.poll(patience_seconds):
+            raise TimeoutError(f"has not answered for {patience_seconds:.0f} s")
+        return child.recv()
+    except EOFError as error:
+        child.wait(_END_SECONDS)
+        raise EOFError(child.exit_text) from error
+    finally:
+        child.kill()
 
 
 def child_connection() -> Connection:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from daemon import health, keys
-from daemon.child import Child
+from daemon.child import answer_of
 from daemon.config import Config
 from daemon.doctor import Finding, Programs, of_sentence, ok, problem, warning
 from daemon.errors import CannotListen, UsageError
@@ -96,17 +96,11 @@ def _of_leases() -> Iterator[Finding]:
 
 def of_programs(config: Config) -> Iterator[Finding]:
     """PyAV's FFmpeg and torch, asked of a process of its own."""
-    child = Child("daemon.doctor_process")
     try:
-        if not child.poll(_PROGRAMS_SECONDS):
-            raise TimeoutError(f"has not answered for {_PROGRAMS_SECONDS:.0f} s")
-        programs: Programs = child.recv()
-    except (OSError, EOFError) as error:
-        child.wait(1.0)
+        programs: Programs = answer_of("daemon.doctor_process", _PROGRAMS_SECONDS)
+    except (TimeoutError, EOFError) as error:
         yield problem("programs", f"the process that looks at them {error}", _INSTALL)
         return
-    finally:
-        child.kill()
     yield from _of_codecs(programs)
     yield from _of_torch(programs, config)
 

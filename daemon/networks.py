@@ -11,12 +11,11 @@ import dataclasses
 import os
 from pathlib import Path
 
-from daemon.child import Child
+from daemon.child import answer_of
 from pipeline.settings import EMBEDDED, FaceSettings, Settings
 
 # Importing torch takes 2 s on an idle machine.
 _PATIENCE_SECONDS = 120.0
-_END_SECONDS = 1.0
 
 
 def network_problems(settings: Settings) -> list[str]:
@@ -33,8 +32,10 @@ def network_problems(settings: Settings) -> list[str]:
     )
     if asked.is_embedded and asked.device != "cuda" and not asked.faces:
         return []
+    # As a `Job` does it: a view of a mapping cannot be sent.
+    asked = dataclasses.replace(asked, weights=dict(asked.weights))
     try:
-        messages = _answer(asked)
+        messages: tuple[str, ...] = answer_of("daemon.network_process", _PATIENCE_SECONDS, asked)
     except (OSError, EOFError) as error:
         key = "faces" if asked.is_embedded and asked.faces else "surrogate"
         return [f"{key}: whether it can be had cannot be told: the process {error}."]
@@ -50,26 +51,6 @@ def _are_files(faces: FaceSettings) -> bool:
     return all(
         path is not None and os.path.isfile(path) for path in (faces.detector, *faces.embedders)
     )
-
-
-def _answer(settings: Settings) -> tuple[str, ...]:
-    """
-    Raises:
-        OSError, EOFError: there is no process or no answer; the text says why.
-    """
-    child = Child("daemon.network_process")
-    try:
-        # As a `Job` does it: a view of a mapping cannot be sent.
-        child.send(dataclasses.replace(settings, weights=dict(settings.weights)))
-        if not child.poll(_PATIENCE_SECONDS):
-            raise TimeoutError(f"has not answered for {_PATIENCE_SECONDS:.0f} s")
-        answer: tuple[str, ...] = child.recv()
-        return answer
-    except EOFError as error:
-        child.wait(_END_SECONDS)
-        raise EOFError(child.exit_text) from error
-    finally:
-        child.kill()
 
 
 def _with_key(message: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from services import ServiceHouse, running
 
-from daemon import doctor, doctor_folders, doctor_machine
+from daemon import child, doctor, doctor_folders, doctor_machine
 from daemon.config import Config, load_config
 from daemon.doctor import Finding, Level, Programs
 
@@ -233,6 +233,15 @@ def test_a_kernel_without_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_codecs_that_are_not_there(programs: Programs, told: str) -> None:
     assert told in only(doctor_machine._of_codecs(programs)).text
+
+
+def test_a_process_that_dies_over_the_programs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = child.Child
+    monkeypatch.setattr(child, "Child", lambda module: started("daemon.no_such_module"))
+    told = only(doctor_machine.of_programs(config_of(tmp_path))).text
+    assert told == "the process that looks at them ended with exit code 1"
 
 
 @pytest.mark.parametrize(

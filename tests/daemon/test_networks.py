@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from daemon import network_process, networks
+from daemon import child, network_process
 from daemon.networks import network_problems
 from pipeline.settings import FaceSettings, Settings
 
@@ -19,7 +19,7 @@ def test_the_embedded_way_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(*words: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(networks, "Child", refuse)
+    monkeypatch.setattr(child, "Child", refuse)
     for device in ("auto", "cpu"):
         assert network_problems(Settings(device=device)) == []
 
@@ -46,7 +46,7 @@ def test_a_file_that_is_no_network_is_told(tmp_path: Path) -> None:
 def test_a_missing_file_is_left_to_the_look_at_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks, "Child", None)
+    monkeypatch.setattr(child, "Child", None)
     settings = Settings(
         surrogates=("mine", str(tmp_path / "no.pt")),
         weights={"mine": tmp_path / "no.pth"},
@@ -58,7 +58,7 @@ def test_a_missing_file_is_left_to_the_look_at_folders(
 def test_a_name_too_long_for_a_file_is_left_to_the_look_at_folders(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(networks, "Child", None)
+    monkeypatch.setattr(child, "Child", None)
     path = Path("/srv") / ("x" * 300 + ".onnx")
     settings = Settings(surrogates=(str(path),), faces=FaceSettings(path, (path,)), device="cpu")
     assert network_problems(settings) == []
@@ -73,8 +73,8 @@ def test_cuda_without_a_gpu_is_told() -> None:
 def test_a_process_that_dies_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    started = networks.Child
-    monkeypatch.setattr(networks, "Child", lambda module: started("daemon.no_such_module"))
+    started = child.Child
+    monkeypatch.setattr(child, "Child", lambda module: started("daemon.no_such_module"))
     (problem,) = network_problems(Settings(device="cuda"))
     assert "cannot be told: the process ended with exit code 1" in problem
 
@@ -93,8 +93,8 @@ def faces_in(folder: Path) -> FaceSettings:
 def test_faces_beside_the_embedded_way_are_asked_of_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = networks.Child
-    monkeypatch.setattr(networks, "Child", lambda module: started("daemon.no_such_module"))
+    started = child.Child
+    monkeypatch.setattr(child, "Child", lambda module: started("daemon.no_such_module"))
     (problem,) = network_problems(Settings(faces=faces_in(tmp_path), device="cpu"))
     assert problem.startswith("faces: whether")
     assert "cannot be told: the process ended with exit code 1" in problem
@@ -104,7 +104,7 @@ def test_faces_beside_the_embedded_way_are_asked_of_a_process(
 def test_a_missing_file_for_faces_is_left_to_the_look_at_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(networks, "Child", None)
+    monkeypatch.setattr(child, "Child", None)
     faces = faces_in(tmp_path)
     (tmp_path / name).unlink()
     assert network_problems(Settings(faces=faces, device="cpu")) == []
