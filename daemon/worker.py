@@ -36,7 +36,7 @@ from pipeline.errors import (
     UnreadableMedia,
     is_caused_by,
 )
-from pipeline.limits import limit_address_space, limit_threads
+from pipeline.limits import limit_memory, limit_threads
 
 if TYPE_CHECKING:
     import pipeline.progress
@@ -344,13 +344,9 @@ def _tell_kernel(name: str, value: str) -> None:
 def _warm(memory_gb: float, device: str) -> None:
     """Import what takes seconds, then bound the memory that strangers' files may take."""
     limit_threads()
-    import torch
-
     import pipeline.protect  # noqa: F401
 
-    # CUDA's driver reserves address space far beyond what it uses.
-    if device == "cpu" or not torch.cuda.is_available():
-        limit_address_space(memory_gb)
+    limit_memory(memory_gb, device)
 
 
 def _is_memory_used_up(margin_bytes: int) -> bool:

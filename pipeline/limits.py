@@ -26,6 +26,14 @@ def limit_address_space(gigabytes: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
 
 
+def limit_memory(gigabytes: float, device: str) -> None:
+    """Do the same for a process that computes on what `Settings.device` names, but for CUDA."""
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        limit_address_space(gigabytes)
+
+
 def _let_blas_take_its_buffer() -> None:
     """
     Multiply matrices once.

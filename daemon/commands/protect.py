@@ -17,7 +17,7 @@ from daemon.machine import threads_of
 from daemon.progress_bar import progress_bar
 from daemon.signals import Interruption
 from pipeline.errors import Cancelled, UnreadableMedia
-from pipeline.limits import limit_address_space, limit_threads
+from pipeline.limits import limit_memory, limit_threads
 from pipeline.parameters import Parameters, allowed_values
 from pipeline.settings import Settings
 
@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
     _check_original(arguments.original)
     limit_threads()
     settings = dataclasses.replace(config.settings, threads=threads_of(1))
-    _bound_memory(settings)  # before the first frame of a stranger's file is decoded
+    # Before the first frame of a stranger's file is decoded.
+    limit_memory(settings.limits.worker_memory_gb, settings.device)
     if arguments.preview is not None:
         _preview(arguments, parameters, settings)
     else:
@@ -195,11 +196,3 @@ def _check_place(original: Path, output: Path, may_replace: bool) -> None:
         raise UsageError(f"{output} is no file; name another.")
     if os.path.lexists(output) and not may_replace:
         raise UsageError(f"{output} is there already; name another, or replace it by --force.")
-
-
-def _bound_memory(settings: Settings) -> None:
-    import torch
-
-    # CUDA's driver reserves address space far beyond what it uses.
-    if settings.device == "cpu" or not torch.cuda.is_available():
-        limit_address_space(settings.limits.worker_memory_gb)

@@ -289,7 +289,7 @@ def test_a_quota_of_cpu_time_bounds_the_threads(
     monkeypatch.setattr("daemon.machine.cpu_quota", lambda: 0.5)
     monkeypatch.setattr("daemon.__main__.raise_on_signals", lambda: None)
     monkeypatch.setattr("pipeline.protect.protect", protect)
-    for name in ("limit_threads", "_bound_memory"):  # they would bind this process
+    for name in ("limit_threads", "limit_memory"):  # they would bind this process
         monkeypatch.setattr(f"daemon.commands.protect.{name}", lambda *_: None)
     assert main(["protect", "clip.mp4"]) == 1
     assert seen == [1]
