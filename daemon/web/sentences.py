@@ -241,11 +241,6 @@ def translated_part(part: str, language: Language) -> str:
     return part if language == "en" else _russian(part, PARTS) or part
 
 
-def is_known(sentence: str) -> bool:
-    """Is there a translation?"""
-    return _UNKNOWN.partition("{")[0] not in translated(sentence, "ru")
-
-
 def _in_russian(sentence: str) -> str:
     return _said(sentence) or _UNKNOWN.format(sentence=sentence)
 
