@@ -16,9 +16,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 # Up to the year 9774: Python knows no dates after 9999, and each name must have its day.
-_PATTERN = re.compile(
-    r"[0-9a-d][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-)
+PATTERN = "[0-9a-d][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_TASK_ID = re.compile(PATTERN)
 _RANDOM_BITS = 74
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 _DAY_MILLISECONDS = 86_400_000
@@ -49,7 +48,7 @@ class TaskIds:
 
 def is_task_id(text: str) -> bool:
     """Is this a name that `TaskIds` could have given?"""
-    return _PATTERN.fullmatch(text) is not None
+    return _TASK_ID.fullmatch(text) is not None
 
 
 def created_at(task_id: str) -> datetime:

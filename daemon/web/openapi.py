@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from daemon.config import Config
 from daemon.task import Status
+from daemon.task_id import PATTERN as TASK_ID
 from daemon.web import examples, schemas
 from daemon.web.auth import HEADER
 from daemon.web.context import context
@@ -26,7 +27,6 @@ blueprint = Blueprint("openapi", __name__)
 _VERSION = "1"
 _JSON = "application/json"
 _KEY = "key"
-_TASK_IDS = "^[0-9a-d][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _ABOUT = """\
 Protects videos against being learnt from and recognised by neural networks.
 
@@ -287,7 +287,7 @@ def _of_lists() -> list[_Json]:
     limit = {"type": "integer", "minimum": 1, "maximum": MOST_TASKS, "default": DEFAULT_LIMIT}
     before = {
         "type": "string",
-        "pattern": _TASK_IDS,
+        "pattern": f"^{TASK_ID}$",
         "description": "A task's whole id: the next page starts below it.",
     }
     return [
