@@ -53,7 +53,7 @@ class InboxHealth:
     Attributes:
         watching: how files are found, by `events` or `polling`.
         reason: why it is not available, what it lacks, or why it is watched no better.
-        mount: the file system that it lay on, in words that can be compared.
+        mount: the mount point that it lay in when it was last seen; None while unknown.
     """
 
     path: str

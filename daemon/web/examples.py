@@ -107,7 +107,7 @@ HEALTHY = {
             "is_available": True,
             "watching": "events",
             "reason": None,
-            "mount": "/srv ext4",
+            "mount": "/srv",
         }
     },
     "free_gb": {"temp": 120.4, "state": 120.4, "outbox": 120.4},
