@@ -116,7 +116,8 @@ class _Upload:
             name = safe_name(form.file_name)
             self._look_into(file, name)
             if self._key is None:
-                return self._accept(file, name, parameters, context().spool.new_id())
+                new_id = context().spool.new_id()
+                return self._parts.uploads.accept(file, name, parameters, new_id)
             return self._accept_once(self._key, file, name, parameters, given)
 
     def _check_before_reading(self) -> None:
@@ -171,9 +172,6 @@ class _Upload:
                 415, refusal.code, "uploads.unreadable", name=name, reason=refusal.reason
             )
 
-    def _accept(self, file: UploadedFile, name: str, parameters: Parameters, task_id: str) -> Task:
-        return self._parts.uploads.accept(file, name, parameters, task_id)
-
     def _accept_once(
         self,
         key: str,
@@ -192,7 +190,7 @@ class _Upload:
             self._digest.hexdigest(),
             _find,
             context().spool.new_id(),
-            lambda task_id: self._accept(file, name, parameters, task_id),
+            lambda task_id: self._parts.uploads.accept(file, name, parameters, task_id),
         )
 
 
