@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pipeline.audit_mp4 import is_zeros
 from pipeline.chunks import UNPARSED, Chunk, chunk_payload, walk_chunks
+from pipeline.padding import is_empty
 
 _ALLOWED_KINDS = "AVI |AVIX|hdrl|avih|strl|strh|strf|indx|vprp|odml|dmlh|movi|idx1|JUNK"
 _ALLOWED = frozenset(_ALLOWED_KINDS.split("|"))
@@ -20,7 +20,6 @@ _KINDS_OF_STREAM = frozenset({b"vids", b"auds", b"txts", b"iavs"})
 # Room that FFmpeg's muxer kept for an index it did not need.
 _UNUSED_INDEX = re.compile(rb"\x04\0\0\0[\0\x01]\0\0\0\d\d(dc|wb|sb|tx|pc|db)\0*")
 _UNUSED_LENGTH = re.compile(rb"odmldmlh....\0*", re.DOTALL)
-_CHUNK = 1 << 20
 _WORDS = {
     "IDIT": "date (IDIT)",
     "ISMP": "time code (ISMP)",
@@ -54,14 +53,8 @@ def avi_findings(file: BinaryIO) -> Iterator[str]:
 
 
 def _padding(file: BinaryIO, chunk: Chunk) -> Iterator[str]:
-    payload = chunk_payload(file, chunk, _CHUNK)
-    left = chunk.payload_size - len(payload)
-    if _UNUSED_INDEX.fullmatch(payload) or _UNUSED_LENGTH.fullmatch(payload):
-        payload = b""
-    while is_zeros(payload) and left > 0:
-        payload = file.read(min(left, _CHUNK))
-        if not payload:
-            return
-        left -= len(payload)
-    if not is_zeros(payload):
+    payload = chunk_payload(file, chunk)
+    is_known = _UNUSED_INDEX.fullmatch(payload) or _UNUSED_LENGTH.fullmatch(payload)
+    passed = len(payload) if is_known else 0
+    if not is_empty(file, chunk.payload_offset + passed, chunk.payload_size - passed):
         yield "content in a JUNK chunk"

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from pipeline.audit_mp4 import is_zeros, neutral_title
+from pipeline.audit_mp4 import neutral_title
 from pipeline.elements import UNPARSED, Element, element_payload, walk_elements
+from pipeline.padding import is_empty
 
 _TRACKS = (
     "TrackEntry TrackNumber TrackUID TrackType FlagEnabled FlagDefault FlagForced"
@@ -66,7 +67,6 @@ _TAGS_OF_FFMPEG = {
 }
 _APPS = frozenset({b"", b"Lavf"})
 _DOLBY_VISION = b"Dolby Vision configuration"
-_CHUNK = 1 << 20
 
 
 def matroska_findings(file: BinaryIO) -> Iterator[str]:
@@ -121,16 +121,8 @@ def _chapter_title(file: BinaryIO, element: Element) -> Iterator[str]:
 
 
 def _padding(file: BinaryIO, element: Element) -> Iterator[str]:
-    left = element.payload_size
-    file.seek(element.payload_offset)
-    while left > 0:
-        piece = file.read(min(left, _CHUNK))
-        if not piece:
-            return
-        if not is_zeros(piece):
-            yield "content in a Void element"
-            return
-        left -= len(piece)
+    if not is_empty(file, element.payload_offset, element.payload_size):
+        yield "content in a Void element"
 
 
 _CHECKS: dict[str, Callable[[BinaryIO, Element], Iterator[str]]] = {

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from pipeline.boxes import UNPARSED, Box, payload_of, walk_boxes
+from pipeline.padding import is_empty
 
 
 def _by_parent(children: dict[str, str]) -> dict[str, frozenset[str]]:
@@ -125,7 +126,6 @@ _KEY_WORDS = (
 )
 _HANDLER_OF_TRACK = ("moov", "trak", "mdia", "hdlr")
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-_CHUNK = 1 << 20
 
 
 def mp4_findings(file: BinaryIO) -> Iterator[str]:
@@ -146,12 +146,6 @@ def mp4_findings(file: BinaryIO) -> Iterator[str]:
 def neutral_title(title: str) -> bool:
     """Whether a chapter's title says nothing: empty, or `Chapter` and a number."""
     return NEUTRAL_TITLE.fullmatch(title) is not None
-
-
-def is_zeros(piece: bytes) -> bool:
-    """Whether a piece of padding holds nothing."""
-    # There may be GB of it: stripping the zeros takes nineteen times as long.
-    return piece == bytes(len(piece))
 
 
 def _is_allowed(box: Box) -> bool:
@@ -202,16 +196,8 @@ def _file_type(file: BinaryIO, box: Box) -> Iterator[str]:
 
 
 def _padding(file: BinaryIO, box: Box) -> Iterator[str]:
-    file.seek(box.payload_offset)
-    left = box.payload_size
-    while left > 0:
-        piece = file.read(min(left, _CHUNK))
-        if not piece:
-            return
-        if not is_zeros(piece):
-            yield f"content in a {box.kind} box"
-            return
-        left -= len(piece)
+    if not is_empty(file, box.payload_offset, box.payload_size):
+        yield f"content in a {box.kind} box"
 
 
 def _times(file: BinaryIO, box: Box) -> Iterator[str]:
