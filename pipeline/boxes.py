@@ -122,7 +122,6 @@ class Completeness:
 
     container: Literal["mp4", "matroska", "riff"] | None
     stated_bytes: int | None
-    actual_bytes: int
     is_truncated: bool
 
 
@@ -148,8 +147,8 @@ def completeness(path: Path) -> Completeness:
             length = stated_riff_length(file, actual)
         else:
             # No container begins with zeros, but preallocated space does.
-            return Completeness(None, None, actual, len(head) == 16 and not any(head))
-    return Completeness(length.container, length.stated, actual, length.is_truncated)
+            return Completeness(None, None, len(head) == 16 and not any(head))
+    return Completeness(length.container, length.stated, length.is_truncated)
 
 
 class _Walk:

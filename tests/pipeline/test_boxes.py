@@ -69,7 +69,7 @@ _EVERY = [*_MUXERS, "faststart", "fragmented"]
 def test_whole_file_is_not_truncated(whole: dict[str, bytes], name: str, tmp_path: Path) -> None:
     state = completeness(_written(tmp_path, whole[name]))
     assert not state.is_truncated
-    assert state.actual_bytes == state.stated_bytes == len(whole[name])
+    assert state.stated_bytes == len(whole[name])
 
 
 @pytest.mark.parametrize("name", ["mp4", "mov", "faststart", "matroska", "webm", "avi"])
