@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -200,8 +200,6 @@ def _copy(
     cancelled: Callable[[], bool],
 ) -> Stripped:
     video = next(s for s in kept if s.type == "video")
-    total = video.frames or None
-    ended_early = False
     boxes = left_out_boxes(original) if muxer in _WITH_EDIT_LISTS else {}
     target = open_output(
         output,
@@ -214,39 +212,13 @@ def _copy(
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
         streams = {s.index: _copy_of(s, target, aspects.get(s.index), original.name) for s in kept}
         if muxer in _MATROSKA:
-            rates = stated_rates(source, original)
-            for stream in kept:
-                if stream.type == "video":
-                    # Without one FFmpeg states what the codec says, such as a frame each tick.
-                    rate = rates.get(stream.index, Fraction(0))
-                    streams[stream.index].codec_context.framerate = rate
+            _set_rates(streams, kept, stated_rates(source, original))
         if muxer == "avi":
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapters(source)))
-        packets = source.demux(kept)
         tracks = {s.index: _Track(s, streams[s.index], target, original) for s in kept}
-        corrections = _corrections(kept, original, muxer)
-        picture = tracks[video.index]
-        while True:
-            if cancelled():
-                raise Cancelled
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except av.error.FFmpegError as error:
-                refuse_what_storage_lost(original, error)
-                ended_early = True
-                break
-            # Ogg counts pictures: it can state no gap but by those.
-            if not packet.size and not (muxer == "ogg" and repeats_picture(packet)):
-                continue
-            track = tracks[packet.stream_index]
-            if packet.stream_index in corrections:
-                corrections[packet.stream_index](packet)
-            track.copy(packet)
-            if track is picture:
-                progress(track.packets, total)
+        ended_early = _copy_packets(source, kept, original, muxer, tracks, progress, cancelled)
+    picture = tracks[video.index]
     if not picture.frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
@@ -260,6 +232,46 @@ def _copy(
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
     return Stripped(picture.frames, range(len(streams)), muxer, codec, dropped, ended_early)
+
+
+def _set_rates(streams: Mapping[int, Any], kept: list[Any], rates: Mapping[int, Fraction]) -> None:
+    for stream in kept:
+        if stream.type == "video":
+            # Without one FFmpeg states what the codec says, such as a frame each tick.
+            streams[stream.index].codec_context.framerate = rates.get(stream.index, Fraction(0))
+
+
+def _copy_packets(
+    source: InputContainer,
+    kept: list[Any],
+    original: Path,
+    muxer: str,
+    tracks: Mapping[int, _Track],
+    progress: Callable[[int, int | None], None],
+    cancelled: Callable[[], bool],
+) -> bool:
+    """Copy what is kept to its tracks; return whether the original broke off before its end."""
+    video = next(s for s in kept if s.type == "video")
+    corrections = _corrections(kept, original, muxer)
+    packets = source.demux(kept)
+    while not cancelled():
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return False
+        except av.error.FFmpegError as error:
+            refuse_what_storage_lost(original, error)
+            return True
+        # Ogg counts pictures: it can state no gap but by those.
+        if not packet.size and not (muxer == "ogg" and repeats_picture(packet)):
+            continue
+        track = tracks[packet.stream_index]
+        if packet.stream_index in corrections:
+            corrections[packet.stream_index](packet)
+        track.copy(packet)
+        if packet.stream_index == video.index:
+            progress(track.packets, video.frames or None)
+    raise Cancelled
 
 
 def _is_mp3_of_low_rate(stream: Any) -> bool:
