@@ -52,6 +52,11 @@ def complain(message: str) -> None:
         print(f"media-cleaner: {printable(message)}", file=sys.stderr)
 
 
+def shows_both() -> bool:
+    """Whether answers and complaints are seen one below the other, on a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+
+
 def hold_standard_streams() -> None:
     """
     Open nothing in the place of a standard stream that who started us has closed.

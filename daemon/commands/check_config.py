@@ -10,7 +10,7 @@ from typing import Any
 
 from daemon import keys
 from daemon.config import Config, config_of, find_config
-from daemon.console import say, say_json
+from daemon.console import say, say_json, shows_both
 from daemon.errors import CannotListen, ConfigError, UsageError
 from daemon.folders import broken_link
 from daemon.folders import problems as folder_problems
@@ -39,15 +39,14 @@ def run(arguments: argparse.Namespace) -> None:
     elif config:
         say(aligned(_rows(path, config)))
     if problems:
-        raise ConfigError(_counted(path, problems))
+        # What a script sees of standard error is to say what is wrong; people have just read it.
+        raise ConfigError(_counted(problems)) if shows_both() else ConfigError(*problems)
 
 
-def _counted(path: Path | None, problems: list[str]) -> str:
-    """Return how many there are; each has been said, and a terminal shows both streams."""
-    name = "the defaults" if path is None else str(path)
+def _counted(problems: list[str]) -> str:
     if len(problems) == 1:
-        return f"{name}: 1 problem, named on standard output; correct it."
-    return f"{name}: {len(problems)} problems, named on standard output; correct them."
+        return "1 problem, named above; correct it."
+    return f"{len(problems)} problems, named above; correct them."
 
 
 def _checked(path: Path | None) -> tuple[Config | None, list[str]]:
