@@ -100,11 +100,7 @@ class TrackMasker:
         """What was done so far; of the whole track after `finish`."""
         measured = self._changer.measured
         blocks = max(self._processed // self._block, 1)
-        return AudioSummary(
-            self._openness / blocks,
-            measured.nmr_db,
-            measured.snr_db,
-        )
+        return AudioSummary(self._openness / blocks, measured.nmr_db, measured.snr_db)
 
     def _advance(self, samples: Samples) -> Iterator[Samples]:
         for block in self._blocks.push(samples):

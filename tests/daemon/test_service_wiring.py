@@ -24,6 +24,7 @@ import pytest
 import yaml
 from services import PATIENCE_SECONDS, wait_until
 from spools import REASON, REPORT
+from translations import is_known
 
 from daemon import attempts, dispatcher, housekeeping, machine, own_health
 from daemon import health as health_module
@@ -41,7 +42,6 @@ from daemon.spool import Spool
 from daemon.spool_errors import TaskBusy
 from daemon.task import Failure, Progress, Status, Submission, Task
 from daemon.temp_lock import TempLocks
-from daemon.web.sentences import is_known
 
 QUICK = {
     "settle_s": 0.2,

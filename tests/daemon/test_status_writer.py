@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from services import wait_until
+from translations import is_known
 
 from daemon import outbox, outbox_writer, status_writer
 from daemon.logs import configure_logs, reset_logs
@@ -22,7 +23,6 @@ from daemon.outbox import StatusFiles, status_path
 from daemon.spool import Spool
 from daemon.status_writer import StatusWriter
 from daemon.task import Submission, Task
-from daemon.web.sentences import is_known
 
 
 class House:

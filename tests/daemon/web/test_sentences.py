@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from spools import Clock, submission
+from translations import is_known
 
 from daemon.asked_process import NoAnswer
 from daemon.disk import DiskWatch
@@ -87,11 +88,6 @@ def test_a_fact_that_is_a_sentence_is_translated_too() -> None:
     assert "папка на сервере больше не та" in translated(said, "ru")
     said = "status files: 2 cannot be written: /srv/out/anna: Permission denied"
     assert translated(said, "ru") == ("файлы статусов: не записать 2: /srv/out/anna: нет прав")
-
-
-def is_known(sentence: str) -> bool:
-    """Is there a translation?"""
-    return "по-английски" not in translated(sentence, "ru")
 
 
 def test_what_nobody_knows_is_shown_and_said_to_be_english() -> None:
