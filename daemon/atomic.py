@@ -158,6 +158,13 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, however little of it a disk that is nearly full takes at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def temporary_of(name: str) -> str | None:
     """Return the name that a temporary file was to get; None if `name` is no such file."""
     match = _TEMPORARY.fullmatch(name)

@@ -16,6 +16,7 @@ import os
 import time
 from pathlib import Path
 
+from daemon.atomic import write_all
 from daemon.console import complain
 
 MOST_BYTES = 10_000_000
@@ -72,7 +73,7 @@ class LineFile(logging.Handler):
         descriptor = os.open(self._path, flags, 0o640)
         try:
             # A disk that was full left a line cut short, this process's or another's.
-            _write_all(descriptor, data if _ends_line(descriptor) else b"\n" + data)
+            write_all(descriptor, data if _ends_line(descriptor) else b"\n" + data)
         finally:
             os.close(descriptor)
 
@@ -143,8 +144,3 @@ def _ends_line(descriptor: int) -> bool:
             return True
         time.sleep(_BETWEEN_LOOKS_SECONDS)
     return False
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]

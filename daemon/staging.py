@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import ClassVar
 
+from daemon.atomic import write_all
 from daemon.disk import NO_ROOM
 from daemon.held_folder import held_folder
 from daemon.jobs import Job
@@ -149,16 +150,10 @@ def _copy(
         while chunk := reading.read(_CHUNK_BYTES):
             if cancelled():
                 raise Cancelled
-            _write_all(writing.fileno(), chunk)
+            write_all(writing.fileno(), chunk)
             copied += len(chunk)
             if copied - flushed >= _FLUSH_BYTES:
                 os.fsync(writing.fileno())
                 flushed = copied
             moved(copied / size)
         os.fsync(writing.fileno())
-
-
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    rest = memoryview(chunk)
-    while rest:  # a disk that is nearly full takes a part
-        rest = rest[os.write(descriptor, rest) :]

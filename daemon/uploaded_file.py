@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
-from daemon.atomic import move_atomically, sync_folder
+from daemon.atomic import move_atomically, sync_folder, write_all
 
 # Ending of the names that such files have where they must have one.
 PART = ".part"
@@ -65,9 +65,7 @@ class UploadedFile:
         if self.size >= self._look_at:
             self._look()
             self._look_at = self.size + _LOOK_BYTES
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        write_all(self._descriptor, data)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[int]:
