@@ -6,6 +6,7 @@ Read strictly: it lies in an inbox, where others may write, and says which files
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -49,14 +50,7 @@ class Claim:
 
 def encode(claim: Claim) -> bytes:
     """Return the content of a claim's file; in ASCII, so that any bytes of a name pass."""
-    values = {
-        "task_id": claim.task_id,
-        "subfolder": claim.subfolder,
-        "video": claim.video,
-        "sidecar": claim.sidecar,
-        "refused": claim.refused,
-    }
-    return json.dumps(values, indent=1).encode("ascii") + b"\n"
+    return json.dumps(dataclasses.asdict(claim), indent=1).encode("ascii") + b"\n"
 
 
 def read_claim(path: Path) -> Claim:
