@@ -285,7 +285,7 @@ class Spool:
 
         return self._store.act(task_id, step)
 
-    def remove(self, task_id: str, remove_files: Callable[[Task], None]) -> Task:
+    def remove(self, task_id: str, remove_files: Callable[[Task], None]) -> None:
         """
         Remove an ended task: its files, then its record.
 
@@ -296,16 +296,14 @@ class Spool:
             UnknownTask, RecordDamaged, TaskBusy
         """
 
-        def step(hold: Hold) -> Task:
-            task = self._ended(hold)
-            remove_files(task)
+        def step(hold: Hold) -> None:
+            remove_files(self._ended(hold))
             hold.remove()
             self._webhooks.remove(task_id)
-            return task
 
-        return self._store.act(task_id, step)
+        self._store.act(task_id, step)
 
-    def tend(self, task_id: str, act: Callable[[Task], None]) -> Task:
+    def tend(self, task_id: str, act: Callable[[Task], None]) -> None:
         """
         Do something to an ended task's files while nobody can retry or remove it.
 
@@ -313,13 +311,7 @@ class Spool:
             WrongStatus: it has not ended.
             UnknownTask, RecordDamaged, TaskBusy
         """
-
-        def step(hold: Hold) -> Task:
-            task = self._ended(hold)
-            act(task)
-            return task
-
-        return self._store.act(task_id, step)
+        self._store.act(task_id, lambda hold: act(self._ended(hold)))
 
     def date_end(self, task_id: str) -> Task:
         """
