@@ -23,7 +23,6 @@ import importlib
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -36,6 +35,7 @@ from daemon.console import (
     say,
 )
 from daemon.errors import CannotListen, ConfigError, Interrupted, Unwell, UsageError
+from daemon.shared_options import add_shared_options
 from daemon.signals import end_on_signals, raise_on_signals
 from daemon.spool_errors import SpoolError
 from pipeline.errors import InvalidParameters, PipelineError
@@ -123,7 +123,7 @@ def parser(line: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     main_parser.add_argument("--version", action=_Version, help="show this program's version")
-    _add_shared(main_parser, config=None, json=False)
+    add_shared_options(main_parser, config=None, json=False)
     commands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(
@@ -132,8 +132,7 @@ def parser(line: Sequence[str]) -> argparse.ArgumentParser:
             description=f"{purpose[0].upper()}{purpose[1:]}.",
             allow_abbrev=False,
         )
-        # Suppressed, or the defaults here would overwrite what stands before the command.
-        _add_shared(command, config=argparse.SUPPRESS, json=argparse.SUPPRESS)
+        add_shared_options(command)
         if name in line:
             _module(name).add_arguments(command)
     return main_parser
@@ -195,24 +194,6 @@ def _version() -> str:
         raise UsageError(
             f"{PROGRAM} is not installed, so its version is not known; `make setup` installs it."
         ) from error
-
-
-def _add_shared(command: argparse.ArgumentParser, *, config: object, json: object) -> None:
-    command.add_argument(
-        "--config",
-        type=_config_path,
-        metavar="PATH",
-        default=config,
-        help="the configuration (default: $MEDIA_CLEANER_CONFIG, else ./config.yaml)",
-    )
-    command.add_argument("--json", action="store_true", default=json, help="answer in JSON")
-
-
-def _config_path(text: str) -> Path:
-    # As `--config "$UNSET"` gives it. An empty path would be the current folder.
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty; give the path of a configuration")
-    return Path(text)
 
 
 def _has_folder() -> bool:

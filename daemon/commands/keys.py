@@ -15,6 +15,7 @@ from daemon.console import AnswerLost, complain, say, say_json
 from daemon.errors import UsageError
 from daemon.keys import Key
 from daemon.operator_queue import QueueUnusable, local_time, unusable
+from daemon.shared_options import add_shared_options
 from pipeline.parameters import Parameters
 
 _ADMIN = "all (admin)"
@@ -35,16 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke = acts.add_parser("revoke", help="make a key void", allow_abbrev=False)
     revoke.add_argument("name", metavar="NAME", help="the key, as `keys list` shows it")
     for act in (add, shown, revoke):
-        act.add_argument(
-            "--config",
-            type=Path,
-            metavar="PATH",
-            default=argparse.SUPPRESS,
-            help="the configuration (default: $MEDIA_CLEANER_CONFIG, else ./config.yaml)",
-        )
-        act.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="answer in JSON"
-        )
+        add_shared_options(act)
 
 
 def run(arguments: argparse.Namespace) -> None:

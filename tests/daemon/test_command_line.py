@@ -185,7 +185,9 @@ def test_wrong_usage_ends_with_2_and_says_why(folder: Path, words: list[str], to
     assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "config.yaml"]
 
 
-@pytest.mark.parametrize("words", [["--config", "", "list"], ["list", "--config="]])
+@pytest.mark.parametrize(
+    "words", [["--config", "", "list"], ["list", "--config="], ["keys", "list", "--config="]]
+)
 def test_an_empty_name_of_a_configuration_is_refused(folder: Path, words: list[str]) -> None:
     assert_one_line(run(folder, *words), 2, "--config", "it is empty; give the path")
 
