@@ -19,6 +19,9 @@ class FieldOrder(Enum):
     BOTTOM_FIRST = "bff"
 
 
+_UNSPECIFIED = 2
+
+
 @dataclass(frozen=True)
 class Colour:
     """Colour description in the code points of ITU-T H.273; 2 is "unspecified"."""
@@ -32,6 +35,15 @@ class Colour:
     def is_hdr(self) -> bool:
         """Whether the transfer is PQ (SMPTE ST 2084) or HLG (ARIB STD-B67)."""
         return self.transfer in (16, 18)
+
+    def completed(self, other: Colour) -> Colour:
+        """Return this, with what `other` says where this says nothing."""
+        return Colour(
+            other.primaries if self.primaries == _UNSPECIFIED else self.primaries,
+            other.transfer if self.transfer == _UNSPECIFIED else self.transfer,
+            other.matrix if self.matrix == _UNSPECIFIED else self.matrix,
+            self.range or other.range,
+        )
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,21 @@ _MOST_UNNAMED_KINDS = 16
 
 
 def video_track(
-    container: InputContainer, stream: Any, first: av.VideoFrame, path: Path
+    container: InputContainer, stream: Any, first: av.VideoFrame, stated: Colour, path: Path
 ) -> VideoTrack:
-    """Return what is known of a stream of pictures by its container and its first frame."""
+    """
+    Return what is known of a stream of pictures by its container and its first frame.
+
+    Args:
+        stated: its colour before that frame was decoded.
+    """
     order = _field_order(stream, first)
     crop = _crop(container, stream, first, order, path)
     side = side_data_of(first)
+    has_dolby_vision = "DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side
+    colour = _colour(stream, first)
+    # Of Dolby Vision the codec's silence says that no other player understands the picture.
+    colour = colour if has_dolby_vision else colour.completed(stated)
     layout = first.format
     times_as_decoding = has_times_as_decoding(container, stream, first.dts)
     return VideoTrack(
@@ -49,7 +58,7 @@ def video_track(
         frame_rate=frame_rate_of(stream),
         stated_frames=stream.frames,
         sample_aspect=sample_aspect(stream),
-        colour=_colour(stream, first),
+        colour=colour,
         field_order=order,
         display_matrix=_display_matrix(side),
         mastering_display=side.get("MASTERING_DISPLAY_METADATA"),
@@ -58,7 +67,7 @@ def video_track(
         spherical=_spherical(container, side, path),
         stereo=side.get("STEREO3D"),
         has_alpha=has_alpha_beside(stream) or any(part.is_alpha for part in layout.components),
-        has_dolby_vision="DOVI_METADATA" in side or "DOVI_RPU_BUFFER" in side,
+        has_dolby_vision=has_dolby_vision,
         has_dynamic_hdr="DYNAMIC_HDR_PLUS" in side or "DYNAMIC_HDR_VIVID" in side,
         has_captions="A53_CC" in side,
         has_times=times_as_decoding or _has_times(container, stream, first),
@@ -241,6 +250,17 @@ def sample_aspect(stream: Any) -> Fraction | None:
     """Return a video stream's sample aspect, above all the container's; None if unknown."""
     aspect = stream.sample_aspect_ratio
     return aspect if aspect and aspect > 0 else None
+
+
+def stated_colour(stream: Any) -> Colour:
+    """Return what an opened file says of a stream's colour, if nothing of it was decoded yet."""
+    context = stream.codec_context
+    return Colour(
+        primaries=int(context.color_primaries),
+        transfer=int(context.color_trc),
+        matrix=int(context.colorspace),
+        range=int(context.color_range),
+    )
 
 
 def _colour(stream: Any, first: av.VideoFrame) -> Colour:

@@ -26,7 +26,7 @@ from pipeline.elements import has_encrypted_track, states_duration
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
 from pipeline.media import AudioTrack, Chapter, MediaInfo, PictureEnd, SubtitleTrack, VideoTrack
-from pipeline.picture_track import frame_rate_of, video_track
+from pipeline.picture_track import frame_rate_of, stated_colour, video_track
 from pipeline.settings import Limits
 from pipeline.subtitles import unnamed_webvtt
 from pipeline.telemetry import telemetry_in
@@ -114,10 +114,12 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
         check_streams(container, path, limits)
         stream = main_video(container, path)
         check_size(stream.codec_context.width, stream.codec_context.height, path, limits)
+        stated = stated_colour(stream)  # a decoder may say otherwise
         first, packets_before = _first_frame(container, stream, path)
         check_size(first.width, first.height, path, limits)
         check_time(container, stream, path, limits)
-        info = _describe(container, stream, first, channels, path)
+        video = video_track(container, stream, first, stated, path)
+        info = _describe(container, video, first, channels, path)
     info = replace(info, lead=_lead(info, first, packets_before))
     _check_dolby_vision(info)
     return info
@@ -217,12 +219,11 @@ def _first_frame(container: InputContainer, stream: Any, path: Path) -> tuple[av
 
 def _describe(
     container: InputContainer,
-    stream: Any,
+    video: VideoTrack,
     first: av.VideoFrame,
     channels: dict[int, Channels],
     path: Path,
 ) -> MediaInfo:
-    video = video_track(container, stream, first, path)
     counted = uneven_tracks(container, path)
     audio = tuple(
         _audio_track(s, channels[s.index], s.index in counted)
@@ -253,7 +254,7 @@ def _describe(
         chapters=_chapters(container),
         dropped=dropped,
         is_truncated=completeness(path).is_truncated,
-        picture_end=picture_end(container, stream, path),
+        picture_end=picture_end(container, container.streams[video.index], path),
     )
 
 

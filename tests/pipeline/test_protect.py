@@ -548,6 +548,26 @@ class TestPicture:
         outcome = protect(original, None, Parameters(), FAST)
         assert first_frame(outcome.output).rotation == first_frame(original).rotation == 90
 
+    @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+    def test_a_colour_description_of_the_container_alone_is_kept(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        """As MKVToolNix adds it. FFmpeg's decoder of HEVC says that there is none."""
+        video = Video(160, 120, 5, codec="libx265", pixel_format="yuv420p10le")
+        plain, original = make_video(tmp_path / "plain.mp4", video), tmp_path / name
+        with av.open(str(plain)) as source, av.open(str(original), "w") as target:
+            stream = source.streams.video[0]
+            copy = target.add_stream_from_template(stream, opaque=True)
+            context: Any = copy.codec_context
+            context.color_primaries, context.color_trc, context.colorspace = 9, 16, 9
+            for packet in source.demux(stream):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+        output = protect(original, None, Parameters(), FAST).output
+        frame: Any = first_frame(output)
+        assert (frame.color_primaries, frame.color_trc, int(frame.colorspace)) == (9, 16, 9)
+
     def test_aspect_and_colour_description_are_kept(self, tmp_path: Path) -> None:
         video = Video(sample_aspect=Fraction(4, 3), colour=(5, 1, 5, 2), width=180, height=144)
         _, output, _ = run(tmp_path, video)
