@@ -138,7 +138,8 @@ class Housekeeping:
         config, is_wanted = self._config, self._spool.may_publish
         self.hold_temp()
         if self.temp_trouble is None:  # else what lies there may be another service's
-            sweep_temp(config.place(config.temp), is_wanted)
+            for problem in sweep_temp(config.place(config.temp), is_wanted).problems:
+                server_log().warning("left over in temp", reason=problem)
         outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
         for folder in outboxes | {config.place(config.outbox)}:
             outbox.sweep(folder, is_wanted, time.time())

@@ -432,6 +432,16 @@ def test_in_a_temp_of_another_service_nothing_is_begun(house: House) -> None:
         job_of(pool, "clip.mp4")
 
 
+def test_what_cannot_be_removed_from_temp_is_told(house: House) -> None:
+    with house.running():
+        assert house.service is not None
+        left_over = house.folder / "temp" / f"{house.service._spool.new_id()}.{'0' * 32}"
+        left_over.symlink_to(house.folder)  # is not followed
+        house.service._housekeeping.sweep()
+        assert any(str(left_over) in line.get("reason", "") for line in house.log_lines())
+    assert (house.folder / "temp").is_dir()
+
+
 def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> None:
     house.configure(inboxes=TWO_INBOXES)
     house.full.add("out2")
