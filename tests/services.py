@@ -165,6 +165,15 @@ def running(house: ServiceHouse, *words: str) -> Iterator[ServiceHouse]:
             house.kill()
 
 
+def open_files(pid: int) -> dict[str, str]:
+    """Return by its number what a process has open, but for libraries: a libffi keeps itself."""
+    links = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links[entry.name] = entry.readlink()
+    return {number: str(to) for number, to in links.items() if ".so" not in to.suffixes}
+
+
 def wait_until(claim: Callable[[], Any], what: str, patience: float = PATIENCE_SECONDS) -> Any:
     """Wait until `claim` returns something true, and return that."""
     deadline = time.monotonic() + patience

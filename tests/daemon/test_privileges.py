@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from media import Video, make_video
+from services import open_files
 from unit_sandbox import NOBODY, shown_folders, why_not
 
 from daemon import privileges
@@ -80,7 +81,7 @@ def test_no_thread_of_a_worker_has_a_right_that_its_work_does_not_need(worker: C
 def test_a_worker_has_no_descriptor_but_its_pipe_and_the_services_standard_error(
     worker: Child,
 ) -> None:
-    held = {p.name: os.readlink(p) for p in Path(f"/proc/{worker.pid}/fd").iterdir()}
+    held = open_files(worker.pid)
     error = os.readlink("/proc/self/fd/2")
     assert (held.pop("0"), held.pop("1"), held.pop("2")) == ("/dev/null", "/dev/null", error)
     assert [target.partition(":")[0] for target in held.values()] == ["socket"]

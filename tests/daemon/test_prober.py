@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from media import Video, make_video
-from services import ROOT, wait_until
+from services import ROOT, open_files, wait_until
 
 from daemon import probe_process
 from daemon.asked_process import AskedProcess, NoProcess
@@ -127,7 +127,7 @@ def test_the_process_keeps_no_file_open(prober: Prober, video: Path) -> None:
     for _ in range(10):
         refusal(prober, video)
     # Three standard ones, the pipe, and that once more while it waits.
-    wait_until(lambda: len(os.listdir(f"/proc/{pid_of(prober)}/fd")) <= 5, "it holds no more")
+    wait_until(lambda: len(open_files(pid_of(prober))) <= 5, "it holds no more")
 
 
 def test_one_process_answers_many_threads(prober: Prober, video: Path, tmp_path: Path) -> None:
