@@ -42,7 +42,7 @@ def up_to(step: str) -> Iterator[None]:
 
 
 def _untouched(sample_rate: int, channels: int, level: AudioLevel, seed: int) -> Untouched:
-    return Untouched(level)
+    return Untouched()
 
 
 def _copy(protector: VideoProtector, original: Planes, protected: Planes) -> None:

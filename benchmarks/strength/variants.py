@@ -121,5 +121,5 @@ def _reference(networks: Settings | None) -> baselines.Draw:
 
 def _masker(level: AudioLevel) -> Callable[..., Any]:
     if level is AudioLevel.NONE:
-        return lambda rate, channels, asked, seed: Untouched(asked)
+        return lambda rate, channels, asked, seed: Untouched()
     return lambda rate, channels, asked, seed: TrackMasker(rate, channels, asked, _SEED)
