@@ -149,9 +149,11 @@ class Webhooks:
             self._begin(turn)
 
     def _begin(self, turn: Turn) -> None:
+        is_void = threading.Event()
         try:
-            future = self._side.submit(self._tell, turn.task_id)
+            future = self._side.submit(self._tell, turn.task_id, is_void)
         except RuntimeError:  # the machine has no thread just now; its receiver is not busy then
+            is_void.set()  # the pool has kept it all the same, and will come to it
             self._put_off(turn, self._spool.now())
             raise
         self._under_way[future] = turn
@@ -191,8 +193,10 @@ class Webhooks:
 
     # --- Telling it, in threads beside ---
 
-    def _tell(self, task_id: str) -> _Try | None:
+    def _tell(self, task_id: str, is_void: threading.Event) -> _Try | None:
         """Try it once, and write down what came of it; None where it is no longer to be told."""
+        if is_void.is_set():
+            return None
         came = self._unwritten.get(task_id)
         if came is None:
             try:

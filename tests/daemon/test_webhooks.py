@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -532,16 +533,22 @@ def test_an_end_for_which_there_was_no_thread_is_told_when_there_is_one(
 ) -> None:
     """Its receiver would count as busy until the next start, and so never be told again."""
 
-    def none_left(*asked: object) -> None:
-        raise RuntimeError("can't start new thread")
+    start = threading.Thread.start
 
-    with Receiver() as receiver:
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name.startswith("webhook_"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with Receiver(500) as receiver:
         with monkeypatch.context() as patch:
-            patch.setattr(house.webhooks._side, "submit", none_left)
+            patch.setattr(threading.Thread, "start", none_left)
             task = house.end(receiver.url())
             wait_until(lambda: lines(logs, "server.log", "webhooks cannot be looked at"), "the log")
         house.pass_time(60)
-        house.wait_for(task, DELIVERED)
+        house.wait_for(task, PENDING, 1)
+        house.webhooks._side.shutdown()  # what it has kept comes first
+        assert len(receiver.wait_for(1)) == 1
 
 
 # --- Killed ---
