@@ -94,7 +94,10 @@ class DiskWatch:
         self._found: tuple[str, ...] | None = None
         self._free: dict[str, float | None] = {}
         self._looking: _Look | None = None
-        self._mounts = dict(known_mounts or {})
+        known = known_mounts or {}
+        paths = map(str, self._folders.values())
+        # What others look at would stay here as it once was, and one no longer named for ever.
+        self._mounts = {path: known[path] for path in paths if path in known}
         self._is_away = False
         self._lock = threading.Lock()
 

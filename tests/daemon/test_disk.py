@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from daemon.config import load_config
 from daemon.disk import DiskWatch, free_gb, in_words, shortage
+from daemon.disks import Disks
 from daemon.health import trouble_of
 from daemon.logs import configure_logs, reset_logs
+from daemon.mounts import mount_of
 
 
 @pytest.fixture
@@ -181,3 +184,21 @@ def test_a_disk_that_fills_up_is_told_once(
     assert len(lines) == 2
     assert '"no room for new work"' in lines[0]
     assert '"no room for new work: over"' in lines[1]
+
+
+def test_mounts_are_as_they_are_now_and_only_of_folders_that_the_configuration_names(
+    tmp_path: Path,
+) -> None:
+    """What another disk's watch had been told of a folder stood for what it is."""
+    for name in ("temp", "state", "out", "out2"):
+        (tmp_path / name).mkdir()
+    settings = "outbox: out\ninboxes: [{name: a, inbox: in, outbox: out2}]\n"
+    (tmp_path / "config.yaml").write_text(settings)
+    known = {str(tmp_path / name): "/elsewhere" for name in ("out", "decommissioned")}
+    disks = Disks(load_config(tmp_path / "config.yaml"), known)
+    for disk in disks.all:
+        disk.check()
+    mount = mount_of(tmp_path)
+    assert mount is not None
+    names = ("temp", "state", "out", "out2")
+    assert disks.mounts == {str(tmp_path / name): mount.point for name in names}
