@@ -99,8 +99,9 @@ class ServiceSignals:
         heard: dict[signal.Signals, Any] = {
             **{n: self._note_end for n in (signal.SIGINT, signal.SIGTERM)},
             signal.SIGHUP: self._note_reload,
-            signal.SIGQUIT: signal.SIG_DFL,  # ends a service that hangs; the next one recovers
         }
+        if signal.SIGQUIT in _heeded():  # ends a service that hangs; the next one recovers
+            heard[signal.SIGQUIT] = signal.SIG_DFL
         self._before = {number: signal.signal(number, note) for number, note in heard.items()}
         return self
 
