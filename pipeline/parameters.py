@@ -21,7 +21,7 @@ from pipeline.errors import InvalidParameters
 # One step of ImageNet-normalised units is 0.226 of full scale: the mean of the three
 # channels' standard deviations (0.229, 0.224, 0.225) that ImageNet networks divide by.
 _NORMALISED_UNIT = 0.226
-# As people write one. Python and pydantic also read `1_0` as 10, and let spaces stand around.
+# As people write one. Python and pydantic also read `1_0` as 10.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # No sample may change by more than this many budgets.
 PEAK_PER_BUDGET = 2.5
@@ -61,8 +61,10 @@ def _audio_level(value: object) -> object:
 def _number(value: object) -> object:
     if isinstance(value, bool):  # bool is an int to Python; `epsilon: yes` is a mistake
         raise ValueError("not a number")
-    if isinstance(value, str) and not NUMBER.fullmatch(value):
-        raise ValueError("not a number")
+    if isinstance(value, str):
+        value = value.strip()  # a form's may come from a file, with the end of its line
+        if not NUMBER.fullmatch(value):
+            raise ValueError("not a number")
     return value
 
 
