@@ -98,7 +98,7 @@ def of_programs(config: Config) -> Iterator[Finding]:
     """PyAV's FFmpeg and torch, asked of a process of its own."""
     try:
         programs: Programs = answer_of("daemon.doctor_process", _PROGRAMS_SECONDS)
-    except (TimeoutError, EOFError) as error:
+    except (OSError, EOFError) as error:
         yield problem("programs", f"the process that looks at them {error}", _INSTALL)
         return
     yield from _of_codecs(programs)
