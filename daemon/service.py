@@ -218,6 +218,7 @@ class Service:
             drain.go_on(wants_drain, self._config.drain_s if signals.ends < 2 else 0.0)
             if time.monotonic() >= health_due:
                 health_due = time.monotonic() + health.WRITE_SECONDS
+                self._keep_state_whole()
                 self._tell_health()
 
     def _turn(self) -> None:
@@ -505,7 +506,6 @@ class Service:
     # --- How it is ---
 
     def _tell_health(self) -> None:
-        self._keep_state_whole()
         inboxes = [watcher.health() for watcher in self._watchers]
         lost = [] if self._disks.own.is_away else list(self._lost())
         self._health.tell(self._is_stopping, inboxes, self._mounts, self._disks, self._web, lost)

@@ -66,12 +66,12 @@ class Spool:
         self._clock = clock
         self._ids = TaskIds(clock)
         self._store = RecordStore(state)
-        self._progress = ProgressFiles(state / "progress")
-        self._webhooks = WebhookMarkers(state / "webhooks")
+        progress, webhooks = state / "progress", state / "webhooks"
+        self._progress = ProgressFiles(progress)
+        self._webhooks = WebhookMarkers(webhooks)
         self._limit = PendingLimit(lambda: self._store.shelves.count(Status.PENDING))
         self.control = Control(state)
-        made = (state / name for name in ("locks", "progress", "webhooks"))
-        self._folders = (*self._store.shelves.folders, *made)
+        self._folders = (*self._store.shelves.folders, state / "locks", progress, webhooks)
 
     def make_folders(self) -> list[Path]:
         """
