@@ -127,9 +127,9 @@ class RecordStore:
         path = self.shelves.home(task.task_id, task.status)
         while True:
             make_folder(path.parent)
-            # Else the day's folder was removed as empty in that moment.
-            with contextlib.suppress(FileNotFoundError):
-                return write_new(path, encode(task))
+            with contextlib.suppress(FileNotFoundError):  # removed as empty in that moment
+                write_new(path, encode(task))
+                return
 
     def put(self, task: Task) -> None:
         """Have this record of a locked task, whatever somebody did to it by hand."""

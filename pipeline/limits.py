@@ -27,7 +27,7 @@ def limit_address_space(gigabytes: float) -> None:
 
 
 def limit_memory(gigabytes: float, device: str) -> None:
-    """Do the same, unless the process computes by CUDA; `device` is as in `Settings`."""
+    """Call `limit_address_space`, but in a process that uses CUDA; `device` is as in `Settings`."""
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
