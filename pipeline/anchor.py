@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.device import choose_device
+from pipeline.flatness import borne_by_flatness
 from pipeline.limiter import limited
 from pipeline.motion import (
     FLOW_SHORT_SIDE,
@@ -143,7 +144,8 @@ class Artist:
             pattern = self._stripes(frame[0]) * np.float32(_REFINED_SHARE)
             gathered, steps = None, _COLD_STEPS
         height, width = pattern.shape
-        borne = self._tensor(np.asarray(cv2.resize(bound, (width, height)), np.float32))
+        even = _borne_by_flatness(original, pattern.shape)
+        borne = self._tensor(np.minimum(cv2.resize(bound, (width, height)), even))
         limit = _REFINED_SHARE * borne
         start = torch.clamp(borne * self._tensor(pattern), -limit, limit)
         change, momentum = refine(
@@ -158,7 +160,7 @@ class Artist:
         refined = (change / borne).cpu().numpy()  # no place bears nothing at all
         self._refined = refined, momentum.cpu().numpy()
         if flow is None or self.anchors % _ASKING_INTERVAL == 0:
-            self._ask(frame, limited(refined, bound, self._budget))
+            self._ask(frame, np.clip(limited(refined, bound, self._budget), -even, even))
         return refined
 
     def _tensor(self, values: Layer | Flow) -> Tensor:
@@ -177,6 +179,11 @@ class Artist:
     def _working(self, plane: Plane, level: int) -> Tensor:
         small = shrink(plane, *self._size).astype(np.float32)
         return torch.from_numpy(small / level).to(self.device)
+
+
+def _borne_by_flatness(frame: Planes, shape: tuple[int, ...]) -> Layer:
+    borne = borne_by_flatness(frame.luma, frame.level).astype(np.float32)
+    return np.asarray(cv2.resize(borne, (shape[1], shape[0]), interpolation=cv2.INTER_AREA))
 
 
 def _smoothed(displacement: Flow, sigma: float) -> Flow:

@@ -3,8 +3,8 @@ Frames in, protected frames out.
 
 `anchor` draws the pattern of anchor frames. The frames up to the next anchor get it carried by
 the motion and mixed with the one before it, so that nothing jumps; a cut starts anew. Each frame's
-change is the pattern within that frame's own bound. Only this module adds a change to planes,
-and it measures there that the change keeps to the budget.
+change is the pattern within that frame's own bound, and within what even ground bears. Only this
+module adds a change to planes, and it measures there that the change keeps to the budget.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipeline.anchor import Artist
 from pipeline.display import UPRIGHT, Orientation
 from pipeline.face_canvas import Patch
 from pipeline.faces import FaceArtist, FaceSummary
+from pipeline.flatness import borne_by_flatness
 from pipeline.limiter import limited
 from pipeline.motion import (
     Follower,
@@ -199,10 +200,15 @@ def _add(
     if original.depth == 8:
         enlarge, write_sum = _enlarge_8, _write_sum_8
     source, target = original.luma, protected.luma
+    borne: NDArray[Any] = borne_by_flatness(source, level)
+    if level > 1:
+        borne = borne.astype(np.int16) * np.int16(level)
 
     def write(share: float) -> float:
         """Write this share of the change, and of what patches have instead; return its RMS."""
         whole = enlarge(change * np.float32(level * share), source.shape, peak)
+        np.minimum(whole, borne, out=whole)
+        np.maximum(whole, -borne, out=whole)
         for patch in patches:
             patch.lay(whole, level * share, peak)
         write_sum(whole, source, target)
