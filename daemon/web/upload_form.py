@@ -7,8 +7,12 @@ has one file in the field `file`, and that the rest is short.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from typing import Protocol
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
@@ -22,6 +26,7 @@ FILE_FIELD = "file"
 MOST_FORM_BYTES = 1 << 20
 _MOST_FIELD_BYTES = 64 << 10
 _MOST_PARTS = 64
+_ENCODED_WORDS = re.compile(r"(=\?utf-8\?[bq]\?[^?\s]+\?=\s*)+", re.IGNORECASE)
 
 Write = Callable[[bytes], None]
 
@@ -161,10 +166,19 @@ class _Reading:
 
 
 def _file_name(part: MultipartSegment) -> str | None:
-    """Return the file's name; some clients give one that is not ASCII as `filename*` alone."""
-    if part.filename is not None:
-        return part.filename
-    return parse_options_header(part.header("Content-Disposition"))[1].get("filename")
+    """
+    Return the file's name.
+
+    One that is not ASCII comes in several ways: as it is, as `filename*`, and as an encoded word
+    (RFC 2047), which .NET and Spring put into the `filename` beside that, and older Spring alone.
+    """
+    name, disposition = part.filename, part.header("Content-Disposition")
+    if name is None or "filename*" in disposition.lower():
+        name = parse_options_header(disposition)[1].get("filename")
+    if name is not None and _ENCODED_WORDS.fullmatch(name):
+        with contextlib.suppress(HeaderParseError, UnicodeError):  # so it is called
+            return str(make_header(decode_header(name)))
+    return name
 
 
 def refused(name: str, key: str) -> ApiError:

@@ -12,6 +12,8 @@ from daemon.web.errors import ApiError
 from daemon.web.upload_form import Form, boundary_of, read_form
 
 B = "--------XyZ"
+# How .NET's MultipartFormDataContent writes От.mp4, with a `filename*` behind it.
+DOT_NET = "=?utf-8?B?0J7Rgi5tcDQ=?="
 MOST = 10_000_000
 
 
@@ -83,6 +85,13 @@ def test_what_stands_around_the_parts_does_not_matter(ending: bytes, size: int) 
     [
         ('; filename="Отпуск.mp4"', "Отпуск.mp4"),
         ("; filename*=UTF-8''%D0%9E%D1%82.mp4", "От.mp4"),
+        ("; filename=\"_.mp4\"; filename*=UTF-8''%D0%9E%D1%82.mp4", "От.mp4"),
+        (f"; filename=\"{DOT_NET}\"; filename*=utf-8''%D0%9E%D1%82.mp4", "От.mp4"),
+        (f'; filename="{DOT_NET}"', "От.mp4"),
+        ('; filename="=?UTF-8?Q?=D0=9E?= =?UTF-8?Q?=D1=82.mp4?="', "От.mp4"),
+        ('; filename="=?UTF-8?B?0A==?="', "=?UTF-8?B?0A==?="),
+        ('; filename="=?UTF-8?B?abcde?="', "=?UTF-8?B?abcde?="),
+        ('; filename="a =?UTF-8?Q?b?=.mp4"', "a =?UTF-8?Q?b?=.mp4"),
         ('; filename="a\\"b.mp4"', 'a"b.mp4'),
         ('; filename="a%22b.mp4"', 'a"b.mp4'),
         ('; filename="C:\\\\dir\\\\a.mp4"', "a.mp4"),
