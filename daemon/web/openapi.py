@@ -71,7 +71,7 @@ def description(config: Config) -> _Json:
         "security": [{_KEY: []}, {}],
     }
     checked = OpenAPI.model_validate(document)
-    return checked.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 _TAGS = {

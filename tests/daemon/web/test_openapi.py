@@ -90,6 +90,16 @@ def test_it_is_openapi(document: dict[str, Any]) -> None:
     OpenAPI.model_validate(document)
 
 
+def test_only_parameters_of_a_query_say_what_openapi_lets_only_these_say(
+    document: dict[str, Any],
+) -> None:
+    """OpenAPI's own schema refuses it elsewhere, and with it the whole description."""
+    for _, path, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            of_a_query = {"allowEmptyValue", "allowReserved"} & set(parameter)
+            assert parameter["in"] == "query" or not of_a_query, (path, parameter["name"])
+
+
 def test_every_route_is_described_and_no_other(web: WebApp, document: dict[str, Any]) -> None:
     served = {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
