@@ -159,7 +159,8 @@ class _Reading:
     def _end(self) -> None:
         if self.write is None:
             try:
-                self.fields[self.name] = self.value.decode("utf-8")
+                # A form sends each end of a line as two characters; its page counts one.
+                self.fields[self.name] = self.value.decode("utf-8").replace("\r\n", "\n")
             except UnicodeDecodeError as error:
                 raise refused(self.name, "uploads.not_utf8") from error
         self.write = None

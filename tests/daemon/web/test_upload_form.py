@@ -103,6 +103,12 @@ def test_the_files_name_is_read_as_browsers_and_programs_write_it(extra: str, na
     assert form.file_name == name
 
 
+def test_the_end_of_a_line_is_one_character_however_a_browser_sends_it() -> None:
+    """A page lets notes have as many characters as the service takes, and counts it as one."""
+    form, _ = read(part("notes", b"one\r\ntwo\nthree\r\n") + file(b"\r\n") + END)
+    assert form.fields["notes"] == "one\ntwo\nthree\n"
+
+
 def test_a_form_without_a_file_is_refused() -> None:
     for data in (END, part("epsilon", b"0.1") + END):
         error = refused(data)
