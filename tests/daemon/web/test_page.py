@@ -252,6 +252,25 @@ def test_original_and_protected_are_compared(
     expect(film).not_to_have_attribute("src", re.compile("download"))
 
 
+def test_each_name_stays_on_its_own_half_of_a_narrow_picture(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """As of a video held upright on a telephone held sideways: one name covered the other."""
+    size = {"width": 640, "height": 160}
+    window = visit(open_house.url, viewport=size, locale="ru-RU")
+    clip = named(video, tmp_path, "narrow.mp4")
+    window.upload(clip)
+    row = window.row(clip.name, "completed")
+    row.get_by_role("button", name=PAGE_TEXTS["ru"]["compare"]).click()
+    expect(window.find("#pair img:visible")).to_have_count(2)
+    pair, left, right = (
+        window.find(selector).bounding_box() for selector in ("#pair", ".tag.left", ".tag.right")
+    )
+    middle = pair["x"] + pair["width"] / 2
+    assert pair["x"] <= left["x"] < left["x"] + left["width"] <= middle
+    assert middle <= right["x"] < right["x"] + right["width"] <= pair["x"] + pair["width"]
+
+
 def test_no_broken_picture_is_shown_until_the_frames_are_there(
     open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
 ) -> None:
