@@ -9,17 +9,6 @@ from typing import Any
 from daemon.texts import say
 from daemon.web.schemas import EXAMPLE_ID
 
-PARAMETERS: Mapping[str, object] = {
-    "epsilon": 0.15,
-    "video_strength": 1.2,
-    "audio_level": "средний",
-    "every_n_frames": 10,
-    "user_id": "user_001",
-    "notes": "for the site",
-    "webhook_url": "https://example.com/ended",
-    "mode": "protect",
-}
-
 _PENDING: Mapping[str, Any] = {
     "task_id": EXAMPLE_ID,
     "status": "pending",

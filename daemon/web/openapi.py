@@ -96,7 +96,7 @@ def _of_videos(config: Config) -> _Json:
         *examples.CHANGING,
         *examples.UPLOADING,
         parameters=[
-            *(_query(n, schema, examples.PARAMETERS[n]) for n, schema in found.items()),
+            *(_query(n, schema) for n, schema in found.items()),
             _header(
                 "Idempotency-Key",
                 "The same key with the same request gives the same task, however often it is"
@@ -112,8 +112,8 @@ def _of_videos(config: Config) -> _Json:
         ],
     )
     upload["description"] = (
-        "The parameters are fields of the form, or else of the query. Answered when the task is"
-        " safe on the disk."
+        "The parameters are fields of the form; what it leaves out may stand in the query."
+        " Answered when the task is safe on the disk."
     )
     content = {"schema": _form(config, found), "encoding": {"file": {"headers": _NAMED}}}
     upload["requestBody"] = {"required": True, "content": {"multipart/form-data": content}}
@@ -231,7 +231,7 @@ def _of_stills() -> _Json:
         {"200": shown},
         *examples.FINDING_RESULT,
         *examples.SHOWING,
-        parameters=[_TASK_ID, _query("of", which, "original"), _query("at", at, "1.5")],
+        parameters=[_TASK_ID, _query("of", which), _query("at", at)],
     )
 
 
@@ -291,10 +291,10 @@ def _of_lists() -> list[_Json]:
         "description": "A task's whole id: the next page starts below it.",
     }
     return [
-        _query("user_id", user | {"description": "Only this user's."}, "user_001"),
-        _query("status", status | {"description": "Only these."}, "completed"),
-        _query("limit", limit | {"description": "At most so many."}, DEFAULT_LIMIT),
-        _query("before", before, schemas.EXAMPLE_ID),
+        _query("user_id", user | {"description": "Only this user's."}),
+        _query("status", status | {"description": "Only these."}),
+        _query("limit", limit | {"description": "At most so many."}),
+        _query("before", before),
     ]
 
 
@@ -310,7 +310,7 @@ def _of_service() -> _Json:
         "request_timeout",
         "request_entity_too_large",
         "invalid_parameter",
-        parameters=[_query("days", days | {"description": "0 is all that have ended."}, 7)],
+        parameters=[_query("days", days | {"description": "0 is all that have ended."})],
     )
     stats = _operation(
         "getStats",
@@ -390,10 +390,10 @@ _TASK_ID = {
 }
 
 
-def _query(name: str, schema: Mapping[str, Any], example: object) -> _Json:
+def _query(name: str, schema: Mapping[str, Any]) -> _Json:
+    # Without an example, which /docs would send: a filter that nobody has asked for.
     rest = {key: value for key, value in schema.items() if key != "description"}
-    about = schema["description"]
-    return {"name": name, "in": "query", "description": about, "schema": rest, "example": example}
+    return {"name": name, "in": "query", "description": schema["description"], "schema": rest}
 
 
 def _header(name: str, about: str, schema: Mapping[str, Any] | None = None) -> _Json:

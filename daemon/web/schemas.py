@@ -202,8 +202,10 @@ def parameter_schemas() -> Mapping[str, dict[str, Any]]:
 def upload_schemas(defaults: Parameters) -> Mapping[str, dict[str, Any]]:
     """Return the JSON schema of each parameter of an upload; what may be missing may be empty."""
     found = {name: _or_empty(schema) for name, schema in parameter_schemas().items()}
-    for name, value in shown_defaults(defaults).items():
-        found[name]["default"] = value
+    shown = shown_defaults(defaults)
+    for name, schema in found.items():
+        # With neither /docs makes up a value, such as a webhook's address, and sends it.
+        schema.update({"default": shown[name]} if name in shown else {"examples": [""]})
     return found
 
 

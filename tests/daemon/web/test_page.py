@@ -1013,3 +1013,26 @@ def test_trouble_of_the_service_is_shown(browser: Any, visit: Any, tmp_path: Pat
         expect(window.find("#health")).to_have_text(EN["health_bad"])
         expect(window.find("#problems")).to_contain_text("min_free_gb")
         window.close()
+
+
+def test_the_description_sends_nothing_that_nobody_has_filled_in(
+    open_house: ServiceHouse, visit: Any, video: Path, tmp_path: Path
+) -> None:
+    """It sent a made-up owner, notes and address of a webhook, and filters of a list."""
+    window = visit(open_house.url)
+    window.page.goto(f"{open_house.url}docs")
+    clip = named(video, tmp_path, "described.mp4")
+
+    def executed(operation: Any, path: str) -> Any:
+        with window.page.expect_response(re.compile(rf"/{path}\b")) as told:
+            operation.get_by_role("button", name="Execute").click()
+        return told.value.json()
+
+    upload = window.find("#operations-videos-upload")
+    upload.locator("button.opblock-summary-control").click()
+    upload.locator("input[type=file]").set_input_files(str(clip))
+    task = executed(upload, "upload")["task"]
+    assert [task[name] for name in ("user_id", "notes", "webhook")] == [None] * 3
+    listing = window.find("#operations-tasks-listTasks")
+    listing.locator("button.opblock-summary-control").click()
+    assert executed(listing, "tasks")["tasks"][0]["task_id"] == task["task_id"]
