@@ -41,7 +41,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import quote, unquote, urlencode
 
 try:
@@ -84,7 +84,8 @@ _AS_GIVEN = "surrogateescape"
 _LONGEST_STEM = 200  # bytes of a part's name; file systems allow 255 for the whole
 _TAKEN = "something is there already; name another, or replace it by --force"
 _BUSY = "another download of this result is going on; wait for its end"
-_Advance = Callable[[int], object]
+if TYPE_CHECKING:  # this file alone may be called by Python 3.8, which cannot say it
+    _Advance = Callable[[int], object]
 
 
 class MediaCleanerError(Exception):

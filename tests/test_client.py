@@ -77,6 +77,18 @@ def test_the_version_is_that_of_the_program(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.split()[1:] == [setup["metadata"]["version"]]
 
 
+def test_it_needs_no_python_newer_than_3_8() -> None:
+    """It goes about alone, to machines that have what they have."""
+    ast.parse((ROOT / "client.py").read_text("utf-8"), feature_version=(3, 8))
+    as_in_3_8 = (
+        "import requests, runpy, collections.abc as known\n"
+        "for kind in [vars(known)[name] for name in known.__all__]:\n"
+        "    if '__class_getitem__' in vars(kind): del kind.__class_getitem__\n"
+        "runpy.run_path('client.py')\n"
+    )
+    subprocess.run([sys.executable, "-c", as_in_3_8], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize(
     ("words", "folder"),
     [("ID --json there", "there"), ("--json ID there", "there"), ("ID --json", "."), ("ID", ".")],
