@@ -182,6 +182,8 @@ SENTENCES: Mapping[str, str] = {
     " много времени, или искавший процесс завершился.",
     # Why a form is none
     "no boundary": "нет boundary",
+    "a part is encoded, send it without Content-Transfer-Encoding": "часть закодирована,"
+    " отправьте её без Content-Transfer-Encoding",
     "Invalid characters in boundary": "недопустимые знаки в boundary",
     "Boundary not found in first chunk": "boundary не найден в начале",
     "Invalid line break after first boundary": "неверный перевод строки после первого boundary",

@@ -26,6 +26,8 @@ FILE_FIELD = "file"
 MOST_FORM_BYTES = 1 << 20
 _MOST_FIELD_BYTES = 64 << 10
 _MOST_PARTS = 64
+# Values of Content-Transfer-Encoding; forms know no other (RFC 7578, 4.7), mails and Delphi do.
+_UNENCODED = ("7bit", "8bit", "binary")
 _ENCODED_WORDS = re.compile(r"(=\?utf-8\?[bq]\?[^?\s]+\?=\s*)+", re.IGNORECASE)
 
 Write = Callable[[bytes], None]
@@ -135,6 +137,8 @@ class _Reading:
 
     def _begin(self, part: MultipartSegment) -> None:
         self.name, self.value, self.write = part.name or "", bytearray(), None
+        if part.header("Content-Transfer-Encoding", "binary").lower() not in _UNENCODED:
+            raise _bad("a part is encoded, send it without Content-Transfer-Encoding")
         file_name = _file_name(part)
         if self.name == FILE_FIELD:
             self._begin_file(file_name)

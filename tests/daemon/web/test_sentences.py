@@ -48,7 +48,8 @@ WHATS = ("has sound but no moving picture", "holds no video we can decode")
 # English that is the same in Russian: names of settings, files and formats.
 NAMES = re.compile(
     r"\{\w+\}|media-cleaner serve|logs/server\.log|limits\.\w+|min_free_gb|fs\.inotify\.\w+"
-    r"|Content-Disposition|Content-Length|boundary|UTF-8|MP4|HDR10|SDR|Dolby Vision|inode|inbox"
+    r"|Content-Disposition|Content-Length|Content-Transfer-Encoding|boundary"
+    r"|UTF-8|MP4|HDR10|SDR|Dolby Vision|inode|inbox"
     r"|outbox|temp|state|webhook|base64|`openssl rand -base64 32`"
 )
 SECONDS = 37

@@ -109,6 +109,25 @@ def test_the_end_of_a_line_is_one_character_however_a_browser_sends_it() -> None
     assert form.fields["notes"] == "one\ntwo\nthree\n"
 
 
+@pytest.mark.parametrize("encoding", ["quoted-printable", "Base64"])
+def test_a_part_that_is_encoded_is_refused_as_that(encoding: str) -> None:
+    """As mails have it: notes would be kept in code, and a file be no video."""
+    for name, more in (("notes", ""), ("file", '; filename="a.mp4"')):
+        error = refused(encoded(name, more, encoding) + file() + END)
+        assert (error.status, error.code) == (400, "bad_form")
+        assert "Content-Transfer-Encoding" in error.facts["reason"]
+
+
+@pytest.mark.parametrize("encoding", ["binary", "8bit", "7BIT"])
+def test_a_part_may_say_that_it_is_not_encoded(encoding: str) -> None:
+    form, _ = read(encoded("notes", "", encoding) + file() + END)
+    assert form.fields == {"notes": "text"}
+
+
+def encoded(name: str, more: str, encoding: str) -> bytes:
+    return part(name, b"text", f"{more}\r\nContent-Transfer-Encoding: {encoding}")
+
+
 def test_a_form_without_a_file_is_refused() -> None:
     for data in (END, part("epsilon", b"0.1") + END):
         error = refused(data)
