@@ -23,7 +23,13 @@ from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import PreconditionFailed
-from werkzeug.http import http_date, is_resource_modified, parse_range_header, quote_etag
+from werkzeug.http import (
+    dump_options_header,
+    http_date,
+    is_resource_modified,
+    parse_range_header,
+    quote_etag,
+)
 from werkzeug.utils import send_file
 
 from daemon.held_folder import held_folder
@@ -157,13 +163,14 @@ def _check_unmodified(result: Result) -> None:
 def _sent(task: Task, result: Result) -> Response:
     found = result.status
     mark = f"{task.task_id}-{found.st_size:x}-{found.st_mtime_ns:x}"
+    name = _shown_name(task.task_id, result.place.name)
     response = send_file(
         # Opened anew by this name, it is the same file whatever its path leads to by now.
         f"/proc/self/fd/{result.descriptor}",
         _with_fitting_range(_with_fitting_match(request.environ), found, mark),
         mimetype=result.media_type,
         as_attachment=True,
-        download_name=_shown_name(task.task_id, result.place.name),
+        download_name=name,
         conditional=True,
         etag=mark,
         last_modified=found.st_mtime,
@@ -171,7 +178,20 @@ def _sent(task: Task, result: Result) -> Response:
     )
     assert isinstance(response, Response)
     response.headers["Cache-Control"] = "private, no-cache"
+    if not name.isascii():
+        response.headers["Content-Disposition"] = _in_two_ways(name, task.task_id)
     return response
+
+
+def _in_two_ways(name: str, task_id: str) -> str:
+    """
+    Return the header for a name that is not ASCII; the other one is for who knows no `filename*`.
+
+    The library drops from it what is not ASCII, so that to `curl -OJ` all Russian names are one.
+    """
+    plain = f"{task_id}{PurePath(name).suffix}".encode("ascii", "ignore").decode("ascii")
+    both = {"filename": plain, "filename*": f"UTF-8''{quote(name, safe='')}"}
+    return dump_options_header("attachment", both)
 
 
 def _redirect_prefix(task: Task) -> str | None:

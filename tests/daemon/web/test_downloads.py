@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote
 
@@ -117,6 +117,17 @@ def test_the_name_is_the_senders_whatever_it_holds(house: WebApp, name: str, sho
     else:
         quoted = given.removeprefix("attachment; filename=").strip('"')
         assert quoted.replace("\\\\", "\\").replace('\\"', '"') == shown
+
+
+@pytest.mark.parametrize("name", ["видео.mp4", "Отпуск 2.mp4", "видео.видео"])
+def test_names_that_are_not_ascii_are_different_for_those_who_know_no_others(
+    house: WebApp, name: str
+) -> None:
+    """Programs as `curl -OJ` keep the second of two that are the same from being saved."""
+    task_id, _ = finished(house.spool, house.outbox, name, suffix=PurePath(name).suffix)
+    given = house.get(f"/download/{task_id}").headers["Content-Disposition"]
+    plain = given.partition(";")[2].partition(";")[0]
+    assert plain == f" filename={task_id}.{'mp4' if name.endswith('mp4') else ''}"
 
 
 def test_head_tells_all_but_sends_nothing(house: WebApp) -> None:
