@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import Protocol
+from urllib.parse import unquote
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from werkzeug.http import parse_options_header
@@ -29,6 +30,7 @@ _MOST_PARTS = 64
 # Values of Content-Transfer-Encoding; forms know no other (RFC 7578, 4.7), mails and Delphi do.
 _UNENCODED = ("7bit", "8bit", "binary")
 _ENCODED_WORDS = re.compile(r"(=\?utf-8\?[bq]\?[^?\s]+\?=\s*)+", re.IGNORECASE)
+_QUOTED = re.compile(r"([A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
 
 Write = Callable[[bytes], None]
 
@@ -174,15 +176,21 @@ def _file_name(part: MultipartSegment) -> str | None:
     """
     Return the file's name.
 
-    One that is not ASCII comes in several ways: as it is, as `filename*`, and as an encoded word
-    (RFC 2047), which .NET and Spring put into the `filename` beside that, and older Spring alone.
+    One that is not ASCII comes in several ways: as it is; as `filename*`; as an encoded word
+    (RFC 2047), which .NET and Spring put into the `filename` beside that, and older Spring alone;
+    and quoted by % (RFC 7578, 4.2), as aiohttp has it.
     """
     name, disposition = part.filename, part.header("Content-Disposition")
     if name is None or "filename*" in disposition.lower():
         name = parse_options_header(disposition)[1].get("filename")
-    if name is not None and _ENCODED_WORDS.fullmatch(name):
-        with contextlib.suppress(HeaderParseError, UnicodeError):  # so it is called
+    if name is None:
+        return None
+    with contextlib.suppress(HeaderParseError, UnicodeError):  # so it is called
+        if _ENCODED_WORDS.fullmatch(name):
             return str(make_header(decode_header(name)))
+        # What is ASCII may well have a % of its own.
+        if _QUOTED.fullmatch(name) and not (meant := unquote(name, errors="strict")).isascii():
+            return meant
     return name
 
 
