@@ -954,7 +954,7 @@ def _followed(
                 )
         if arguments.download is not None and task["status"] == "completed":
             saved = _fetched(client, task["task_id"], arguments.download, arguments)
-    except (MediaCleanerError, OSError) as error:
+    except (MediaCleanerError, OSError, KeyboardInterrupt) as error:
         problem = error  # told after the task, which goes on, and whose result can be fetched
     if arguments.json:
         _print_json({"task": task, **({"downloaded": saved} if saved else {})})

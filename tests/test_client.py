@@ -1593,6 +1593,28 @@ def test_an_interruption_is_told_by_its_own_exit_code(
     assert (told.out, told.err) == ("", "client: interrupted\n")
 
 
+def test_who_stops_waiting_is_told_of_which_task(
+    trouble: type[Trouble],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It goes on; without its number nobody could ask for it, or call it off."""
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    answer = {"task_id": "x", "message": "", "task": {**TASK, "status": "pending"}}
+    trouble.script = [lambda request: request.reply(200, json.dumps(answer).encode())]
+    monkeypatch.setattr(MediaCleanerClient, "wait_for_completion", interrupted)
+    line = ["upload", str(tmp_path / "clip.mp4"), "--wait", "--json"]
+    assert client_module.main(["--server", caller(trouble).base_url, *line]) == 130
+    told = capsys.readouterr()
+    assert json.loads(told.out)["task"]["task_id"] == TASK["task_id"]
+    assert told.err == "client: interrupted\n"
+
+
 def test_server_and_key_come_from_the_line_else_from_the_environment(
     trouble: type[Trouble], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
