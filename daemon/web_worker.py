@@ -22,7 +22,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -86,6 +86,15 @@ class _GivenTwice(ParseException):
     """What may stand in a head once stands there again."""
 
 
+class _Threads(ThreadPoolExecutor):
+    """Serves by the threads that there are, where the machine has no other just now."""
+
+    def _adjust_thread_count(self) -> None:
+        # What was given is in the queue already. Raised, it would end the loop and the process.
+        with contextlib.suppress(RuntimeError):
+            super()._adjust_thread_count()
+
+
 class PatientWorker(ThreadWorker):
     """One process of those that answer requests."""
 
@@ -106,6 +115,10 @@ class PatientWorker(ThreadWorker):
             self.wsgi, "language_for", lambda accepted: "ru"
         )
         self._language_for = language_for
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """Return what has the threads that serve requests."""
+        return _Threads(self.cfg.threads)
 
     # --- In the loop ---
 
@@ -244,7 +257,12 @@ class PatientWorker(ThreadWorker):
         if not conn.may_be_unread() or not self._parting.acquire(blocking=False):
             conn.end()
             return
-        threading.Thread(target=self._linger, args=(conn,), name="parting", daemon=True).start()
+        lingering = threading.Thread(target=self._linger, args=(conn,), name="parting", daemon=True)
+        try:
+            lingering.start()
+        except RuntimeError:  # the machine has none just now
+            self._parting.release()
+            conn.end()
 
     def _linger(self, conn: Connection) -> None:
         try:

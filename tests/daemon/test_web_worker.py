@@ -21,7 +21,7 @@ from services import PATIENCE_SECONDS, wait_until
 ROOT = Path(__file__).parents[2]
 # gunicorn with our worker on a small app of its own, and with little patience.
 SERVER = """
-import os, sys, time
+import os, sys, threading, time
 from gunicorn.app.base import BaseApplication
 from daemon import web_connection, web_worker
 from daemon.web_worker import PatientWorker
@@ -31,6 +31,14 @@ web_connection._STALL_SECONDS = float(os.environ.get("STALL_SECONDS", 1.0))
 web_connection._PARTING_SECONDS = float(os.environ.get("PARTING_SECONDS", 2.0))
 web_worker._SLOW_SECONDS = 1.5
 workers, threads, listener = map(int, sys.argv[1:4])
+start = threading.Thread.start
+
+def start_if_there_are(thread):
+    if os.path.exists(sys.argv[4] + ".no-threads"):
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+threading.Thread.start = start_if_there_are
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
@@ -76,6 +84,7 @@ class House:
 
     def __init__(self, folder: Path, workers: int, threads: int) -> None:
         self.go_on = folder / "go-on"
+        self.no_threads = folder / "go-on.no-threads"
         self.log = folder / "stderr.txt"
         listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
         self.address = listener.getsockname()
@@ -360,6 +369,35 @@ def test_who_is_still_sending_is_not_cut_off_before_the_answer_is_read(
         for _ in range(5):
             time.sleep(0.15)
             client.sendall(b"x" * piece)  # refused where the other end is closed
+
+
+def test_a_machine_without_threads_breaks_nothing_off(tmp_path: Path) -> None:
+    """New requests are served by the threads that there are already."""
+    with served(tmp_path) as house:
+        resting = house.connect(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert answer(resting)[2] == b"/x"
+        with house.connect(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n") as first:
+            time.sleep(0.3)  # it has its thread
+            house.no_threads.touch()
+            with house.connect(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n") as second:
+                time.sleep(0.3)
+                house.go_on.touch()
+                assert answer(first)[2] == b"/wait"
+                assert answer(second)[2] == b"/x"
+        with resting:
+            resting.sendall(b"GET /y HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert answer(resting)[2] == b"/y"
+
+
+def test_who_cannot_be_given_a_thread_to_part_by_is_closed(tmp_path: Path) -> None:
+    with served(tmp_path, threads=1) as house:
+        assert house.get()[0] == b"/x"
+        house.no_threads.touch()
+        head = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n"
+        for _ in range(2):
+            with house.connect(head) as client:
+                assert answer(client)[2] == b"/x"
+                assert is_closed(client, 3.0)
 
 
 # --- Bodies and answers ---
