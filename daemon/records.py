@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path, PurePath
@@ -22,6 +23,8 @@ from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
 
 MAX_BYTES = 1 << 20
+# Beyond these a time in another zone, or some days later, is none that Python knows.
+_EARLIEST_YEAR, _LATEST_YEAR = 1900, 9800
 _T = TypeVar("_T")
 
 
@@ -95,7 +98,7 @@ def read_progress(path: Path) -> Progress | None:
         values = _mapping(_parsed(_content(path)))
         return Progress(
             token=_text(values.get("token")),
-            percent=_number(values.get("percent")),
+            percent=_percent(values.get("percent")),
             processed_frames=_count(values.get("processed_frames")),
             total_frames=_optional(_count)(values.get("total_frames")),
         )
@@ -127,13 +130,20 @@ def _content(path: Path) -> bytes:
 
 def _parsed(data: bytes) -> object:
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        return json.loads(data, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Unreadable("it is not JSON") from error
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999, which could not be written again
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def _field(name: str, value: object) -> Any:
@@ -182,9 +192,9 @@ def _count(value: object) -> int:
     return value
 
 
-def _number(value: object) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise ValueError("not a number")
+def _percent(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 100:
+        raise ValueError("not from 0 to 100")
     return float(value)
 
 
@@ -192,6 +202,8 @@ def _time(value: object) -> datetime:
     moment = datetime.fromisoformat(_text(value))
     if moment.utcoffset() is None:
         raise ValueError("no offset")
+    if not _EARLIEST_YEAR <= moment.year <= _LATEST_YEAR:
+        raise ValueError("not to be reckoned with")
     return moment
 
 
@@ -241,7 +253,7 @@ _READERS: Mapping[str, Callable[[object], Any]] = {
     "error_code": _optional(_text),
     "error_message": _optional(_text),
     "output_video": _optional(_path_below),
-    "progress": _number,
+    "progress": _percent,
     "processed_frames": _optional(_count),
     "total_frames": _optional(_count),
     "original": _path,

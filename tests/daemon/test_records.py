@@ -41,7 +41,8 @@ def decoded(values: object) -> Task:
     return decode(json.dumps(values).encode(), NAME, Status.PENDING)
 
 
-TIMES = st.none() | st.datetimes(timezones=st.just(timezone(timedelta(hours=3))))
+DATES = {"min_value": datetime(1900, 1, 1), "max_value": datetime(9800, 12, 31)}
+TIMES = st.none() | st.datetimes(timezones=st.just(timezone(timedelta(hours=3))), **DATES)
 # Any text, lone surrogates too: they stand for undecodable bytes of a file's name.
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
 PATHS = TEXT.map(lambda text: text.replace("\0", ""))
@@ -50,7 +51,7 @@ TASKS = st.builds(
     Task,
     task_id=st.just(NAME),
     status=st.sampled_from(Status),
-    created_at=st.datetimes(timezones=st.just(UTC)),
+    created_at=st.datetimes(timezones=st.just(UTC), **DATES),
     input_video=TEXT,
     original=PATHS,
     outbox=PATHS,
@@ -121,11 +122,15 @@ def test_a_record_without_what_it_cannot_do_without_is_told(name: str) -> None:
         ("created_at", "yesterday"),
         ("created_at", "2026-11-24T12:00:00"),  # no offset
         ("created_at", 5),
+        ("created_at", "0001-01-01T00:00:00+14:00"),  # in UTC there was no such year
+        ("completed_at", "9999-12-31T23:59:59+00:00"),  # nor comes a day after that
         ("attempts", "1"),
         ("attempts", -1),
         ("attempts", True),
         ("attempts", 1.5),
         ("progress", "half"),
+        ("progress", 10**400),
+        ("progress", 101),
         ("input_video", None),
         ("token", 7),
         ("original", "/in/a\0b.mp4"),
@@ -157,6 +162,7 @@ def test_a_wrong_value_is_told_by_its_name(name: str, value: Any) -> None:
         b"\xff\xfe",
         b"[" * 200_000,
         b'{"a": NaN}',
+        encode(decoded(SMALLEST | {"report": {"psnr": 1.5}})).replace(b"1.5", b"1e999"),
         b"9" * 10_000,
         encode(decoded(SMALLEST))[:-20],
     ],
