@@ -177,7 +177,11 @@ class RecordStore:
     def sweep_locks(self) -> None:
         """Remove the lock files of processes that were killed."""
         for name in os.listdir(self._locks):
-            with contextlib.suppress(TaskBusy, UnknownTask), self.lock(Path(name).stem, 0):
+            # One that is another user's is told of by who acts on that task.
+            with (
+                contextlib.suppress(TaskBusy, UnknownTask, OSError),
+                self.lock(Path(name).stem, 0),
+            ):
                 pass  # letting a lock go removes its file
 
     def bring_home(self, place: Place) -> None:

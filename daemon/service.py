@@ -139,20 +139,22 @@ class Service:
 
         Raises:
             ServiceRunning: another service holds the state.
-            ConfigError: another one works in the same `temp`, or a folder cannot be made.
+            ConfigError: another one works in the same `temp`, a folder cannot be made, or what lies
+                in the state cannot be used.
             CannotListen, UsageError: there is no way to the address that it should listen on.
         """
         self._signals = signals
-        with (
-            self._spool.lock_service() as self._is_state_replaced,
-            contextlib.closing(self._temp_locks),
-        ):
+        with contextlib.ExitStack() as held:
+            with _telling_of(self._state):
+                self._is_state_replaced = held.enter_context(self._spool.lock_service())
+            held.enter_context(contextlib.closing(self._temp_locks))
             make_folders(self._config, self._disks.mounts)
             self._temp_locks.hold(self._config.place(self._config.temp))
             self._open_logs()  # by who holds the state, since one process rotates them
             self._web = self._made_web()  # before anything is begun: the port may be in use
             self._disks.look()
-            self._recover()
+            with _telling_of(self._state):
+                self._recover()
             self._pool.start()
             self._statuses.start()
             self._webhooks.start()
@@ -568,6 +570,21 @@ def _made_spool(state: Path) -> Spool:
         raise ConfigError(
             f"state: {error.filename or state} cannot be made: {error.strerror};"
             " mend that, or name another."
+        ) from error
+
+
+@contextlib.contextmanager
+def _telling_of(state: Path) -> Iterator[None]:
+    """
+    Raises:
+        ConfigError: what lies there cannot be used, as where another user has made it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"state: {error.filename or state} cannot be used: {error.strerror}; give all of it to"
+            " this user (chown -R), or mend what is wrong there."
         ) from error
 
 

@@ -1093,6 +1093,16 @@ def test_a_network_that_cannot_be_had_is_told_at_the_start_and_at_a_reload(
         assert "'resnet19' is not known" in log.read_text()
 
 
+@pytest.mark.parametrize("name", ["service.lock", "progress/odd"])
+def test_what_cannot_be_used_in_the_state_is_told_at_the_start(house: House, name: str) -> None:
+    """As where root has called `serve` once: then it is a file of another user."""
+    house.configure()
+    (house.state / name).mkdir(parents=True)
+    service = Service(lambda: load_config(house.config), Overrides(), house.config)
+    with pytest.raises(ConfigError, match=f"state: .*/{name} cannot be used: .*chown"):
+        service.run(house.signals)
+
+
 def test_a_state_that_cannot_be_made_is_told_by_its_key(house: House) -> None:
     house.configure()
     house.state.mkdir(exist_ok=True)

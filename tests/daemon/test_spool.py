@@ -609,6 +609,16 @@ def test_the_start_brings_home_what_lies_in_another_days_folder(spool: Spool, st
     assert spool.claim(task_id).attempts == 1
 
 
+def test_a_lock_that_cannot_be_opened_keeps_no_service_from_starting(
+    spool: Spool, state: Path
+) -> None:
+    """As one that a command of root's left when the power went."""
+    task_id, other = submit(spool), submit(spool)
+    (state / f"locks/{task_id}.lock").mkdir()
+    spool.recover(never)
+    assert spool.claim(other).attempts == 1
+
+
 def test_a_file_in_a_days_place_is_set_aside(spool: Spool, state: Path) -> None:
     (state / "pending/2026-11-24").write_text("mv without a trailing slash")
     assert spool.list().tasks == ()
