@@ -6,9 +6,10 @@ When a job's time has come is `schedule`'s business, what may be removed `retent
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from daemon import health, idempotency, outbox, uploads
@@ -20,6 +21,7 @@ from daemon.retention import Retention, Rules, sweep_temp
 from daemon.retention_hold import RetentionHold
 from daemon.schedule import ClockWatch, Daily, Every, Schedule
 from daemon.spool import Spool
+from daemon.spool_errors import SpoolError
 from daemon.status_writer import StatusWriter
 from daemon.temp_lock import TempLocks
 from daemon.webhooks import Webhooks
@@ -142,12 +144,12 @@ class Housekeeping:
                 server_log().warning("left over in temp", reason=problem)
         outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
         for folder in outboxes | {config.place(config.outbox)}:
-            outbox.sweep(folder, is_wanted, time.time())
-        idempotency.sweep(config.place(config.state) / "idempotency", time.time())
-        try:
+            with _passed_over(str(folder)):
+                outbox.sweep(folder, is_wanted, time.time())
+        with _passed_over("keys of uploads"):
+            idempotency.sweep(config.place(config.state) / "idempotency", time.time())
+        with _passed_over("uploads"):
             uploads.sweep(config.place(config.inboxes[0].inbox), self._spool, time.time())
-        except OSError as error:  # the inbox is away; its own health tells of it
-            server_log().debug("uploads not swept", reason=str(error))
 
     def _catch_up(self) -> None:
         """Remove what is old where the machine is never on at `cleanup_hour`."""
@@ -174,3 +176,12 @@ class Housekeeping:
         server_log().info("retention", tasks=cleaned.deleted_tasks, bytes=cleaned.freed_bytes)
         for problem in cleaned.problems:
             server_log().warning("retention", reason=problem)
+
+
+@contextlib.contextmanager
+def _passed_over(what: str) -> Iterator[None]:
+    """Leave to the next time what cannot be swept now, and go on; health tells of a folder away."""
+    try:
+        yield
+    except (OSError, SpoolError) as error:
+        server_log().debug("not swept", what=what, reason=str(error))

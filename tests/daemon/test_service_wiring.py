@@ -442,6 +442,20 @@ def test_what_cannot_be_removed_from_temp_is_told(house: House) -> None:
     assert (house.folder / "temp").is_dir()
 
 
+def test_an_outbox_that_cannot_be_swept_keeps_no_other_place_from_it(house: House) -> None:
+    """As a share whose server is gone, which answers otherwise than one that is not mounted."""
+    with house.running():
+        assert house.service is not None
+        (house.folder / "outbox").rename(house.folder / "old")
+        (house.folder / "outbox").symlink_to("outbox")
+        entry = house.state / "idempotency/old.json"
+        entry.parent.mkdir(exist_ok=True)
+        entry.touch()
+        os.utime(entry, (0, 0))
+        house.service._housekeeping.sweep()
+        assert not entry.exists()
+
+
 def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> None:
     house.configure(inboxes=TWO_INBOXES)
     house.full.add("out2")
