@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from daemon.config import current_config
-from daemon.console import say, say_json
+from daemon.console import say, say_json, shows_both
 from daemon.doctor import Finding, Level, examine
 from daemon.errors import ConfigError, Unwell
 
@@ -54,12 +54,14 @@ def _as_dict(found: Sequence[Finding]) -> dict[str, Any]:
 
 def _judge(found: Sequence[Finding]) -> None:
     problems = [finding for finding in found if finding.level is Level.PROBLEM]
+    if not problems:
+        return
     of_config = [f"{f.text}; {f.remedy}" for f in problems if f.is_of_config]
+    count = f"{len(problems)} of {len(found)} findings are problems"
+    if shows_both():  # people have just read them
+        kind = ConfigError if of_config else Unwell
+        raise kind(f"{count}, named above with what to do.")
     if of_config:
         raise ConfigError(*of_config)
-    if problems:
-        first = problems[0]
-        raise Unwell(
-            f"{len(problems)} of {len(found)} findings are problems, the first: {first.subject}:"
-            f" {first.text}; {first.remedy}"
-        )
+    first = problems[0]
+    raise Unwell(f"{count}, the first: {first.subject}: {first.text}; {first.remedy}")

@@ -385,6 +385,20 @@ def test_check_config_says_each_problem_once_on_a_terminal(
 
 
 @pytest.mark.parametrize(
+    ("settings", "code"), [("outbox: inbox\n", 2), ("host: 0.0.0.0\n", 1)], ids=["config", "host"]
+)
+def test_doctor_says_each_problem_once_on_a_terminal(
+    folder: Path, settings: str, code: int
+) -> None:
+    (folder / "config.yaml").write_text(settings)
+    lines = on_terminal(folder, "doctor", with_answer=True, code=code).splitlines()
+    (problem,) = [line for line in lines if line.startswith("PROBLEM")]
+    text = problem.partition(": ")[2]
+    assert sum(text in line for line in lines) == 1
+    assert "1 of" in lines[-1]
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         ("host: 0.0.0.0\n", "host: others can reach the host 0.0.0.0, and there are no API keys"),
