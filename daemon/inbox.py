@@ -46,7 +46,7 @@ _STOP_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
-class InboxHealth:
+class WatcherHealth:
     """
     How an inbox is.
 
@@ -147,7 +147,7 @@ class InboxWatcher:
         """Look at everything soon. For any thread."""
         self._hints.rescan()
 
-    def health(self) -> InboxHealth:
+    def health(self) -> WatcherHealth:
         """Return how it is. For any thread."""
         away, lack, unwatched = self._away, self._shortage, self._unwatched
         since = self._busy_since
@@ -155,7 +155,7 @@ class InboxWatcher:
         if away is None and silent > _HUNG_AFTER_S:
             away = f"{self._root} has not answered for {silent:.0f} s"
         watching: Literal["events", "polling"] = "polling" if unwatched else "events"
-        return InboxHealth(
+        return WatcherHealth(
             name=self._name,
             path=self._root,
             is_available=away is None,

@@ -14,7 +14,7 @@ from pathlib import Path
 from daemon import health
 from daemon.disks import Disks
 from daemon.health import Health, ServiceStatus, Workers
-from daemon.inbox import InboxHealth
+from daemon.inbox import WatcherHealth
 from daemon.logs import Once, log_trouble, server_log
 from daemon.pool import Pool
 from daemon.retention_hold import RetentionHold
@@ -55,7 +55,7 @@ class OwnHealth:
     def tell(
         self,
         is_stopping: bool,
-        inboxes: Sequence[InboxHealth],
+        inboxes: Sequence[WatcherHealth],
         mounts: Mapping[str, str],
         disks: Disks,
         web: WebProcess | None,
@@ -92,7 +92,7 @@ class OwnHealth:
     def _gathered(
         self,
         is_stopping: bool,
-        inboxes: Sequence[InboxHealth],
+        inboxes: Sequence[WatcherHealth],
         mounts: Mapping[str, str],
         disks: Disks,
         web: WebProcess | None,
@@ -124,7 +124,7 @@ class OwnHealth:
         return ServiceStatus.RUNNING
 
     def _problems(
-        self, inboxes: Sequence[InboxHealth], disks: Disks, web: WebProcess | None
+        self, inboxes: Sequence[WatcherHealth], disks: Disks, web: WebProcess | None
     ) -> Iterator[str]:
         for seen in inboxes:
             if not seen.is_well:
@@ -141,7 +141,7 @@ class OwnHealth:
             yield f"requests: {web.trouble}"
 
 
-def _inbox(seen: InboxHealth, mounts: Mapping[str, str]) -> health.InboxHealth:
+def _inbox(seen: WatcherHealth, mounts: Mapping[str, str]) -> health.InboxHealth:
     return health.InboxHealth(
         path=str(seen.path),
         is_available=seen.is_available,

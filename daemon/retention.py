@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
-from types import MappingProxyType
 
 from daemon.inbox_place import is_share_away
 from daemon.originals import CLAIMING, ORIGINALS, inbox_of, own_place
@@ -37,7 +36,6 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
 # Where folders lay mounted, by folder, as `health.known_mounts` has it.
 _Mounts = Mapping[str, str]
-_NO_MOUNTS: _Mounts = MappingProxyType({})
 
 
 class ShareAway(SpoolError):
@@ -123,7 +121,7 @@ class Retention:
         self._last: datetime | None = None
         self._last_whole: datetime | None = None
 
-    def run(self, now: datetime, mounts: _Mounts = _NO_MOUNTS) -> Cleaned:
+    def run(self, now: datetime, mounts: _Mounts) -> Cleaned:
         """
         Remove what may go by now.
 
@@ -219,7 +217,7 @@ class Retention:
             tally.add(remove_folder(inbox, place))
 
 
-def cleanup(spool: Spool, days: float, now: datetime, mounts: _Mounts = _NO_MOUNTS) -> Cleaned:
+def cleanup(spool: Spool, days: float, now: datetime, mounts: _Mounts) -> Cleaned:
     """
     Remove the tasks that ended at least `days` ago, with their files; 0 is all that have ended.
 

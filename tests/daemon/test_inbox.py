@@ -20,7 +20,7 @@ from services import PATIENCE_SECONDS, wait_until
 from daemon import inbox as inbox_module
 from daemon import watch as watch_module
 from daemon.claims import Claims, Found
-from daemon.inbox import InboxHealth, InboxWatcher, Rules
+from daemon.inbox import InboxWatcher, Rules, WatcherHealth
 from daemon.spool import Spool
 from daemon.spool_errors import QueueFull
 from daemon.task import Status, Task
@@ -77,7 +77,7 @@ class House:
             self.watcher = None
 
     @property
-    def health(self) -> InboxHealth:
+    def health(self) -> WatcherHealth:
         assert self.watcher is not None
         return self.watcher.health()
 

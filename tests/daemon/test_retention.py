@@ -77,7 +77,7 @@ class House:
     def after(self, rules: Rules, days: float) -> tuple[str, ...]:
         """Apply the rules so many days later; return the problems."""
         self.clock.forward(days=days)
-        return self.retention(rules).run(self.clock.now).problems
+        return self.retention(rules).run(self.clock.now, {}).problems
 
     def retention(self, rules: Rules) -> Retention:
         return Retention(self.spool, [self.inbox], rules)
@@ -174,7 +174,7 @@ def test_a_task_that_was_retried_meanwhile_keeps_its_files(house: House) -> None
         return tend(task_id, act)
 
     house.spool.tend = late  # type: ignore[method-assign]
-    assert house.retention(RULES).run(house.clock.now).problems == ()
+    assert house.retention(RULES).run(house.clock.now, {}).problems == ()
     assert has_original(task)
 
 
@@ -258,7 +258,7 @@ def test_the_end_counts_and_not_the_creation(house: House) -> None:
 
 def test_an_original_whose_record_is_gone_goes_by_its_creation(house: House) -> None:
     task = house.completed()
-    cleanup(house.spool, 0, house.clock.now)
+    cleanup(house.spool, 0, house.clock.now, {})
     assert has_original(task)
     house.after(ORIGINALS, 19.9)
     assert has_original(task)
@@ -323,7 +323,7 @@ def test_a_share_that_is_away_is_no_trouble_for_others(house: House) -> None:
     task = house.completed()
     house.clock.forward(days=30)
     retention = Retention(house.spool, [house.inbox / "away", house.inbox], ORIGINALS)
-    assert retention.run(house.clock.now).problems == ()
+    assert retention.run(house.clock.now, {}).problems == ()
     assert not has_original(task)
 
 
@@ -337,7 +337,7 @@ def test_a_record_goes_with_all_but_a_dropped_original(house: House) -> None:
     assert len(records(house.state)) == 3
     cleaned = house.retention(rules)
     house.clock.forward(days=1)
-    result = cleaned.run(house.clock.now)
+    result = cleaned.run(house.clock.now, {})
     assert result.deleted_tasks == 3
     assert result.freed_bytes == 2 * len(b"protected") + 2 * len(b"original") + 3 * len(b"{}")
     assert records(house.state) == {}
@@ -362,10 +362,10 @@ def test_cleanup_removes_what_ended_so_long_ago(house: House) -> None:
     old = house.completed()
     house.clock.forward(days=2)
     new, waiting = house.cancelled(), house.pending()
-    assert cleanup(house.spool, 2, house.clock.now).deleted_tasks == 1
+    assert cleanup(house.spool, 2, house.clock.now, {}).deleted_tasks == 1
     assert records(house.state).keys() == {new.task_id, waiting.task_id}
     assert not house.has_result(old)
-    assert cleanup(house.spool, 0, house.clock.now).deleted_tasks == 1
+    assert cleanup(house.spool, 0, house.clock.now, {}).deleted_tasks == 1
     assert records(house.state).keys() == {waiting.task_id}
 
 
@@ -375,7 +375,7 @@ def test_cleanup_of_all_ended_takes_those_of_a_clock_that_was_ahead_too(house: H
     house.clock.forward(days=-365)
     house.failed()
     waiting = house.pending()
-    assert cleanup(house.spool, 0, house.clock.now).deleted_tasks == 2
+    assert cleanup(house.spool, 0, house.clock.now, {}).deleted_tasks == 2
     assert not house.has_result(ahead)
     assert records(house.state).keys() == {waiting.task_id}
 
@@ -385,12 +385,12 @@ def test_a_task_whose_outbox_is_away_is_left_for_the_next_time(house: House) -> 
     away = house.outbox.with_name("unmounted")
     house.outbox.rename(away)
     house.clock.forward(days=1)
-    found = cleanup(house.spool, 0, house.clock.now)
+    found = cleanup(house.spool, 0, house.clock.now, {})
     assert found.deleted_tasks == 0
     assert len(found.problems) == 1
     assert str(house.outbox) in found.problems[0]
     away.rename(house.outbox)
-    assert cleanup(house.spool, 0, house.clock.now).deleted_tasks == len(tasks)
+    assert cleanup(house.spool, 0, house.clock.now, {}).deleted_tasks == len(tasks)
 
 
 @pytest.mark.parametrize("away", ["inbox", "outbox"])
@@ -447,7 +447,7 @@ def test_one_trouble_does_not_stop_the_next(house: House) -> None:
     result = house.outbox / str(second.output_video)
     result.unlink()
     result.mkdir()  # nothing of ours
-    found = cleanup(house.spool, 0, house.clock.now)
+    found = cleanup(house.spool, 0, house.clock.now, {})
     assert found.deleted_tasks == 2
     assert second.task_id in found.problems[0]
     assert records(house.state).keys() == {second.task_id}
@@ -460,7 +460,7 @@ def test_many_troubles_are_told_in_few_words(house: House) -> None:
         task = house.completed()
         (house.outbox / str(task.output_video)).unlink()
         (house.outbox / str(task.output_video)).mkdir()
-    problems = cleanup(house.spool, 0, house.clock.now).problems
+    problems = cleanup(house.spool, 0, house.clock.now, {}).problems
     assert len(problems) == 21
     assert "10 more" in problems[-1]
 
@@ -469,7 +469,7 @@ def test_a_subfolder_that_became_a_link_leads_nowhere(house: House, tmp_path: Pa
     task = house.completed()
     (house.outbox / "alice").rename(tmp_path / "elsewhere")
     (house.outbox / "alice").symlink_to(tmp_path / "elsewhere")
-    assert cleanup(house.spool, 0, house.clock.now).deleted_tasks == 0
+    assert cleanup(house.spool, 0, house.clock.now, {}).deleted_tasks == 0
     assert (tmp_path / "elsewhere" / Path(str(task.output_video)).name).exists()
 
 
@@ -498,10 +498,10 @@ def test_killed_anywhere_the_next_run_ends_the_work(
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", unlink_or_die)
         try:
-            cleanup(house.spool, 0, house.clock.now)
+            cleanup(house.spool, 0, house.clock.now, {})
         except Killed:
             assert len(records(house.state)) == 1
-    again = cleanup(house.spool, 0, house.clock.now)
+    again = cleanup(house.spool, 0, house.clock.now, {})
     assert again.problems == ()
     assert records(house.state) == {}
     assert list(house.outbox.rglob("*.*")) == []
@@ -523,7 +523,7 @@ def seen(house: House, retention: Retention) -> list[Task]:
 
     house.spool.ended_until = noted  # type: ignore[method-assign, assignment]
     try:
-        assert retention.run(house.clock.now).problems == ()
+        assert retention.run(house.clock.now, {}).problems == ()
     finally:
         house.spool.ended_until = ended_until  # type: ignore[method-assign]
     return read
@@ -546,21 +546,21 @@ def test_a_nightly_look_does_not_read_what_it_has_seen_to(house: House) -> None:
 
 def test_every_result_goes_on_its_day_also_after_nights_that_were_missed(house: House) -> None:
     retention = house.retention(replace(RULES, records_days=None))
-    retention.run(house.clock.now)
+    retention.run(house.clock.now, {})
     for pause in (1, 1, 3, 1):
         for _ in range(pause):
             house.completed()
             house.clock.forward(days=1)
-        retention.run(house.clock.now)
+        retention.run(house.clock.now, {})
     house.clock.forward(days=6.5)
-    retention.run(house.clock.now)
+    retention.run(house.clock.now, {})
     left = [t for t in house.spool.list().tasks if house.has_result(t)]
     assert all(house.clock.now - t.created_at < timedelta(days=7) for t in left)
 
 
 def test_a_task_that_waited_for_days_is_not_too_old_to_be_looked_at(house: House) -> None:
     retention = house.retention(replace(RULES, records_days=None))
-    retention.run(house.clock.now)
+    retention.run(house.clock.now, {})
     waiting = house.pending()
     house.clock.forward(days=6)
     running = house.spool.claim(waiting.task_id)
@@ -568,11 +568,11 @@ def test_a_task_that_waited_for_days_is_not_too_old_to_be_looked_at(house: House
     (house.outbox / name).write_bytes(b"protected")
     done = house.spool.complete(waiting.task_id, str(running.token), name, REPORT, lambda: None)
     house.clock.forward(days=2)
-    retention.run(house.clock.now)  # all, once a week
+    retention.run(house.clock.now, {})  # all, once a week
     for _ in range(5):
         assert house.has_result(done)
         house.clock.forward(days=1)
-        retention.run(house.clock.now)
+        retention.run(house.clock.now, {})
     assert not house.has_result(done)
 
 
