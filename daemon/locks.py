@@ -62,7 +62,10 @@ def task_lock(
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: nobody else may have it by this name
+        # While it is held: nobody else may have it by this name. A file that is left, as on a disk
+        # that turned read-only, is only taken by the next one.
+        with contextlib.suppress(OSError):
+            path.unlink()
         os.close(descriptor)
 
 
@@ -70,8 +73,13 @@ def _acquired(path: Path, task_id: str, deadline: float) -> int:
     pause = _FIRST_PAUSE_SECONDS
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        # The holder before us has removed its file: a lock on that excludes nobody.
-        if try_lock(descriptor) and _is_named(descriptor, path):
+        try:
+            # The holder before us has removed its file: a lock on that excludes nobody.
+            is_held = try_lock(descriptor) and _is_named(descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if is_held:
             return descriptor
         os.close(descriptor)
         # Tried again and again rather than waited for: a holder that was stopped (SIGSTOP)

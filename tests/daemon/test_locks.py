@@ -133,6 +133,33 @@ def test_what_is_raised_inside_lets_the_lock_go(tmp_path: Path) -> None:
         pass
 
 
+def test_a_file_that_cannot_be_removed_lets_the_lock_go(tmp_path: Path) -> None:
+    """As on a disk that turned read-only for a while."""
+    locks, old = tmp_path / "locks", tmp_path / "old"
+    locks.mkdir()
+    with task_lock(locks, "a"):
+        locks.rename(old)
+        locks.write_text("in its place")
+    locks.unlink()
+    old.rename(locks)
+    with task_lock(locks, "a", 0.0):
+        assert os.listdir(locks) == ["a.lock"]
+    assert os.listdir(locks) == []
+
+
+def test_a_file_system_without_locks_takes_no_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="No locks"), task_lock(tmp_path, "a"):
+        pass
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_never_two_hold_a_task(tmp_path: Path) -> None:
     """Each holder removes the file that the others wait on, so they must not trust it."""
     counter = tmp_path / "counter"
