@@ -138,6 +138,7 @@ class AskedProcess:
     def _started(self) -> Child:
         try:
             self._child = child = Child(self._module, *self._arguments)
+            child.bound_waiting()
             is_ready = child.poll(_START_SECONDS) and child.connection.recv_bytes(99) == READY
         except (EOFError, OSError) as error:
             self._end_child()

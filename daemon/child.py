@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -31,6 +32,7 @@ from daemon.privileges import control_process, give_up_privileges
 _PR_SET_PDEATHSIG = 1
 _ROOT = Path(__file__).absolute().parents[1]
 _REAP_SECONDS = 5.0
+_MESSAGE_SECONDS = 5  # between two parts of one message
 _END_SECONDS = 1.0  # between the end of a pipe and that of its process
 
 
@@ -97,6 +99,17 @@ class Child:
     def is_alive(self) -> bool:
         """Does the process still run? Reaps it if not."""
         return self._process.poll() is None
+
+    def bound_waiting(self) -> None:
+        """
+        Let reading and writing the pipe give up after a while, as at its end.
+
+        A child that is stopped in the middle of a message would else stop who waits for the rest.
+        """
+        with socket.fromfd(self.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as pipe:
+            patience = struct.pack("ll", _MESSAGE_SECONDS, 0)
+            pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+            pipe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
 
     def send(self, message: object) -> None:
         """

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-import struct
-
 from daemon.child import Child
 from daemon.heartbeat import Heartbeat
 from daemon.jobs import Bounds, Job
-
-_MESSAGE_SECONDS = 5  # between the two halves of a message
 
 
 class WorkerProcess:
@@ -17,7 +12,7 @@ class WorkerProcess:
 
     def __init__(self, bounds: Bounds, now: float) -> None:
         self.child = Child("daemon.worker", repr(bounds.memory_gb), bounds.device)
-        _bound_waiting(self.child.fileno())
+        self.child.bound_waiting()
         self.heartbeat = Heartbeat(self.child.pid, now)
         self.bounds = bounds
         self.started_at = now
@@ -42,15 +37,3 @@ class WorkerProcess:
         """Take note that its job has ended."""
         self.job, self.kill_at, self.is_nearly_done = None, None, False
         self.heartbeat.beat(now)
-
-
-def _bound_waiting(descriptor: int) -> None:
-    """
-    Let reading and writing a pipe give up after a while.
-
-    A worker that is stopped in the middle of a message would else stop the whole service.
-    """
-    with socket.fromfd(descriptor, socket.AF_UNIX, socket.SOCK_STREAM) as pipe:
-        patience = struct.pack("ll", _MESSAGE_SECONDS, 0)
-        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from daemon import asked_process
+from daemon import child as child_module
 from daemon import inspector as module
 from daemon.child import Child
 from daemon.inspector import Inspector
@@ -42,6 +43,15 @@ connection.send_bytes(b"ready")
 connection.recv_bytes()
 connection.send_bytes(bytes(100_000))
 connection.recv_bytes()
+"""
+HALTING = """
+import os, time
+from daemon.child import child_connection
+connection = child_connection()
+connection.send_bytes(b"ready")
+connection.recv_bytes()
+os.write(connection.fileno(), bytes([0, 0, 0, 9]) + b"half")
+time.sleep(60)
 """
 
 
@@ -210,6 +220,26 @@ def test_a_question_that_takes_too_long_is_given_up(
     assert time.monotonic() - before < 50
     assert "0.2 s" in log.lines[0]["reason"]
     assert [child.is_alive for child in started] == [False]
+    inspector.close()
+
+
+def test_a_process_that_stops_within_an_answer_is_given_up(
+    tmp_path: Path,
+    stand_in: Callable[[str], None],
+    started: list[Child],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child_module, "_MESSAGE_SECONDS", 1)
+    stand_in(HALTING)
+    inspector = Inspector()
+    answers: list[bool] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(inspector.is_truncated(tmp_path / "x.mp4")), daemon=True
+    )
+    asking.start()
+    asking.join(30.0)
+    assert answers == [False]
+    assert not any(child.is_alive for child in started)
     inspector.close()
 
 

@@ -20,7 +20,7 @@ import pytest
 from media import Audio, Video, make_video
 from services import PATIENCE_SECONDS, wait_until
 
-from daemon import worker_process
+from daemon import child, worker_process
 from daemon.child import Child
 from daemon.jobs import Bounds, Done, Ended, Event, Job, Lost, Progressed, Refused
 from daemon.pool import Pool
@@ -308,7 +308,7 @@ class TestEnds:
     def test_a_worker_that_cannot_be_understood_is_replaced(
         self, make_pool: MakePool, jobs: Jobs, does: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker_process, "_MESSAGE_SECONDS", 1)
+        monkeypatch.setattr(child, "_MESSAGE_SECONDS", 1)
         pool, job = make_pool(), jobs(does)
         pid = pids(pool)[0]
         pool.begin(job)
