@@ -23,10 +23,16 @@ _FIRST_DAY = date(1970, 1, 1).toordinal()
 _DAY_MILLISECONDS = 86_400_000
 # The next name of one millisecond lies up to 2^63 above the last: nobody guesses it from that.
 _STEP_BITS = 63
+# A clock that goes back by more than that was wrong before: names are to tell the right day again.
+_MOST_AHEAD_MILLISECONDS = 3_600_000
 
 
 class TaskIds:
-    """Makes names, each greater than the one before, also when the clock stands or goes back."""
+    """
+    Makes names, each greater than the one before, also when the clock stands.
+
+    And when it goes back a little; from further on, names are those of the clock, as after a start.
+    """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -39,7 +45,8 @@ class TaskIds:
         random = secrets.randbits(_RANDOM_BITS - 1)
         fresh = _milliseconds(self._clock()) << _RANDOM_BITS | random
         with self._lock:
-            if fresh >> _RANDOM_BITS <= self._last >> _RANDOM_BITS:
+            ahead = (self._last >> _RANDOM_BITS) - (fresh >> _RANDOM_BITS)
+            if 0 <= ahead <= _MOST_AHEAD_MILLISECONDS:
                 # A carry goes into the milliseconds, so the order holds there too.
                 fresh = self._last + 1 + secrets.randbits(_STEP_BITS)
             self._last = fresh

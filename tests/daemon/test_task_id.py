@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -36,3 +36,19 @@ def test_names_of_one_moment_keep_it_whatever_is_drawn(monkeypatch: pytest.Monke
     names = [ids.new() for _ in range(100)]
     assert sorted(set(names)) == names
     assert {created_at(name) for name in names} == {moment}
+
+
+def test_names_go_on_where_the_clock_is_corrected() -> None:
+    moment = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    times = iter([moment, moment - timedelta(minutes=1)])
+    ids = TaskIds(lambda: next(times))
+    assert ids.new() < ids.new()
+
+
+def test_names_tell_the_right_day_as_soon_as_a_wrong_clock_is_set_right() -> None:
+    """Else what ends from then on would be removed for its age only when that day has come."""
+    moment = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    times = iter([moment.replace(year=2027), moment])
+    ids = TaskIds(lambda: next(times))
+    assert creation_day(ids.new()) == "2027-11-24"
+    assert created_at(ids.new()) == moment
