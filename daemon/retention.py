@@ -161,7 +161,8 @@ class Retention:
         days = {self._rules.results_days, self._rules.failed_days} - {None}
         last, self._last = self._last, now
         moments = sorted((now - timedelta(days=number or 0) for number in days), reverse=True)
-        if last is None or self._last_whole is None or now - self._last_whole >= _WEEK:
+        # Ahead of now: of a clock that has been set back since.
+        if last is None or self._last_whole is None or not _is_of_this_week(self._last_whole, now):
             self._last_whole = now
             yield from ((moment, _LONG_AGO) for moment in moments[:1])
         else:
@@ -275,6 +276,10 @@ def _down_to(
         if created_at(item.task_id) < first:
             return
         yield item
+
+
+def _is_of_this_week(moment: datetime, now: datetime) -> bool:
+    return timedelta() <= now - moment < _WEEK
 
 
 def _has_files(task: Task, rules: Rules, now: datetime) -> bool:

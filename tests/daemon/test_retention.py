@@ -576,6 +576,23 @@ def test_a_task_that_waited_for_days_is_not_too_old_to_be_looked_at(house: House
     assert not house.has_result(done)
 
 
+def test_a_clock_that_was_ahead_keeps_no_task_from_being_looked_at(house: House) -> None:
+    retention = house.retention(replace(RULES, records_days=None))
+    waiting = house.pending()
+    right = house.clock.now
+    house.clock.forward(days=365)
+    retention.run(house.clock.now, {})
+    house.clock.now = right + timedelta(days=20)
+    running = house.spool.claim(waiting.task_id)
+    name = f"alice/{waiting.task_id}_holiday_protected.mp4"
+    (house.outbox / name).write_bytes(b"protected")
+    done = house.spool.complete(waiting.task_id, str(running.token), name, REPORT, lambda: None)
+    for _ in range(20):
+        house.clock.forward(days=1)
+        retention.run(house.clock.now, {})
+    assert not house.has_result(done)
+
+
 # --- Temp ---
 
 
