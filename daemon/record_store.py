@@ -150,11 +150,10 @@ class RecordStore:
         """
         if not is_task_id(task_id):
             raise UnknownTask(task_id)
-        for _ in range(2):  # one look may miss a record that goes back while it looks
-            for place in self.shelves.find(task_id):
-                with contextlib.suppress(FileNotFoundError, Unreadable):
-                    return read_record(place.path, task_id, place.status)
-        # Moving all the time, damaged, or not there: the lock tells which.
+        for place in self.shelves.find(task_id):
+            with contextlib.suppress(FileNotFoundError, Unreadable):
+                return read_record(place.path, task_id, place.status)
+        # Going back while it was looked for, damaged, or not there: the lock tells which.
         return self.act(task_id, lambda hold: hold.task)
 
     def read_place(self, place: Place) -> Task:
