@@ -543,12 +543,18 @@ def test_what_is_no_video_is_named_once_after_settling_and_left(inbox: Inbox) ->
     assert (inbox.root / "notes.txt").exists()
 
 
-def test_what_came_again_is_named_again(inbox: Inbox) -> None:
+@pytest.mark.parametrize("has_events", [True, False])
+def test_what_came_again_is_named_again(inbox: Inbox, has_events: bool) -> None:
     for _ in range(2):
-        inbox.drop("notes.txt")
+        inbox.write("notes.txt")
+        if has_events:
+            inbox.hear("notes.txt", Event.CLOSED)
+        inbox.scan()
         inbox.forward(10)
         (inbox.root / "notes.txt").unlink()
-        inbox.hear("notes.txt", Event.GONE)
+        if has_events:
+            inbox.hear("notes.txt", Event.GONE)
+        inbox.scan()
         inbox.forward(1)
     assert len(inbox.told("left where it is")) == 2
 

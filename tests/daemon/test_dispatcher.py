@@ -733,6 +733,25 @@ def test_one_that_is_seen_there_once_may_just_be_on_its_way(house: House) -> Non
     assert house.get(task).status is Status.PENDING
 
 
+def test_one_whose_beginning_takes_long_is_worked_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its outbox hangs for a while."""
+    gate = threading.Event()
+    make = attempts_module.make_results_folder
+    monkeypatch.setattr(
+        attempts_module, "make_results_folder", lambda task: gate.wait(120) and make(task)
+    )
+    task = house.drop()
+    house.until(lambda: house.get(task).status is Status.PROCESSING)
+    end = house.now + 60
+    house.until(lambda: house.now > end)
+    gate.set()
+    house.settle()
+    (job,) = house.pool.jobs
+    assert (job.token, house.get(task).interruptions) == (house.get(task).token, 0)
+
+
 def test_one_whose_outbox_is_away_is_left_until_somebody_can_tell_whether_it_is_done(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -837,6 +856,26 @@ def test_a_report_that_no_record_can_hold_fails_the_task_once(
     assert house.left_in_temp == []
     (line,) = errors_of(task, logs)
     assert "Traceback" in line["details"]
+
+
+def test_what_nobody_foresaw_after_the_publishing_fails_no_task(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is there: as after a crash in that moment, the task is brought to its end."""
+
+    def unforeseen(hold: object, task: Task) -> Task:
+        raise ZeroDivisionError
+
+    task = house.drop()
+    house.settle()
+    monkeypatch.setattr(house.spool, "_published", unforeseen)
+    house.finish(house.pool.jobs[0])
+    assert house.get(task).status is Status.PROCESSING
+    for _ in range(3):
+        house.now += 11
+        house.settle()
+    assert house.get(task).status is Status.COMPLETED
+    assert len(house.results) == 1
 
 
 def test_what_nobody_foresaw_before_the_work_fails_the_task_once(

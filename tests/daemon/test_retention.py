@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -542,6 +542,27 @@ def test_a_nightly_look_does_not_read_what_it_has_seen_to(house: House) -> None:
     house.clock.forward(days=1)
     assert len(seen(house, retention)) == 60  # and once a week
     assert list(house.outbox.rglob("*.mp4")) == []
+
+
+def test_what_may_go_is_decided_once_more_under_the_lock(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here of an upload that had failed, and is tried again, with success, in that moment."""
+    task = house.failed(None)
+    tend = house.spool.tend
+    name = f"alice/{task.task_id}_holiday_protected.mp4"
+
+    def retried(task_id: str, act: Callable[[Task], None]) -> None:
+        house.spool.retry(task_id)
+        running = house.spool.claim(task_id)
+        (house.outbox / name).write_bytes(b"protected")
+        house.spool.complete(task_id, str(running.token), name, REPORT, lambda: None)
+        tend(task_id, act)
+
+    monkeypatch.setattr(house.spool, "tend", retried)
+    house.after(replace(RULES, records_days=None), 60)
+    assert house.has_result(house.spool.get(task.task_id))
+    assert has_original(task)
 
 
 def test_every_result_goes_on_its_day_also_after_nights_that_were_missed(house: House) -> None:
