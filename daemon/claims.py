@@ -126,12 +126,8 @@ class Claims:
         with self._lock, _Folders(self._root) as folders:
 
             def claim(found: Found) -> Task | None:
-                try:
-                    with self._told(found):
-                        return self._claimed(found, folders)
-                except OSError:
-                    folders.close()  # one of them may be gone; the next file has them anew
-                    raise
+                with self._told(found):
+                    return self._claimed(found, folders)
 
             yield claim
 
@@ -336,7 +332,7 @@ class _Folders:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._held.close()
 
     def dropped(self, subfolder: str) -> Path:
         """
@@ -358,11 +354,6 @@ class _Folders:
         return self._open(
             place, True, lambda: held_new_folder(self._root, *place.parts, mode=_MODE)
         )
-
-    def close(self) -> None:
-        """Hold none any more."""
-        self._paths.clear()
-        self._held.close()
 
     def _open(
         self, place: PurePath, is_own: bool, opened: Callable[[], AbstractContextManager[Path]]
