@@ -818,8 +818,11 @@ def test_retention_never_runs_twice_at_once(house: House, monkeypatch: pytest.Mo
         assert slow.runs == 2
 
 
-def test_ends_are_told_anew_where_the_clock_was_set_back_meanwhile(house: House) -> None:
+def test_ends_are_told_anew_where_the_clock_was_set_back_meanwhile(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of what the last service has told nobody can say what came after it."""
+    monkeypatch.setattr(housekeeping, "_BY_HAND_SECONDS", 3600.0)  # which would tell of it later
     with house.running() as pool:
         house.drop("clip.mp4")
         pool.say(Refused(job_of(pool, "clip.mp4"), REASON, False, None))
