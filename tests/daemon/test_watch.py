@@ -247,6 +247,20 @@ def test_folders_that_are_there_already_are_watched(root: Path, told: Told) -> N
     watch.close()
 
 
+def test_a_folder_that_is_renamed_while_it_is_found_is_watched_on(
+    root: Path, told: Told, watch: Watch
+) -> None:
+    """Found by its new name, while the event that tells of the old one's end is on its way."""
+    (root / "old").mkdir()
+    all_told(root, told)
+    with watch._lock:  # so that no event is heeded meanwhile
+        (root / "old").rename(root / "new")
+        watch._add_below("")
+    all_told(root, told)
+    (root / "new/a.mp4").touch()
+    wait_for(told, lambda: Event.CLOSED in told.of("new/a.mp4"))
+
+
 def test_a_root_behind_a_link_is_watched(root: Path, told: Told) -> None:
     link = root.parent / "link"
     link.symlink_to(root)
