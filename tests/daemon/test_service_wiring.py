@@ -32,6 +32,7 @@ from daemon import service as service_module
 from daemon.config import load_config
 from daemon.errors import ConfigError
 from daemon.health import Health, InboxHealth, ServiceStatus, Workers
+from daemon.inbox import InboxWatcher
 from daemon.jobs import Bounds, Done, Ended, Event, Job, Lost, Progressed, Refused
 from daemon.locks import try_lock
 from daemon.logs import reset_logs
@@ -356,6 +357,7 @@ def test_another_folder_in_the_states_place_is_told_and_nothing_is_taken(house: 
         assert "restart" in problem
         assert is_known(problem)  # in Russian too
         stays(dropped.exists)
+        assert not any(path.is_dir() for path in house.state.iterdir())  # nothing is made there
         house.state.rename(house.folder / "new")
         (house.folder / "old").rename(house.state)
         house.wait_for("clip.mp4", Status.PROCESSING)
@@ -680,6 +682,24 @@ def test_a_reload_takes_over_the_timeout_also_for_what_runs(house: House) -> Non
         pool.say(Progressed(job, Progress(job.token, 1.0, 1, 100)))
         house.reload(task_timeout_hours=SECOND_HOURS / 2)
         assert house.wait_for("clip.mp4", Status.FAILED).error_code == "timed_out"
+
+
+def test_a_reload_remembers_where_an_inbox_lay_mounted(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the empty folder below its share would be an inbox."""
+    known: list[str | None] = []
+
+    class Watcher(InboxWatcher):
+        def __init__(self, *words: Any, known_mount: str | None, **named: Any) -> None:
+            known.append(known_mount)
+            super().__init__(*words, known_mount=known_mount, **named)
+
+    monkeypatch.setattr(service_module, "InboxWatcher", Watcher)
+    with house.running():
+        wait_until(lambda: house.health().inboxes["main"].mount is not None, "seen")
+        house.reload()
+        assert known == [None, house.health().inboxes["main"].mount]
 
 
 def test_a_reload_takes_over_retention(house: House) -> None:
