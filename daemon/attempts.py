@@ -112,17 +112,16 @@ class Attempts:
         spool: Spool,
         rules: AttemptRules,
         changed: Callable[[str], None],
+        lacks_room: Callable[[Task], bool],
+        is_outbox_away: Callable[[Task], bool],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        lacks_room: Callable[[Task], bool] = lambda task: False,
-        is_outbox_away: Callable[[Task], bool] = lambda task: False,
     ) -> None:
         """
-        Both of the last look anew. Where they say yes the task waits, and no attempt is spent.
-
         Args:
             changed: is told of each task that has changed.
             lacks_room: is a folder that the task's work is written to full, away or read-only?
+                Looks anew, as the next; where they say yes the task waits, and spends no attempt.
             is_outbox_away: is the folder of its results away or read-only?
         """
         self._lacks_room, self._is_outbox_away = lacks_room, is_outbox_away

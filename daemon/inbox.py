@@ -89,8 +89,8 @@ class InboxWatcher:
         may_claim: Callable[[], bool],
         is_truncated: Callable[[Path], bool],
         accepted: Callable[[Task], None],
-        known_mount: str | None = None,
-        min_free_gb: float = 0.0,
+        known_mount: str | None,
+        min_free_gb: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name

@@ -102,6 +102,8 @@ class House:
             self.spool,
             rules,
             self.changed.append,
+            lacks_room=lambda task: False,
+            is_outbox_away=lambda task: False,
             clock=lambda: self.now,
             sleep=lambda seconds: time.sleep(0.002),
         )

@@ -33,7 +33,9 @@ class House:
             max_bytes=1000,
             inboxes={"main": InboxPlace(self.inbox, Parameters())},
         )
-        self.attempts = Attempts(self.spool, rules, lambda task_id: None)
+        self.attempts = Attempts(
+            self.spool, rules, lambda task_id: None, lambda task: False, lambda task: False
+        )
 
     @property
     def original(self) -> Path:

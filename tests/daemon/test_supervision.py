@@ -209,6 +209,8 @@ def test_a_claim_that_never_ends_is_a_wedge_where_events_tell_that_the_disk_is_o
         lambda: True,
         lambda path: False,
         lambda task: None,
+        known_mount=None,
+        min_free_gb=0.0,
         clock=clock,
     )
     claims.watcher = watcher
@@ -234,6 +236,8 @@ def test_a_thread_that_has_ended_by_itself_is_a_wedge(
         lambda: True,
         lambda path: False,
         lambda task: None,
+        known_mount=None,
+        min_free_gb=0.0,
     )
     assert not watcher.is_wedged()
     watcher.start()
