@@ -42,7 +42,6 @@ _HUNG_AFTER_S = 60.0
 # A single look or claim may wait that long for a disk that many write to.
 _WEDGED_AFTER_S = 300.0
 _NOT_YET = "it has not been looked at yet"
-_STOP_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -139,9 +138,12 @@ class InboxWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Claim nothing more, and end; a claim that is under way is finished."""
+        """Claim nothing more, and end when a claim that is under way is finished; does not wait."""
         self._hints.stop()
-        self._thread.join(_STOP_PATIENCE_S)
+
+    def join(self, timeout: float) -> None:
+        """Wait so long for the end."""
+        self._thread.join(timeout)
 
     def rescan(self) -> None:
         """Look at everything soon. For any thread."""

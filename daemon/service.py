@@ -49,6 +49,7 @@ from daemon.web_process import WebProcess
 from daemon.webhooks import SECRET_NAME, WebhookRules, Webhooks
 
 _TURN_SECONDS = 0.25
+_WATCHERS_SECONDS = 10.0  # to end what they are in the middle of
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MARGIN = timedelta(minutes=1)  # between the last sign of life and what was done after it
 
@@ -433,16 +434,15 @@ class Service:
             inspector = Inspector()  # one each: a share that hangs holds up only its own
             self._inspectors.append(inspector)
             watcher = self._made_watcher(inbox, inspector)
-            self._watchers.append(watcher)
             watcher.start()
+            self._watchers.append(watcher)
 
     def _stop_watching(self) -> None:
-        # All at once: each may be in the middle of something slow.
-        ends = [threading.Thread(target=w.stop, daemon=True) for w in self._watchers]
-        for end in ends:
-            end.start()
-        for end in ends:
-            end.join()
+        for watcher in self._watchers:
+            watcher.stop()  # all at once: each may be in the middle of something slow
+        deadline = time.monotonic() + _WATCHERS_SECONDS
+        for watcher in self._watchers:
+            watcher.join(max(0.0, deadline - time.monotonic()))
         for watcher in self._watchers:
             seen = watcher.health()
             if seen.mount is not None:

@@ -74,6 +74,7 @@ class House:
     def stop(self) -> None:
         if self.watcher is not None:
             self.watcher.stop()
+            self.watcher.join(PATIENCE_SECONDS)
             self.watcher = None
 
     @property
@@ -718,16 +719,16 @@ def test_an_inbox_that_hangs_says_so_and_holds_up_nobody(
 
     monkeypatch.setattr(inbox_module, "files_below", files_below)
     monkeypatch.setattr(inbox_module, "_HUNG_AFTER_S", 0.5)
-    monkeypatch.setattr(inbox_module, "_STOP_PATIENCE_S", 0.2)
     house.start_and_look()
     hangs.set()
     wait_until(lambda: not house.health.is_available, "hung")
     assert "has not answered" in str(house.health.reason)
     watcher = house.watcher
-    house.stop()  # returns
-    go_on.set()
     assert watcher is not None
-    watcher._thread.join(PATIENCE_SECONDS)
+    watcher.stop()
+    watcher.join(0.2)  # returns
+    go_on.set()
+    house.stop()
 
 
 def test_a_mistake_in_the_loop_is_told_and_does_not_end_it(

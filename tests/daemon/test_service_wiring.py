@@ -347,6 +347,17 @@ def test_without_room_for_the_service_itself_nothing_is_claimed_or_begun(
         job_of(pool, "waits.mp4")
 
 
+def test_the_end_needs_no_thread(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the machine has none left."""
+
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with house.running():
+        monkeypatch.setattr(threading.Thread, "start", none)
+    assert house.health().status is ServiceStatus.STOPPED
+
+
 def test_another_folder_in_the_states_place_is_told_and_nothing_is_taken(house: House) -> None:
     """What was taken then would be nowhere, and nothing would keep a second service away."""
     with house.running():
