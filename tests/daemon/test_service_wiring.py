@@ -41,7 +41,7 @@ from daemon.retention import Cleaned
 from daemon.service import Overrides, Service
 from daemon.spool import Spool
 from daemon.spool_errors import TaskBusy
-from daemon.task import Failure, Progress, Status, Submission, Task
+from daemon.task import MAX_INTERRUPTIONS, Failure, Progress, Status, Submission, Task
 from daemon.temp_lock import TempLocks
 
 QUICK = {
@@ -847,6 +847,20 @@ def test_retention_never_runs_twice_at_once(house: House, monkeypatch: pytest.Mo
         assert runs == 1
         service._housekeeping.remove_old()
         assert slow.runs == 2
+
+
+def test_a_task_that_the_start_fails_is_one_error_in_the_log(house: House) -> None:
+    """It was cut short too often."""
+    task = house.submit("clip.mp4")
+    spool = house.spool
+    for _ in range(MAX_INTERRUPTIONS - 1):
+        spool.requeue(task.task_id, str(spool.claim(task.task_id).token))
+    spool.claim(task.task_id)
+    with house.running():
+        house.wait_for("clip.mp4", Status.FAILED)
+    lines = (house.folder / "logs/queue.log").read_text().splitlines()
+    errors = [line for line in map(json.loads, lines) if line["level"] == "ERROR"]
+    assert [(line["task_id"], line["code"]) for line in errors] == [(task.task_id, "interrupted")]
 
 
 def test_ends_are_told_anew_where_the_clock_was_set_back_meanwhile(

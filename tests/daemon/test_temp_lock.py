@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -32,6 +33,15 @@ def test_a_second_service_is_refused_and_told_of_the_first(temp: Path) -> None:
     first.close()
     second.hold(temp)
     second.close()
+
+
+def test_nothing_is_held_that_comes_after_the_close(temp: Path) -> None:
+    """From a thread that was on its way, as when the share answers at last."""
+    locks = TempLocks()
+    locks.close()
+    locks.hold(temp)
+    with contextlib.closing(TempLocks()) as other:
+        other.hold(temp)
 
 
 def test_holding_it_twice_by_any_path_is_nothing_new(temp: Path) -> None:
