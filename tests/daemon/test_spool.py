@@ -28,6 +28,7 @@ from spools import (
 from spools import submission as new
 from spools import submitted as submit
 
+from daemon import shelves as shelves_module
 from daemon.locks import PATIENCE_SECONDS, task_lock
 from daemon.records import encode
 from daemon.shelves import Place, Shelves
@@ -590,6 +591,28 @@ def test_of_two_records_one_counts_and_the_other_is_kept_aside(
     assert [p.name for p in spool.damaged()] == [
         f"{task_id}.json.{other if counts == one else one}"
     ]
+
+
+def test_a_record_that_goes_back_within_one_tick_of_the_clock_is_listed(
+    spool: Spool, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder has been listed then, and the time that it was changed stays the same."""
+    task_id = submit(spool)
+    failed, pending = state / "failed/2026-11-24", state / "pending/2026-11-24"
+    failed.mkdir()
+    record(state, task_id).rename(failed / f"{task_id}.json")
+    tick = time.time_ns() + 10**9
+    os.utime(pending, ns=(tick, tick))
+    names = shelves_module._names
+
+    def gone_back(folder: Path) -> list[str]:
+        if folder == failed and (failed / f"{task_id}.json").exists():
+            (failed / f"{task_id}.json").rename(pending / f"{task_id}.json")
+            os.utime(pending, ns=(tick, tick))
+        return names(folder)
+
+    monkeypatch.setattr(shelves_module, "_names", gone_back)
+    assert [task.task_id for task in spool.list().tasks] == [task_id]
 
 
 def test_one_record_under_two_names_is_only_unlinked(spool: Spool, state: Path) -> None:
