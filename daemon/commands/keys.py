@@ -12,7 +12,7 @@ from pathlib import Path
 from daemon import keys
 from daemon.config import current_config
 from daemon.console import AnswerLost, complain, say, say_json
-from daemon.errors import UsageError
+from daemon.errors import Interrupted, UsageError
 from daemon.keys import Key
 from daemon.operator_queue import QueueUnusable, local_time, unusable
 from daemon.shared_options import add_shared_options
@@ -60,7 +60,7 @@ def _add(folder: Path, arguments: argparse.Namespace) -> None:
             say_json({**key.as_dict(), "key": text})
             return
         say([text])
-    except AnswerLost:
+    except (AnswerLost, Interrupted):
         # It opens nothing, as nobody has seen it; but while it is there all others need one.
         keys.revoke(folder, key.name)
         raise

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from daemon.__main__ import main
+from daemon.errors import Interrupted
 from daemon.keys import KeyExists, Keys, UnknownKey, add, listed, revoke
 from daemon.logs import reset_logs, server_log
 
@@ -505,6 +506,20 @@ def test_a_key_that_could_not_be_shown_is_not_kept(
     with open("/dev/full", "w") as full, monkeypatch.context() as closed:
         closed.setattr(sys, "stdout", full)
         assert main(["keys", "add", "laptop", *words]) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_a_key_that_ctrl_c_kept_from_being_shown_is_not_left(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a terminal that was held by Ctrl-S."""
+
+    def held(lines: object) -> None:
+        raise Interrupted(2)
+
+    monkeypatch.setattr("daemon.commands.keys.say", held)
+    code, _, err = shell.run("add", "alice")
+    assert (code, "nothing is left" in err) == (130, True)
     assert list(folder.iterdir()) == []
 
 
