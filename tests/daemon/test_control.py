@@ -12,10 +12,12 @@ from daemon.control import Control
 def test_a_drain_is_a_pause_and_more(tmp_path: Path) -> None:
     control = Control(tmp_path)
     assert (control.is_paused, control.is_draining) == (False, False)
+    control.drain()
+    assert (control.is_paused, control.is_draining) == (True, True)
+    control.resume()
     control.pause()
     assert (control.is_paused, control.is_draining) == (True, False)
     control.drain()
-    assert (control.is_paused, control.is_draining) == (True, True)
     control.resume()
     assert (control.is_paused, control.is_draining) == (False, False)
 

@@ -615,6 +615,27 @@ def test_a_record_that_goes_back_within_one_tick_of_the_clock_is_listed(
     assert [task.task_id for task in spool.list().tasks] == [task_id]
 
 
+def test_a_days_folder_that_goes_as_empty_in_that_moment_is_made_anew(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the last other task of that day is removed while this one comes to its end."""
+    task_id, token = claimed(spool)
+    gone: list[Path] = []
+    make = shelves_module.make_folder
+
+    def made(folder: Path) -> None:
+        make(folder)
+        if not gone:
+            gone.append(folder)
+            folder.rmdir()
+
+    monkeypatch.setattr(shelves_module, "make_folder", made)
+    spool.complete(task_id, token, "x.mp4", {}, lambda: None)
+    assert [folder.parent.name for folder in gone] == ["completed"]
+    assert spool.get(task_id).status is Status.COMPLETED
+    assert list(spool.damaged()) == []
+
+
 def test_one_record_under_two_names_is_only_unlinked(spool: Spool, state: Path) -> None:
     task_id = submit(spool)
     (state / "cancelled/2026-11-24").mkdir()
