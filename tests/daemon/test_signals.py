@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from daemon.signals import ServiceSignals
+from daemon.signals import Interruption, ServiceSignals
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +31,10 @@ def test_sigquit_ends_a_service_where_it_is_not_ignored(
     with ServiceSignals():
         assert signal.getsignal(signal.SIGQUIT) is within
     assert signal.getsignal(signal.SIGQUIT) is inherited
+
+
+def test_a_second_one_ends_also_what_hangs_in_a_share() -> None:
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGQUIT)
+        assert interruption.is_requested()
+        assert signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL
