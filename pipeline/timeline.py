@@ -226,7 +226,7 @@ class AudioClock:
         self._origin = origin
         self._next: int | None = None
         self.dropped = 0
-        """Samples left out because others had their place."""
+        """Samples left out because others had their place, or they lay before the origin."""
         self.start = 0
         """First sample's place, in samples since the origin; known after the first block."""
 
@@ -239,21 +239,22 @@ class AudioClock:
             samples: length of the block.
         """
         if self._next is None:
-            at = 0 if time is None else self._place_of(time)
-            self.start = max(0, at)
-            dropped = min(samples, max(0, -at))
-            self._next = self.start + samples - dropped
-            return Gap(0, dropped)
+            self._next = 0 if time is None else self._place_of(time)
+            self.start = max(0, self._next)
         offset = 0 if time is None else self._place_of(time) - self._next
         if offset < -self._rate * _JUMP:
             self._origin += Fraction(offset, self._rate)  # the clock started anew
             offset = 0
         if abs(offset) <= self._rate * _AUDIO_JITTER:
             offset = 0
-        gap = Gap(max(0, offset), min(samples, max(0, -offset)))
-        self._next += gap.silence + samples - gap.dropped
-        self.dropped += gap.dropped
-        return gap
+        # Before the origin time is followed as well, or the first block after it would be held
+        # against the origin and not against the block before.
+        before, at = self._next, self._next + max(0, offset)
+        overlap = min(samples, max(0, -offset))
+        self._next = at + samples - overlap
+        dropped = overlap + min(samples - overlap, max(0, -at))
+        self.dropped += dropped
+        return Gap(max(0, at) - max(0, before), dropped)
 
     def give_back(self, samples: int) -> None:
         """Count the last samples as not taken."""
@@ -263,7 +264,7 @@ class AudioClock:
     @property
     def end(self) -> int:
         """Place after the last sample taken, in samples since the origin."""
-        return self._next or 0
+        return max(0, self._next or 0)
 
     def _place_of(self, time: Fraction) -> int:
         return round((time - self._origin) * self._rate)

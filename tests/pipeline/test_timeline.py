@@ -75,6 +75,19 @@ def test_what_lies_before_the_origin_is_dropped() -> None:
     assert clock.start == 0
 
 
+@pytest.mark.parametrize(
+    ("length", "origin"),
+    [(331, 1000), (400, 2500)],
+    ids=["a block begins just before the origin", "the track begins long before it"],
+)
+def test_sound_is_followed_up_to_the_origin(length: int, origin: int) -> None:
+    clock = AudioClock(1000, Fraction(origin, 1000))
+    gaps = [clock.place(Fraction(at, 1000), length) for at in range(0, 4000, length)]
+    assert {gap.silence for gap in gaps} == {0}
+    assert sum(gap.dropped for gap in gaps) == origin
+    assert clock.start == 0
+
+
 def test_a_late_track_begins_late() -> None:
     clock = AudioClock(1000, Fraction(1))
     assert clock.place(Fraction(3, 2), 100) == Gap(0, 0)
