@@ -138,6 +138,18 @@ def test_a_busy_picture_is_held_to_the_smallest_budget() -> None:
     assert 0.5 * weak < math.sqrt(np.square(luma).mean()) <= weak
 
 
+@pytest.mark.parametrize("depth", [8, 10])
+def test_a_lone_texture_is_held_to_the_largest_change_of_a_sample(depth: int) -> None:
+    """On calm ground it bears more than that, and the frame's RMS is far below the budget."""
+    luma = np.full((256, 320), 140, np.uint8)
+    luma[104:136, 136:168] = scene(32, 32)
+    planes = (plane.astype(np.uint16) << (depth - 8) for plane in from_luma(luma))
+    original = Planes(*planes, depth) if depth > 8 else from_luma(luma)
+    most = 2.5 * Parameters(epsilon=0.20).budget
+    peak, _ = measured(original, protect([original], epsilon=0.20)[0])
+    assert peak == math.floor(most * original.level) / original.level
+
+
 def test_twice_the_epsilon_changes_about_twice_as_much() -> None:
     frames = panning(1)
     weak, strong = (
