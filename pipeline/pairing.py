@@ -6,6 +6,7 @@ By number where both have as many frames; else by time.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from pipeline.media import MediaInfo, VideoTrack
 from pipeline.planes import Planes, planes_of
 from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
-from pipeline.timeline import DecodingOrder, length_of, time_of
+from pipeline.timeline import FrameClock
 
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # FFmpeg's numbers
 _BT709 = 1
@@ -32,12 +33,13 @@ _BT709 = 1
 @dataclass(frozen=True)
 class Times:
     """
-    When the frames of a video are shown.
+    When the frames of a video are shown, in a protected copy of it too.
 
     Attributes:
         start: of the first frame, seconds on the file's clock.
         seconds: (frames,) float64, from the first frame.
         length: seconds from the first frame to the end of the last.
+        shifts: of `VideoClock`.
         damaged_packets: packets that could not be decoded.
         ended_early: the container broke off before its end.
     """
@@ -45,6 +47,7 @@ class Times:
     start: Fraction
     seconds: NDArray[np.float64]
     length: float
+    shifts: tuple[Fraction, ...]
     damaged_packets: int
     ended_early: bool
 
@@ -70,32 +73,29 @@ def frame_times(info: MediaInfo, limits: Limits) -> Times:
     Raises:
         UnreadableMedia: not one frame can be decoded.
     """
-    track, order = info.video, DecodingOrder()
-    usual = 1 / track.frame_rate
-    times: list[Fraction] = []
+    frame_clock, tick = FrameClock(info), info.video.time_base
+    clock = frame_clock.clock
+    ticks = array("q")
     reader = Reader(_picture_only(info), frozenset(), limits)
-    length, told = Fraction(0), None
+    end, told = 0, None
     for frame in _frames(reader):
-        if track.has_times:
-            time, shown = time_of(frame), length_of(frame, track.frame_rate)
-        else:  # as in the protected video
-            ticks = order.place(frame.dts)
-            begun = info.start + info.lead
-            time = None if ticks is None else begun + ticks * track.time_base
-            shown = order.shortest * track.time_base if order.shortest else usual
-        after = times[-1] + usual if times else Fraction(0)
-        times.append(after if time is None else time)
-        length = max(length, times[-1] - times[0] + shown)
+        placed = frame_clock.place(frame)
+        ticks.append(placed.pts)
+        end = max(end, placed.pts + placed.duration)
         told = frame.duration
-    if times and info.picture_end is not None:
-        at = round(times[-1] / track.time_base)
-        ticks = info.picture_end.length_of_last(at, told, track.time_base) or 0
-        length = max(length, times[-1] - times[0] + ticks * track.time_base)
-    damaged, ended = reader.damaged_packets, reader.ended_early
-    if not times:
+    if not ticks:
         raise UnreadableMedia(f"{info.path.name} has no frame that can be decoded.")
-    seconds = np.array([float(time - times[0]) for time in times])
-    return Times(times[0], seconds, float(length), damaged, ended)
+    if info.picture_end is not None:
+        length = info.picture_end.length_of_last(ticks[-1] + clock.origin, told, tick)
+        end = max(end, ticks[-1] + (length or 0))
+    return Times(
+        start=(ticks[0] + clock.origin) * tick,
+        seconds=(np.asarray(ticks) - ticks[0]) * tick.numerator / tick.denominator,
+        length=float((end - ticks[0]) * tick),
+        shifts=tuple(clock.shifts),
+        damaged_packets=reader.damaged_packets,
+        ended_early=reader.ended_early,
+    )
 
 
 def pair_frames(

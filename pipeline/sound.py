@@ -6,7 +6,7 @@ Joins what belongs together: format conversion, an unbroken run of samples, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -20,7 +20,7 @@ from pipeline.audio_plan import AudioPlan
 from pipeline.errors import LimitExceeded
 from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
-from pipeline.timeline import AudioClock
+from pipeline.timeline import AudioClock, JoinedClock
 
 _LONGEST_FILLING = 4096  # samples: two frames of HE-AAC
 # PyAV 18.1 reads beyond the planes of a frame of so many, and crashes.
@@ -89,12 +89,14 @@ class SoundProtector:
         plan: AudioPlan,
         level: AudioLevel,
         origin: Fraction,
+        shifts: Sequence[Fraction],
         longest: float,
         seed: int,
     ) -> None:
         """
         Args:
             origin: seconds on the original's clock that become zero.
+            shifts: of the picture's clock.
             longest: seconds that the track may last; a few bytes can state a gap of years.
             seed: for what is random in the masking.
         """
@@ -104,6 +106,7 @@ class SoundProtector:
         self._resampler = self._new_resampler()
         self._kind: tuple[str, str, int] | None = None  # of the last block
         self._clock = AudioClock(self._rate, origin)
+        self._joins = JoinedClock(shifts)
         self._longest = longest
         self._origin = origin
         self._masker = (
@@ -156,6 +159,8 @@ class SoundProtector:
     def _placed(self, time: Fraction | None, samples: NDArray[np.float32]) -> Iterator[Sound]:
         samples, wild = without_wild(samples)
         self._wild += wild
+        if time is not None:
+            time += self._joins.shift(time, Fraction(samples.shape[1], self._rate))
         gap = self._clock.place(time, samples.shape[1])
         if self._clock.end > self._longest * self._rate:
             raise LimitExceeded(

@@ -7,7 +7,7 @@ through in blocks, so that memory does not grow with length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -26,7 +26,7 @@ from pipeline.media import AudioTrack, MediaInfo
 from pipeline.probe import open_media
 from pipeline.settings import Limits
 from pipeline.sound import kind_of, without_wild
-from pipeline.timeline import AudioClock, time_of
+from pipeline.timeline import AudioClock, JoinedClock, time_of
 
 Samples = NDArray[np.float32]
 
@@ -63,11 +63,13 @@ class SoundSource:
 
     Attributes:
         origin: seconds on the file's clock that count as zero: its first frame.
+        shifts: of the picture's clock.
     """
 
     info: MediaInfo
     track: AudioTrack
     origin: Fraction
+    shifts: Sequence[Fraction] = (Fraction(0),)
 
 
 def measure_sound(
@@ -192,6 +194,7 @@ class _Run:
             skipped: samples to leave out at the origin.
         """
         self._clock = AudioClock(rate, source.origin)
+        self._joins = JoinedClock(source.shifts)
         self._rate, self._channels = rate, source.track.channels
         self._pieces = self._unbroken(_decoded(source, rate))
         self._rest = np.zeros((self._channels, 0), np.float32)
@@ -229,6 +232,8 @@ class _Run:
     def _unbroken(self, blocks: Iterator[tuple[Fraction | None, Samples]]) -> Iterator[Samples]:
         total = 0
         for time, block in blocks:
+            if time is not None:
+                time += self._joins.shift(time, Fraction(block.shape[1], self._rate))
             gap = self._clock.place(time, block.shape[1])
             total += gap.silence + block.shape[1]
             if total > self._most:

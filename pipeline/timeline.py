@@ -12,8 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import av
+
+if TYPE_CHECKING:
+    from pipeline.media import MediaInfo
 
 # Containers round a timestamp to as little as a millisecond, so samples jitter by that
 # much; a real gap or overlap is longer.
@@ -64,12 +68,19 @@ class VideoClock:
             frame_rate: frames a second, for what the file does not say.
         """
         self.moved = 0
-        self.jumps = 0
+        self.shifts = [Fraction(0)]
+        """Seconds that are added to the file's times: at first, and after each jump."""
         self._jump = round(_JUMP / time_base)
         self._origin = math.floor(start / time_base)
         self._usual = max(1, round(1 / (frame_rate * time_base)))
+        self._time_base = time_base
         self._shift = 0
         self._last: int | None = None
+
+    @property
+    def jumps(self) -> int:
+        """How often the file's clock started anew."""
+        return len(self.shifts) - 1
 
     @property
     def origin(self) -> int:
@@ -88,10 +99,10 @@ class VideoClock:
         if self._last is not None and at <= self._last:
             is_jump = self._last - at > self._jump
             at = self._last + (self._usual if is_jump else 1)
-            self.jumps += is_jump
             self.moved += not is_jump
             if is_jump and pts is not None:
                 self._shift = at - (pts - self._origin)
+                self.shifts.append(self._shift * self._time_base)
         self._last = at
         return Placed(at, length)
 
@@ -131,6 +142,68 @@ class DecodingOrder:
         else:
             self._at += interval
         return self._at
+
+
+class FrameClock:
+    """
+    Places a video's frames by what its file says of them, in the order in which they are shown.
+
+    Attributes:
+        clock: that places those which have a time.
+    """
+
+    def __init__(self, info: MediaInfo) -> None:
+        track = info.video
+        self.clock = VideoClock(track.time_base, info.start, track.frame_rate)
+        self._has_times = track.has_times
+        self._first = self.clock.origin + round(info.lead / track.time_base)
+        self._order = DecodingOrder()
+
+    def place(self, frame: av.VideoFrame) -> Placed:
+        """Return where the next frame lies."""
+        if self._has_times:
+            return self.clock.place(frame.pts, frame.duration)
+        at = self._order.place(frame.dts)
+        pts = None if at is None else self._first + at
+        return self.clock.place(pts, self._order.shortest)
+
+
+class JoinedClock:
+    """
+    Keeps a track of sound with a picture whose clock starts anew, as where recordings were joined.
+
+    Sound and picture of the first recording need not end together. So where the track's clock
+    starts anew, time goes on as the picture's does; as the track's own only where the picture's
+    clock has not started anew as often, or not yet.
+    """
+
+    def __init__(self, shifts: Sequence[Fraction]) -> None:
+        """
+        Args:
+            shifts: of the picture's `VideoClock`; more may come.
+        """
+        self._shifts = shifts
+        self._shift = Fraction(0)
+        self._jumps = 0
+        self._end: Fraction | None = None  # of all since then, on the file's clock
+
+    def shift(self, time: Fraction, length: Fraction) -> Fraction:
+        """
+        Return the seconds to add to a time of the track.
+
+        Args:
+            time: of what comes next, seconds on the file's clock.
+            length: for how many seconds it is heard.
+        """
+        end = time + length
+        if self._end is not None and self._end - time > _JUMP:
+            self._jumps += 1
+            self._shift += self._end - time
+            self._end = end
+        self._end = max(end, self._end or end)
+        if self._jumps < len(self._shifts):
+            self._shift = self._shifts[self._jumps]
+        return self._shift
 
 
 class PacketClock:
@@ -235,16 +308,14 @@ class AudioClock:
         Return how a block fits on, and count it as taken.
 
         Args:
-            time: seconds on the original's clock, None where the file does not say.
+            time: seconds on the original's clock, as `JoinedClock` has it go on; None where the
+                file does not say.
             samples: length of the block.
         """
         if self._next is None:
             self._next = 0 if time is None else self._place_of(time)
             self.start = max(0, self._next)
         offset = 0 if time is None else self._place_of(time) - self._next
-        if offset < -self._rate * _JUMP:
-            self._origin += Fraction(offset, self._rate)  # the clock started anew
-            offset = 0
         if abs(offset) <= self._rate * _AUDIO_JITTER:
             offset = 0
         # Before the origin time is followed as well, or the first block after it would be held

@@ -38,7 +38,7 @@ from pipeline.settings import Limits, Settings
 from pipeline.sound import Sound, SoundProtector
 from pipeline.stages import run_stages
 from pipeline.surrogate import load_surrogates
-from pipeline.timeline import DecodingOrder, Placed, VideoClock
+from pipeline.timeline import FrameClock, JoinedClock, Placed
 from pipeline.video import VideoProtector
 from pipeline.writer import Writer
 
@@ -90,8 +90,8 @@ class Transcoder:
         self.frames = 0
         self._info, self._plan, self._settings = info, plan, settings
         self._progress = progress
-        self._clock = VideoClock(track.time_base, info.start, track.frame_rate)
-        self._order = DecodingOrder()
+        self._frame_clock = FrameClock(info)
+        self._clock = self._frame_clock.clock
         self._origin = self._clock.origin * track.time_base
         self._captions = CaptionReader(track)
         self._timestamps = array("q")
@@ -115,12 +115,14 @@ class Transcoder:
                 a,
                 parameters.audio_level,
                 self._origin,
+                self._clock.shifts,
                 settings.limits.max_duration_h * 3600,
                 seed ^ (a.track.index + 1),
             )
             for a in plan.audio
             if a.encoder is not None
         }
+        self._joins = {a.track.index: JoinedClock(self._clock.shifts) for a in plan.audio}
         self._copied: dict[int, CopiedSpan] = {}
         self.copied_streams: frozenset[int] = frozenset()
         self._reader_notes: list[str] = []
@@ -209,6 +211,8 @@ class Transcoder:
         elif isinstance(item, AudioItem):
             yield from self._sounds[item.track.index].protect(item.frame)
         else:
+            if isinstance(item.track, AudioTrack):
+                _keep_joined(item, self._joins[item.track.index])
             _check_copied(item, self._origin, self._settings.limits)
             yield item
 
@@ -223,7 +227,7 @@ class Transcoder:
             yield from sound.finish()
 
     def _protect_picture(self, frame: av.VideoFrame) -> _Picture:
-        placed = self._place(frame)
+        placed = self._frame_clock.place(frame)
         _check_length(placed, self.frames, self._info, self._settings.limits)
         # Held while its planes are in use: they are views of its memory.
         original = to_working_format(frame, self._plan.video)
@@ -234,14 +238,6 @@ class Transcoder:
         self._timestamps.append(placed.pts)
         self.frames += 1
         return _Picture(protected, placed, self._captions.read(frame))
-
-    def _place(self, frame: av.VideoFrame) -> Placed:
-        if self._info.video.has_times:
-            return self._clock.place(frame.pts, frame.duration)
-        at = self._order.place(frame.dts)
-        first = self._clock.origin + round(self._info.lead / self._info.video.time_base)
-        pts = None if at is None else first + at
-        return self._clock.place(pts, self._order.shortest)
 
     def _lasting(self, last: _Picture) -> _Picture:
         """Return the last picture, shown as long as the container says."""
@@ -325,6 +321,17 @@ def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) 
             f"{info.path.name} is longer than it states;"
             f" at most {limits.max_duration_h:g} hours are allowed (limits.max_duration_h)."
         )
+
+
+def _keep_joined(item: PacketItem, clock: JoinedClock) -> None:
+    """Have a packet of copied sound stay with the picture where the file's clock starts anew."""
+    packet, tick = item.packet, item.track.time_base
+    at = packet.dts if packet.pts is None else packet.pts
+    if at is None:
+        return
+    shift = round(clock.shift(at * tick, (packet.duration or 0) * tick) / tick)
+    packet.pts = None if packet.pts is None else packet.pts + shift
+    packet.dts = None if packet.dts is None else packet.dts + shift
 
 
 def _check_copied(item: PacketItem, origin: Fraction, limits: Limits) -> None:

@@ -143,8 +143,8 @@ def _tracks(
     pairs = zip(original.audio, protected.audio, strict=False)
     for number, (before, after) in enumerate(pairs, start=1):
         measure = measure_sound(
-            SoundSource(original, before, times[0].start),
-            SoundSource(protected, after, times[1].start),
+            SoundSource(original, before, times[0].start, times[0].shifts),
+            SoundSource(protected, after, times[1].start, times[1].shifts),
             limits,
         )
         yield TrackComparison(

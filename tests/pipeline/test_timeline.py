@@ -10,6 +10,7 @@ from pipeline.timeline import (
     AudioClock,
     DecodingOrder,
     Gap,
+    JoinedClock,
     PacketClock,
     Placed,
     VideoClock,
@@ -114,10 +115,33 @@ def test_a_clock_that_starts_anew_goes_on_where_it_was() -> None:
     times = [*range(0, 2000, 40), *range(0, 2000, 40)]
     assert [clock.place(t, 40).pts for t in times] == list(range(0, 4000, 40))
     assert (clock.jumps, clock.moved) == (1, 0)
-    sound = AudioClock(1000, Fraction(0))
-    blocks = [Fraction(n, 10) for n in (*range(20), *range(20))]
-    assert {sound.place(t, 100) for t in blocks} == {Gap(0, 0)}
-    assert (sound.end, sound.dropped) == (4000, 0)
+
+
+TENTH = Fraction(1, 10)
+
+
+def joined(first: int, second: int, shifts: list[Fraction]) -> list[Fraction]:
+    """Return in tenths of a second where blocks of one begin, of two recordings that begin at 0."""
+    clock = JoinedClock(shifts)
+    times = [n * TENTH for n in (*range(first), *range(second))]
+    return [(time + clock.shift(time, TENTH)) / TENTH for time in times]
+
+
+def test_sound_goes_on_with_the_picture_where_the_clock_starts_anew() -> None:
+    """Sound of the first recording ends half a second before its picture, or after it."""
+    picture = [Fraction(0), Fraction(4)]
+    assert joined(35, 20, picture) == [*range(35), *range(40, 60)]
+    assert joined(45, 20, picture) == [*range(45), *range(40, 60)]
+
+
+def test_sound_goes_on_by_itself_until_the_pictures_clock_starts_anew() -> None:
+    shifts = [Fraction(0)]
+    assert joined(35, 20, shifts) == list(range(55))
+    clock = JoinedClock(shifts)
+    for time, _ in ((Fraction(3), 0), (Fraction(0), 1)):
+        clock.shift(time, TENTH)
+    shifts.append(Fraction(4))
+    assert clock.shift(TENTH, TENTH) == 4
 
 
 TICKS = st.none() | st.integers(-(10**6), 10**6)

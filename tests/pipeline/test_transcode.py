@@ -19,6 +19,7 @@ from pipeline.plan import plan_output
 from pipeline.probe import probe
 from pipeline.protect import protect
 from pipeline.settings import Limits, Settings
+from pipeline.verify import compare
 from tests.pipeline.voices import voice
 
 FAST = Settings(preset="ultrafast", threads=1)
@@ -113,6 +114,42 @@ def test_time_goes_on_where_the_clock_starts_anew_and_that_is_told(tmp_path: Pat
     assert len(found) == 100
     assert found[-1] - found[0] == pytest.approx(99 / 25, abs=0.05)
     assert any("starts anew" in note for note in outcome.report.notes)
+
+
+def loudness(path: Path, begin: float, end: float) -> float:
+    """Return the RMS of the samples between two moments, 0 where there are none."""
+    squares = [0.0]
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            at = (frame.time or 0.0) + np.arange(frame.samples) / frame.sample_rate
+            samples = frame.to_ndarray()[0]
+            squares.append(float(np.square(samples[(begin <= at) & (at < end)]).sum()))
+    return float(np.sqrt(sum(squares) / ((end - begin) * 48_000)))
+
+
+@pytest.mark.parametrize("parameters", [Parameters(), NO_SOUND])
+def test_sound_of_joined_recordings_stays_with_their_pictures(
+    tmp_path: Path, parameters: Parameters
+) -> None:
+    """As of broadcasts and DVDs: the first one's sound ends before its picture."""
+    parts = []
+    for seconds in (1.5, 2.0):
+        sound = Audio(codec="aac", layout="mono", seconds=seconds)
+        video = replace(SMALL, frames=50, audio=[sound])
+        parts.append(make_video(tmp_path / f"{seconds}.ts", video).read_bytes())
+    original, output = tmp_path / "joined.ts", tmp_path / "out.mkv"
+    original.write_bytes(b"".join(parts))
+    protect(original, output, parameters, FAST)
+    assert loudness(output, 1.0, 1.45) > 0.01
+    assert loudness(output, 1.65, 1.95) < 0.001
+    assert loudness(output, 2.2, 3.9) > 0.01
+    comparison = compare(original, output)
+    assert comparison.original.seconds == pytest.approx(4.0, abs=0.1)
+    assert comparison.largest_shift_ms is not None
+    assert comparison.largest_shift_ms < 2
+    if parameters is not NO_SOUND:  # packets come before the picture that they belong to is decoded
+        assert comparison.audio[0].snr_db is not None
+        assert comparison.audio[0].snr_db > 10
 
 
 def test_the_report_has_the_numbers_of_this_video(
