@@ -216,9 +216,19 @@ def _copy(
         if muxer == "avi":
             set_bit_rates(kept, streams, original)
         target.set_chapters(chapters_for(muxer, _chapters(source)))
-        tracks = {s.index: _Track(s, streams[s.index], target, original) for s in kept}
-        ended_early = _copy_packets(source, kept, original, muxer, tracks, progress, cancelled)
-    picture = tracks[video.index]
+        corrections = _corrections(kept, original, muxer)
+        tracks = {
+            s.index: _Track(s, streams[s.index], target, original, corrections.get(s.index))
+            for s in kept
+        }
+        picture = tracks[video.index]
+        ended_early = _copy_packets(
+            source,
+            tracks,
+            original,
+            lambda: progress(picture.packets, video.frames or None),
+            cancelled,
+        )
     if not picture.frames:
         raise UnreadableMedia(f"{original.name} has no frame that can be read; copy it again.")
     state_aspects(output, muxer, list(aspects.values()))
@@ -243,17 +253,13 @@ def _set_rates(streams: Mapping[int, Any], kept: list[Any], rates: Mapping[int, 
 
 def _copy_packets(
     source: InputContainer,
-    kept: list[Any],
-    original: Path,
-    muxer: str,
     tracks: Mapping[int, _Track],
-    progress: Callable[[int, int | None], None],
+    original: Path,
+    progress: Callable[[], None],
     cancelled: Callable[[], bool],
 ) -> bool:
     """Copy what is kept to its tracks; return whether the original broke off before its end."""
-    video = next(s for s in kept if s.type == "video")
-    corrections = _corrections(kept, original, muxer)
-    packets = source.demux(kept)
+    packets = source.demux([source.streams[index] for index in tracks])
     while not cancelled():
         try:
             packet = next(packets)
@@ -262,15 +268,10 @@ def _copy_packets(
         except av.error.FFmpegError as error:
             refuse_what_storage_lost(original, error)
             return True
-        # Ogg counts pictures: it can state no gap but by those.
-        if not packet.size and not (muxer == "ogg" and repeats_picture(packet)):
-            continue
-        track = tracks[packet.stream_index]
-        if packet.stream_index in corrections:
-            corrections[packet.stream_index](packet)
+        track = tracks[packet.stream.index]  # stream_index is 0 on flushing packets
         track.copy(packet)
-        if packet.stream_index == video.index:
-            progress(track.packets, video.frames or None)
+        if packet.size and track.pictures is not None:
+            progress()
     raise Cancelled
 
 
@@ -327,18 +328,28 @@ def _copy_of_named(stream: Any, target: Any, aspect: Fraction | None, name: str)
 class _Track:
     """One track on its way into the copy."""
 
-    def __init__(self, stream: Any, copy: Any, target: Any, path: Path) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        copy: Any,
+        target: Any,
+        path: Path,
+        correct: Callable[[av.Packet[Any]], None] | None,
+    ) -> None:
         """
         Args:
             stream: of the original, which lies at `path`.
             copy: the stream of `target` that takes its packets.
+            correct: mends the times of a packet.
         """
         muxer = target.format.name
         sample_rate = stream.codec_context.sample_rate if stream.type == "audio" else None
         self.packets = 0
         self.pictures = HiddenPictures(path.name) if stream.type == "video" else None
         self.time_base: Fraction = stream.time_base
-        self._copy, self._target = copy, target
+        self._copy, self._target, self._correct = copy, target, correct
+        # It can state no gap but by pictures that repeat the one before.
+        self._counts_pictures = muxer == "ogg"
         self._is_unnamed = stream.codec_context is None
         self._end = end_tick(stream)
         self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
@@ -362,6 +373,10 @@ class _Track:
 
     def copy(self, packet: av.Packet[Any]) -> None:
         """Write a packet of the original, or leave it out where the edit list does."""
+        if not packet.size and not (self._counts_pictures and repeats_picture(packet)):
+            return
+        if self._correct is not None:
+            self._correct(packet)
         packet.duration = packet.duration or self._usual
         if self._end is not None:
             end_with_file(packet, self._end)
