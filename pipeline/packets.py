@@ -6,6 +6,8 @@ from typing import Any
 
 import av
 
+from pipeline.timeline import JoinedClock
+
 
 def packet_like(packet: av.Packet[Any], data: bytes) -> av.Packet[Any]:
     """Return a packet with other data at the same time."""
@@ -26,3 +28,14 @@ def repeats_picture(packet: av.Packet[Any]) -> bool:
     # What flushes a decoder has no place in memory.
     is_empty = not packet.size and packet.buffer_ptr != 0
     return is_empty and packet.stream.codec_context.name == "theora"
+
+
+def keep_joined(packet: av.Packet[Any], clock: JoinedClock) -> None:
+    """Have a packet of sound stay with the picture where the file's clock starts anew."""
+    at = packet.dts if packet.pts is None else packet.pts
+    if at is None:
+        return
+    tick = packet.time_base
+    shift = round(clock.shift(at * tick, (packet.duration or 0) * tick) / tick)
+    packet.pts = None if packet.pts is None else packet.pts + shift
+    packet.dts = None if packet.dts is None else packet.dts + shift

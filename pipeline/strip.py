@@ -30,7 +30,7 @@ from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
-from pipeline.packets import packet_like, repeats_picture, show_when_decoded
+from pipeline.packets import keep_joined, packet_like, repeats_picture, show_when_decoded
 from pipeline.picture_track import (
     frame_rate_of,
     has_alpha_beside,
@@ -53,7 +53,7 @@ from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
 from pipeline.subtitles import unnamed_webvtt
 from pipeline.telemetry import telemetry_in, text_tracks
-from pipeline.timeline import PacketClock
+from pipeline.timeline import JoinedClock, PacketClock
 from pipeline.tta import end_tick, end_with_file
 
 _WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
@@ -222,6 +222,8 @@ def _copy(
             for s in kept
         }
         picture = tracks[video.index]
+        for track in tracks.values():
+            track.keep_with(picture)
         ended_early = _copy_packets(
             source,
             tracks,
@@ -344,6 +346,7 @@ class _Track:
         """
         muxer = target.format.name
         sample_rate = stream.codec_context.sample_rate if stream.type == "audio" else None
+        self._is_sound = stream.type == "audio"
         self.packets = 0
         self.pictures = HiddenPictures(path.name) if stream.type == "video" else None
         self.time_base: Fraction = stream.time_base
@@ -357,6 +360,7 @@ class _Track:
         self._name, self._index = path.name, stream.index
         self._bytes_a_tick = _bytes_a_tick(stream) if muxer in _WITH_EDIT_LISTS else None
         self._counted_to: Fraction | None = None
+        self._joins: JoinedClock | None = None
         self._usual = 0
         self._picture_end = None
         if stream.type == "video" and muxer in _REACHING_END:
@@ -371,12 +375,19 @@ class _Track:
         """Packets of pictures that are shown."""
         return self.pictures.shown if self.pictures else 0
 
+    def keep_with(self, picture: _Track) -> None:
+        """Have sound go on with the picture where the file's clock starts anew."""
+        if self._is_sound:
+            self._joins = JoinedClock(picture._clock.shifts)
+
     def copy(self, packet: av.Packet[Any]) -> None:
         """Write a packet of the original, or leave it out where the edit list does."""
         if not packet.size and not (self._counts_pictures and repeats_picture(packet)):
             return
         if self._correct is not None:
             self._correct(packet)
+        if self._joins is not None:
+            keep_joined(packet, self._joins)
         packet.duration = packet.duration or self._usual
         if self._end is not None:
             end_with_file(packet, self._end)

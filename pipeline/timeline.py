@@ -180,7 +180,7 @@ class JoinedClock:
     def __init__(self, shifts: Sequence[Fraction]) -> None:
         """
         Args:
-            shifts: of the picture's `VideoClock`; more may come.
+            shifts: of the picture's `VideoClock` or `PacketClock`; more may come.
         """
         self._shifts = shifts
         self._shift = Fraction(0)
@@ -235,6 +235,9 @@ class PacketClock:
             self._step = math.ceil(Fraction(1, sample_rate) / time_base)
         self._jump = None if kind == "subtitle" else round(_JUMP / time_base)
         self._reordering = MOST_REORDERED if kind == "video" else 0
+        self.shifts = [Fraction(0)]
+        """Seconds that are added to the file's times: at first, and where time goes on."""
+        self._time_base = time_base
         self._shift = 0
         self._last: int | None = None
         self._end = 0
@@ -245,6 +248,7 @@ class PacketClock:
         if self._last is not None and at < self._last + self._step:
             if self._jump is not None and self._last - at > self._jump:
                 self._shift += self._end - at
+                self.shifts.append(self._shift * self._time_base)
                 at = self._end
             else:
                 at = self._last + self._step

@@ -26,6 +26,7 @@ from pipeline.faces import face_report
 from pipeline.media import AudioTrack, MediaInfo
 from pipeline.metadata import Audit
 from pipeline.notes import face_notes, packet_notes, reader_notes
+from pipeline.packets import keep_joined
 from pipeline.parameters import Mode, Parameters
 from pipeline.plan import OutputPlan
 from pipeline.planes import planes_of
@@ -212,7 +213,7 @@ class Transcoder:
             yield from self._sounds[item.track.index].protect(item.frame)
         else:
             if isinstance(item.track, AudioTrack):
-                _keep_joined(item, self._joins[item.track.index])
+                keep_joined(item.packet, self._joins[item.track.index])
             _check_copied(item, self._origin, self._settings.limits)
             yield item
 
@@ -321,17 +322,6 @@ def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) 
             f"{info.path.name} is longer than it states;"
             f" at most {limits.max_duration_h:g} hours are allowed (limits.max_duration_h)."
         )
-
-
-def _keep_joined(item: PacketItem, clock: JoinedClock) -> None:
-    """Have a packet of copied sound stay with the picture where the file's clock starts anew."""
-    packet, tick = item.packet, item.track.time_base
-    at = packet.dts if packet.pts is None else packet.pts
-    if at is None:
-        return
-    shift = round(clock.shift(at * tick, (packet.duration or 0) * tick) / tick)
-    packet.pts = None if packet.pts is None else packet.pts + shift
-    packet.dts = None if packet.dts is None else packet.dts + shift
 
 
 def _check_copied(item: PacketItem, origin: Fraction, limits: Limits) -> None:
