@@ -307,6 +307,10 @@ _PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: p.write_bytes(p.read_bytes() + _box(b"skip", b"x")),
         "content in a skip box",
     ),
+    "wide with content": (
+        lambda p: p.write_bytes(p.read_bytes() + _box(b"wide", b"x")),
+        "content in a wide box",
+    ),
     "compressor name": (
         lambda p: _patch(p, "avc1", 42, b"\x0eCamera 3000 v2"),
         "compressor name 'Camera 3000 v2'",
