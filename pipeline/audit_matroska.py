@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from pipeline.audit_mp4 import neutral_title
 from pipeline.elements import UNPARSED, Element, element_payload, walk_elements
+from pipeline.language import is_language
 from pipeline.padding import is_empty
 
 _TRACKS = (
@@ -65,6 +66,7 @@ _TAGS_OF_FFMPEG = {
     b"DURATION": (re.compile(rb"\d\d:\d\d:\d\d\.\d+\0*"), "tag DURATION that is no duration"),
     b"ALPHA_MODE": (re.compile(rb"[01]\0*"), "tag ALPHA_MODE that is no mode"),
 }
+_LANGUAGES = ("Language", "LanguageBCP47", "ChapLanguage", "ChapLanguageBCP47", "TagLanguage")
 _APPS = frozenset({b"", b"Lavf"})
 _DOLBY_VISION = b"Dolby Vision configuration"
 
@@ -120,6 +122,12 @@ def _chapter_title(file: BinaryIO, element: Element) -> Iterator[str]:
         yield "chapter titles"
 
 
+def _language(file: BinaryIO, element: Element) -> Iterator[str]:
+    text = element_payload(file, element, 200).rstrip(b"\0").decode("utf-8", "replace")
+    if not is_language(text):
+        yield "words in place of a language"
+
+
 def _padding(file: BinaryIO, element: Element) -> Iterator[str]:
     if not is_empty(file, element.payload_offset, element.payload_size):
         yield "content in a Void element"
@@ -132,5 +140,6 @@ _CHECKS: dict[str, Callable[[BinaryIO, Element], Iterator[str]]] = {
     "BlockAddIDName": _addition_name,
     "SegmentUID": _segment_uid,
     "ChapString": _chapter_title,
+    **dict.fromkeys(_LANGUAGES, _language),
     "Void": _padding,
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from pipeline.boxes import UNPARSED, Box, payload_of, walk_boxes
+from pipeline.language import is_language
 from pipeline.padding import is_empty
 
 
@@ -229,6 +230,12 @@ def _reference(file: BinaryIO, box: Box) -> Iterator[str]:
         yield "data reference to another file"
 
 
+def _language(file: BinaryIO, box: Box) -> Iterator[str]:
+    text = payload_of(file, box, 200)[4:].rstrip(b"\0").decode("utf-8", "replace")
+    if not is_language(text):
+        yield "words in place of a language (elng)"
+
+
 def _chapter_list(file: BinaryIO, box: Box) -> Iterator[str]:
     payload = payload_of(file, box, 1 << 16)
     at = 9 if payload[:1] == b"\x01" else 5  # version 1 has a reserved word of four bytes
@@ -272,6 +279,7 @@ _CHECKS: dict[str, Callable[[BinaryIO, Box], Iterator[str]]] = {
     "hdlr": _handler,
     "url ": _reference,
     "alis": _reference,
+    "elng": _language,
     "chpl": _chapter_list,
     "svhd": _spherical_source,
     **dict.fromkeys(FORMS, _form),

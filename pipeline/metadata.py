@@ -25,6 +25,7 @@ from pipeline.audit_mp4 import mp4_findings, neutral_title
 from pipeline.boxes import completeness
 from pipeline.encoder_strings import count_signatures, signatures_in, signatures_of
 from pipeline.errors import Cancelled
+from pipeline.language import is_language
 from pipeline.probe import open_media
 from pipeline.sei import (
     CODECS_WITH_SEI,
@@ -148,6 +149,8 @@ def _stream_findings(container: InputContainer) -> Iterator[str]:
 
 def _tag_findings(tags: dict[str, str]) -> Iterator[str]:
     yield from (f"tag {name}" for name in tags if name not in _PLAYBACK_TAGS)
+    if not is_language(tags.get("language", "")):
+        yield "words in place of a language"
 
 
 @dataclass

@@ -25,6 +25,7 @@ from pipeline.edits import begins_late
 from pipeline.elements import has_encrypted_track, states_duration
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
+from pipeline.language import language_code
 from pipeline.media import AudioTrack, Chapter, MediaInfo, PictureEnd, SubtitleTrack, VideoTrack
 from pipeline.picture_track import frame_rate_of, stated_colour, video_track
 from pipeline.settings import Limits
@@ -291,7 +292,7 @@ def _audio_track(stream: Any, channels: Channels, is_counted: bool) -> AudioTrac
         channels=channels.count,
         layout=channels.layout,
         time_base=stream.time_base,
-        language=_language(stream),
+        language=language_code(stream.metadata.get("language")),
         disposition=int(stream.disposition),
         end=_stated_end(stream),
         channel_order=channels.order,
@@ -345,14 +346,9 @@ def _subtitle_track(stream: Any) -> SubtitleTrack:
         index=stream.index,
         codec="webvtt" if context is None else context.codec.canonical_name,
         time_base=stream.time_base,
-        language=_language(stream),
+        language=language_code(stream.metadata.get("language")),
         disposition=int(stream.disposition),
     )
-
-
-def _language(stream: Any) -> str | None:
-    language = stream.metadata.get("language")
-    return language if language and language != "und" else None
 
 
 def telemetry_words(stream: Any) -> str:

@@ -28,6 +28,7 @@ from pipeline.edits import state_length
 from pipeline.errors import Cancelled, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
+from pipeline.language import language_code
 from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
 from pipeline.packets import keep_joined, packet_like, repeats_picture, show_when_decoded
@@ -298,7 +299,7 @@ def _copy_of(stream: Any, target: Any, aspect: Fraction | None, name: str) -> An
         copy = target.add_mux_stream("webvtt", time_base=stream.time_base)
     else:
         copy = _copy_of_named(stream, target, aspect, name)
-    if language := stream.metadata.get("language"):
+    if language := language_code(stream.metadata.get("language")):
         copy.metadata["language"] = language
     copy.disposition = stream.disposition
     return copy

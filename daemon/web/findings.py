@@ -34,6 +34,7 @@ FINDINGS: Mapping[str, str] = {
     "attached file": "вложенный файл",
     "chapter titles": "названия глав",
     "data track": "дорожка данных",
+    "words in place of a language": "текст вместо языка",
     "spherical metadata's source": "программа, описавшая сферическое видео",
     # What has a name or a value of its own
     "handler name {name}": "имя обработчика {name}",

@@ -410,6 +410,13 @@ def test_matroska_data_track_is_found(mkv: Path) -> None:
     assert "data track (TrackType 33)" in audit(mkv).findings
 
 
+def test_words_in_place_of_a_language_are_found(mkv: Path, mp4: Path) -> None:
+    _replace(mkv, b"\x22\xb5\x9c\x83und", b"\x22\xb5\x9c\x83@52")
+    assert audit(mkv).findings == ("words in place of a language",)
+    _grow(mp4, ("moov", "trak", "mdia"), _box(b"elng", bytes(4) + b"at home\0"))
+    assert audit(mp4).findings == ("words in place of a language (elng)",)
+
+
 def test_matroska_duration_tag_that_is_none_is_found(mkv: Path) -> None:
     data = mkv.read_bytes()
     at = data.index(b"00:00:00.")

@@ -154,6 +154,25 @@ def test_sound_of_joined_recordings_stays_with_their_pictures(
         assert comparison.audio[0].snr_db > 10
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("a.mkv", Parameters()), ("a.mkv", NO_SOUND), ("a.mkv", STRIP), ("a.nut", STRIP)],
+)
+def test_words_in_place_of_a_language_go(tmp_path: Path, name: str, parameters: Parameters) -> None:
+    """Matroska and NUT take any, and so do FFmpeg's muxers."""
+    sounds = [Audio(language="filmed at home"), Audio(language="deu")]
+    original = make_video(tmp_path / name, replace(SMALL, frames=5, audio=sounds))
+    assert b"filmed at home" in original.read_bytes()
+    output = tmp_path / f"out_{name}"
+    report = protect(original, output, parameters, FAST).report
+    assert b"filmed at home" not in output.read_bytes()
+    assert "words in place of a language" in report.metadata_removed
+    with av.open(str(output)) as container:
+        first, second = (stream.language for stream in container.streams.audio)
+    assert first in (None, "und")
+    assert second == "deu"
+
+
 def test_the_report_has_the_numbers_of_this_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
