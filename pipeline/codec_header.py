@@ -1,11 +1,11 @@
-"""What the headers of subtitles and Vorbis say of author, tools and files, taken out of copies."""
+"""What headers of subtitles, Vorbis and Theora say of author and tools, taken out of copies."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pipeline.subtitle_header import cleaned_header
-from pipeline.vorbis_comment import without_vorbis_comment
+from pipeline.vorbis_comment import without_comment
 
 
 def clean_header(stream: Any) -> None:
@@ -16,7 +16,7 @@ def clean_header(stream: Any) -> None:
     """
     context = stream.codec_context
     codec, header = context.codec.canonical_name, bytes(context.extradata or b"")
-    if codec == "vorbis":
-        context.extradata = without_vorbis_comment(header)
+    if codec in ("vorbis", "theora"):
+        context.extradata = without_comment(header)
     elif stream.type == "subtitle":
         context.extradata = cleaned_header(codec, header)

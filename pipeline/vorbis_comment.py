@@ -1,40 +1,47 @@
 """
-Tags inside the headers of Vorbis and FLAC, which decoders need and muxers copy.
+Tags inside the headers of Vorbis, Theora and FLAC, which decoders need and muxers copy.
 
-Source: Vorbis I specification, section 5; RFC 9639, section 8.6.
+Source: Vorbis I specification, section 5; Theora specification, section 6.3; RFC 9639, section 8.6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-_VORBIS_HEADER = b"\x03vorbis"
-# No vendor, no comments, framing bit.
-_EMPTY_COMMENT = _VORBIS_HEADER + bytes(8) + b"\x01"
+# How the second of a codec's three headers begins, and how it ends: Vorbis' by a framing bit.
+_COMMENT_HEADERS = ((b"\x03vorbis", b"\x01"), (b"\x81theora", b""))
+_NOTHING = bytes(8)  # no vendor, no comments
 _FLAC_MAGIC = b"fLaC"
 _FLAC_COMMENT = 4
-_NEUTRAL_VENDORS = frozenset({b"", b"Lavf"})
+_NEUTRAL_VENDORS = frozenset({b"", b"Lavf", b"ffmpeg"})  # the last is its Ogg muxer's word
 # How the channels lie, not a tag in spirit.
 _PLAYBACK = frozenset({"WAVEFORMATEXTENSIBLE_CHANNEL_MASK"})
 
 
 def comment_findings(extradata: bytes) -> Iterator[str]:
     """Yield what the comment in a codec's headers says, in words; nothing for other codecs."""
-    at = extradata.find(_VORBIS_HEADER)
-    if at >= 0:
-        yield from _in_comment(extradata[at + len(_VORBIS_HEADER) :])
-    elif extradata[:4] == _FLAC_MAGIC:
+    for begin, _ in _COMMENT_HEADERS:
+        at = extradata.find(begin)
+        if at >= 0:
+            yield from _in_comment(extradata[at + len(begin) :])
+    if extradata[:4] == _FLAC_MAGIC:
         yield from (f for block in _flac_comments(extradata) for f in _in_comment(block))
 
 
-def without_vorbis_comment(extradata: bytes) -> bytes:
-    """
-    Return Vorbis' three headers with an empty comment; anything else as it is.
+def without_comment(extradata: bytes) -> bytes:
+    """Return the headers of Vorbis or Theora with an empty comment; anything else as it is."""
+    for split, joined in ((_from_lacing, _in_lacing), (_from_sizes, _in_sizes)):
+        first, comment, last = split(extradata)
+        for begin, end in _COMMENT_HEADERS:
+            if comment.startswith(begin):
+                return joined(first, begin + _NOTHING + end, last)
+    return extradata
 
-    The headers stand in Xiph lacing: their number less one, the sizes of all but the last.
-    """
+
+def _from_lacing(extradata: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return headers in Xiph lacing: their number less one, the sizes of all but the last."""
     if extradata[:1] != b"\x02":
-        return extradata
+        return b"", b"", b""
     sizes, at = [], 1
     for _ in range(2):
         size = 0
@@ -43,12 +50,26 @@ def without_vorbis_comment(extradata: bytes) -> bytes:
         size += extradata[at] if at < len(extradata) else 0
         sizes.append(size)
         at += 1
-    first, comment = extradata[at : at + sizes[0]], extradata[at + sizes[0] : at + sum(sizes)]
-    if not comment.startswith(_VORBIS_HEADER):
-        return extradata
-    last = extradata[at + sum(sizes) :]
-    lacing = bytes([2]) + _laced(len(first)) + _laced(len(_EMPTY_COMMENT))
-    return lacing + first + _EMPTY_COMMENT + last
+    second, third = at + sizes[0], at + sum(sizes)
+    return extradata[at:second], extradata[second:third], extradata[third:]
+
+
+def _in_lacing(first: bytes, comment: bytes, last: bytes) -> bytes:
+    return bytes([2]) + _laced(len(first)) + _laced(len(comment)) + first + comment + last
+
+
+def _from_sizes(extradata: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return headers each after its size in two bytes, as FFmpeg has Theora's out of Ogg."""
+    headers, at = [], 0
+    for _ in range(3):
+        size = int.from_bytes(extradata[at : at + 2])
+        headers.append(extradata[at + 2 : at + 2 + size])
+        at += 2 + size
+    return headers[0], headers[1], headers[2]
+
+
+def _in_sizes(*headers: bytes) -> bytes:
+    return b"".join(len(header).to_bytes(2) + header for header in headers)
 
 
 def _laced(size: int) -> bytes:
