@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 import struct
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 from media import Video, make_video
 
 from pipeline import metadata
+from pipeline.audit_matroska import matroska_findings
 from pipeline.boxes import walk_boxes
 from pipeline.encoder_strings import signatures_in, signatures_of
 from pipeline.errors import Cancelled, UnreadableMedia
@@ -307,6 +310,10 @@ _PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: p.write_bytes(p.read_bytes() + _box(b"skip", b"x")),
         "content in a skip box",
     ),
+    "alias of another file": (
+        lambda p: _grow(p, (*_ENTRY[:4], "dinf", "dref"), _box(b"alis", bytes(4) + b"/home/me")),
+        "data reference to another file",
+    ),
     "wide with content": (
         lambda p: p.write_bytes(p.read_bytes() + _box(b"wide", b"x")),
         "content in a wide box",
@@ -415,6 +422,32 @@ def test_words_in_place_of_a_language_are_found(mkv: Path, mp4: Path) -> None:
     assert audit(mkv).findings == ("words in place of a language",)
     _grow(mp4, ("moov", "trak", "mdia"), _box(b"elng", bytes(4) + b"at home\0"))
     assert audit(mp4).findings == ("words in place of a language (elng)",)
+
+
+def test_a_name_of_what_lies_beside_matroskas_blocks_is_found() -> None:
+    def element(number: bytes, payload: bytes) -> bytes:
+        return number + (0x4000 | len(payload)).to_bytes(2) + payload
+
+    def named(name: bytes) -> io.BytesIO:
+        mapping = element(b"\x41\xe4", element(b"\x41\xa4", name))
+        tracks = element(b"\x16\x54\xae\x6b", element(b"\xae", mapping))
+        return io.BytesIO(element(b"\x18\x53\x80\x67", tracks))
+
+    assert not list(matroska_findings(named(b"Dolby Vision configuration")))
+    assert list(matroska_findings(named(b"my drone"))) == ["name of what lies beside the blocks"]
+
+
+def test_a_cover_in_a_container_without_a_walk_is_found(tmp_path: Path) -> None:
+    kind, words, picture = b"image/png", b"", b"\x89PNG\r\n\x1a\n"
+    sizes = [len(part).to_bytes(4) for part in (kind, words, picture)]
+    cover = (3).to_bytes(4) + sizes[0] + kind + sizes[1] + words + bytes(16) + sizes[2] + picture
+    path = tmp_path / "a.ogg"
+    with av.open(str(path), "w") as out:
+        sound: Any = out.add_stream("flac", rate=48000, layout="mono")
+        sound.metadata["METADATA_BLOCK_PICTURE"] = base64.b64encode(cover).decode()
+        out.mux(sound.encode(_noise(0, "s16")))
+        out.mux(sound.encode(None))
+    assert "attached picture" in audit(path).findings
 
 
 def test_matroska_duration_tag_that_is_none_is_found(mkv: Path) -> None:
