@@ -32,10 +32,11 @@ def repeats_picture(packet: av.Packet[Any]) -> bool:
 
 def keep_joined(packet: av.Packet[Any], clock: JoinedClock) -> None:
     """Have a packet of sound stay with the picture where the file's clock starts anew."""
-    at = packet.dts if packet.pts is None else packet.pts
-    if at is None:
+    at, tick = packet.dts if packet.pts is None else packet.pts, packet.time_base
+    time = None if at is None else at * tick
+    placed = clock.place(time, (packet.duration or 0) * tick)
+    if time is None or placed is None:
         return
-    tick = packet.time_base
-    shift = round(clock.shift(at * tick, (packet.duration or 0) * tick) / tick)
+    shift = round((placed - time) / tick)
     packet.pts = None if packet.pts is None else packet.pts + shift
     packet.dts = None if packet.dts is None else packet.dts + shift

@@ -159,8 +159,7 @@ class SoundProtector:
     def _placed(self, time: Fraction | None, samples: NDArray[np.float32]) -> Iterator[Sound]:
         samples, wild = without_wild(samples)
         self._wild += wild
-        if time is not None:
-            time += self._joins.shift(time, Fraction(samples.shape[1], self._rate))
+        time = self._joins.place(time, Fraction(samples.shape[1], self._rate))
         gap = self._clock.place(time, samples.shape[1])
         if self._clock.end > self._longest * self._rate:
             raise LimitExceeded(

@@ -187,14 +187,17 @@ class JoinedClock:
         self._jumps = 0
         self._end: Fraction | None = None  # of all since then, on the file's clock
 
-    def shift(self, time: Fraction, length: Fraction) -> Fraction:
+    def place(self, time: Fraction | None, length: Fraction) -> Fraction | None:
         """
-        Return the seconds to add to a time of the track.
+        Return the time at which something is heard, on a clock that does not start anew.
 
         Args:
-            time: of what comes next, seconds on the file's clock.
+            time: of what comes next, seconds on the file's clock; None where it does not say.
             length: for how many seconds it is heard.
         """
+        if time is None:
+            self._end = None if self._end is None else self._end + length
+            return None
         end = time + length
         if self._end is not None and self._end - time > _JUMP:
             self._jumps += 1
@@ -203,7 +206,7 @@ class JoinedClock:
         self._end = max(end, self._end or end)
         if self._jumps < len(self._shifts):
             self._shift = self._shifts[self._jumps]
-        return self._shift
+        return time + self._shift
 
 
 class PacketClock:
