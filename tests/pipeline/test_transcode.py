@@ -181,10 +181,10 @@ def test_the_report_has_the_numbers_of_this_video(
 
     monkeypatch.setattr("pipeline.protect.Watch", Watch)
     original = with_a_cut(tmp_path / "a.mkv")
-    outcome = protect(original, tmp_path / "out.mkv", Parameters(), FAST)
+    outcome = protect(original, tmp_path / "out.mkv", Parameters(every_n_frames=4), FAST)
     report, output = outcome.report, outcome.output
     assert (report.container, report.video_codec) == ("matroska", "h264")
-    assert (report.frames, report.cuts) == (20, 1)
+    assert (report.frames, report.cuts, report.anchors) == (20, 1, 6)
     assert (report.seconds, report.cpu_seconds) == (1.0, 2.0)
     assert report.original_bytes == original.stat().st_size
     assert report.protected_bytes == output.stat().st_size
@@ -192,6 +192,11 @@ def test_the_report_has_the_numbers_of_this_video(
     assert report.p999_change is not None
     assert report.largest_change is not None
     assert 0 < report.mean_change < report.p999_change < report.largest_change
+    # Of all frames, not of every second one.
+    measured = compare(original, output).picture
+    assert report.psnr_db == pytest.approx(measured.psnr_db, abs=0.5)
+    assert report.ssim == pytest.approx(measured.ssim, abs=0.005)
+    assert report.mean_change == pytest.approx(measured.mean, rel=0.1)
 
 
 def with_a_cut(path: Path) -> Path:
