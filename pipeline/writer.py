@@ -25,6 +25,7 @@ from pipeline.chapters import chapters_for, numbered_chapter
 from pipeline.copied_track import CopiedSpan, CopiedTrack
 from pipeline.edits import skip_priming, state_length
 from pipeline.encoders import PictureEncoder, SoundEncoder
+from pipeline.language import three_letters
 from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
 from pipeline.plan import OutputPlan
@@ -235,7 +236,9 @@ def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:
 
 def _describe(stream: Any, track: AudioTrack | SubtitleTrack) -> None:
     if track.language is not None:
-        stream.metadata["language"] = track.language
+        is_matroska = stream.container.format.name == "matroska"
+        language = track.language if is_matroska else three_letters(track.language)
+        stream.metadata["language"] = language
     stream.disposition = track.disposition
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.language import is_language, language_code
+from pipeline.language import is_language, language_code, three_letters
 
 
 @pytest.mark.parametrize("text", ["eng", "de", "DEU", "zh-Hans-CN", "zh-yue", "es-419", "pt-BR"])
@@ -31,3 +31,11 @@ def test_words_are_no_language(text: str) -> None:
 def test_of_a_longer_code_the_part_stays_that_is_nobodys_own(text: str) -> None:
     assert language_code(text) in ("en", "en-US")
     assert not is_language(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [("de", "deu"), ("pt-BR", "por"), ("DEU", "deu"), ("ger", "ger"), ("zh-Hans", "zho")],
+)
+def test_mp4_is_told_three_letters(code: str, wanted: str) -> None:
+    assert three_letters(code) == wanted

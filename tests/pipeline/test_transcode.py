@@ -154,6 +154,17 @@ def test_sound_of_joined_recordings_stays_with_their_pictures(
         assert comparison.audio[0].snr_db > 10
 
 
+@pytest.mark.parametrize(("out", "wanted"), [("out.mp4", "por"), ("out.mkv", "pt-BR")])
+def test_a_language_is_kept_in_what_the_container_has_room_for(
+    tmp_path: Path, out: str, wanted: str
+) -> None:
+    sound = Audio(language="pt-BR")
+    original = make_video(tmp_path / "a.mkv", replace(SMALL, frames=5, audio=[sound]))
+    protect(original, tmp_path / out, Parameters(), FAST)
+    with av.open(str(tmp_path / out)) as container:
+        assert container.streams.audio[0].language == wanted
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("a.mkv", Parameters()), ("a.mkv", NO_SOUND), ("a.mkv", STRIP), ("a.nut", STRIP)],
