@@ -230,6 +230,7 @@ def test_tracks_are_reported_by_their_number_and_the_codec_they_have_now(tmp_pat
     report = protect(original, tmp_path / "out.mp4", Parameters(), FAST).report
     found = [(t.track, t.codec, t.sample_rate, t.channels) for t in report.audio]
     assert found == [(1, "aac", 48000, 1), (2, "aac", 16000, 1)]
+    assert [(t.treatment, t.speech_share) for t in report.audio] == [("unchanged", 0.0)] * 2
 
 
 def test_the_sound_of_two_protections_differs(tmp_path: Path) -> None:
@@ -237,7 +238,11 @@ def test_the_sound_of_two_protections_differs(tmp_path: Path) -> None:
     original = with_speech(tmp_path / "a.mkv", seconds=3)
     parameters = Parameters.parse({"audio_level": "strong"})
     outcomes = [protect(original, tmp_path / f"{n}.mp4", parameters, FAST) for n in range(2)]
-    assert all(outcome.report.audio[0].speech_share for outcome in outcomes)
+    for track in (outcome.report.audio[0] for outcome in outcomes):
+        assert track.speech_share == pytest.approx(1.0, abs=0.1)
+        assert track.nmr_db is not None
+        assert track.snr_db is not None
+        assert 0 < track.nmr_db < 6 < 10 < track.snr_db < 20
     first, second = (sound_of(outcome.output) for outcome in outcomes)
     assert first.shape == second.shape
     assert np.abs(first - second).max() > 0.01
