@@ -19,7 +19,7 @@ from typing import Any
 from daemon.config import Config, current_config
 from daemon.console import complain, printable
 from daemon.errors import ConfigError
-from daemon.outbox import StatusFiles
+from daemon.outbox import StatusFiles, results_folder
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, TaskBusy
 from daemon.task import Status, Task
@@ -55,12 +55,13 @@ class OperatorQueue:
             return {}
         return {task_id: n for n, task_id in enumerate(self.spool.pending_ids(), 1)}
 
-    def refresh(self, task_id: str) -> None:
+    def refresh(self, task: Task) -> None:
         """Write a task's status file; where that fails it is told, and is the service's to do."""
         try:
-            StatusFiles(self.spool, self.language).refresh(task_id)
+            StatusFiles(self.spool, self.language).refresh(task.task_id)
         except OSError as error:
-            complain(f"the status file was not written: {error.strerror} ({error.filename}).")
+            place = error.filename or results_folder(task)  # a full disk refuses what has no name
+            complain(f"the status file was not written: {error.strerror} ({place}).")
         except TaskBusy as error:
             complain(f"the status file was not written: {error.message}")
 

@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Call a task off; one that runs is stopped by its service within 2 s."""
     with opened_queue(arguments) as queue:
         task = queue.spool.cancel(arguments.task_id)
-        queue.refresh(task.task_id)
+        queue.refresh(task)
         values = queue.view(task, queue.positions([task]))
     if arguments.json:
         say_json(values)

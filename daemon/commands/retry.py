@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Put a failed or cancelled task back into the queue."""
     with opened_queue(arguments) as queue:
         task = queue.spool.retry(arguments.task_id)
-        queue.refresh(task.task_id)
+        queue.refresh(task)
         values = queue.view(task, queue.positions([task]))
     if arguments.json:
         say_json(values)

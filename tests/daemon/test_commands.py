@@ -396,6 +396,21 @@ def test_an_outbox_that_cannot_be_written_does_not_undo_the_act(
     assert spool.get(task_id).status is Status.CANCELLED
 
 
+def test_a_full_disk_of_the_outbox_is_told_by_its_folder(
+    shell: Shell, spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = in_outbox(spool, folder)
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write does: it has no name
+
+    monkeypatch.setattr("daemon.outbox.write_atomically", refuse)
+    code, _, err = shell.run("cancel", task_id)
+    assert code == 0
+    assert str(folder / "outbox") in err
+    assert "None" not in err
+
+
 @pytest.mark.parametrize("name", ["status", "cancel", "retry"])
 @pytest.mark.parametrize("task_id", [NOBODY, NOBODY[:8], "../x", ""])
 def test_an_unknown_task_is_one_line(shell: Shell, name: str, task_id: str) -> None:
