@@ -112,14 +112,29 @@ def _nested(config: Config) -> Iterator[str]:
     # Resolved, since a symlink can lead one folder into another. Not by `Path.resolve`, which has
     # a RuntimeError for a link to itself; that such a folder cannot be made is told elsewhere.
     places = [(key, path, Path(os.path.realpath(path))) for key, path in config.folders.items()]
+    # One folder has two resolved paths where it is mounted twice, as a container's volumes may be,
+    # or where capital letters do not count.
+    identities = {real: _identity(real) for _, _, real in places}
     for key, path, real in places:
+        above = {identity for p in real.parents if (identity := _identity(p)) is not None}
         for other, other_path, other_real in places:
-            if key == other or not real.is_relative_to(other_real):
+            if key == other:
                 continue
-            if real != other_real:
+            identity = identities[other_real]
+            if real == other_real or identity is not None and identity == identities[real]:
+                if key < other and not _may_share(key, other):
+                    both = path if path == other_path else f"{path} and {other_path}"
+                    yield f"{key} and {other} are the same folder, {both}; keep them apart."
+            elif real.is_relative_to(other_real) or identity in above:
                 yield f"{key}: {path} lies inside {other}, {other_path}; keep them apart."
-            elif key < other and not _may_share(key, other):
-                yield f"{key} and {other} are the same folder, {path}; keep them apart."
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:  # not there yet, or not to be reached, which is told elsewhere
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _may_share(key: str, other: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,33 @@ def test_an_outbox_that_a_symlink_leads_into_the_inbox_is_told(tmp_path: Path) -
     (tmp_path / "results").symlink_to(tmp_path / "inbox")
     assert "keep them apart" in found(tmp_path, "outbox: results")
     assert "keep them apart" in found(tmp_path, "outbox: results/deeper")
+
+
+@pytest.fixture
+def mounted_twice(tmp_path: Path) -> Iterator[Path]:
+    """As the volumes of a container are, where one folder is given for two."""
+    (tmp_path / "inbox").mkdir()
+    again = tmp_path / "again"
+    again.mkdir()
+    command = ["mount", "--bind", str(tmp_path / "inbox"), str(again)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount")
+    yield again
+    subprocess.run(["umount", str(again)], check=True)
+
+
+def test_one_folder_that_is_mounted_twice_is_told(tmp_path: Path, mounted_twice: Path) -> None:
+    """Else every result would be taken for a new video, for ever."""
+    told = found(tmp_path, f"outbox: {mounted_twice}")
+    folders = f"{tmp_path / 'inbox'} and {mounted_twice}"
+    assert told == f"inboxes.main.inbox and outbox are the same folder, {folders}; keep them apart."
+    assert "lies inside inboxes.main.inbox" in found(tmp_path, f"outbox: {mounted_twice}/deeper")
+    inboxes = """
+        inboxes:
+          - {name: a, inbox: inbox}
+          - {name: b, inbox: again}
+    """
+    assert "inboxes.a.inbox and inboxes.b.inbox are the same" in found(tmp_path, inboxes)
 
 
 def test_two_inboxes_may_share_an_outbox(tmp_path: Path) -> None:
