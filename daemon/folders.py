@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from daemon.atomic import make_folder
 from daemon.config import Config
 from daemon.errors import ConfigError
 from daemon.inbox_place import is_share_away
 from daemon.machine import too_many_workers
+from daemon.mounts import origin_of
 from pipeline.settings import EMBEDDED
 
 
@@ -115,8 +116,8 @@ def _nested(config: Config) -> Iterator[str]:
     # One folder has two resolved paths where it is mounted twice, as a container's volumes may be,
     # or where capital letters do not count.
     identities = {real: _identity(real) for _, _, real in places}
+    origins = {real: _origin(real) for _, _, real in places}
     for key, path, real in places:
-        above = {identity for p in real.parents if (identity := _identity(p)) is not None}
         for other, other_path, other_real in places:
             if key == other:
                 continue
@@ -125,7 +126,7 @@ def _nested(config: Config) -> Iterator[str]:
                 if key < other and not _may_share(key, other):
                     both = path if path == other_path else f"{path} and {other_path}"
                     yield f"{key} and {other} are the same folder, {both}; keep them apart."
-            elif real.is_relative_to(other_real) or identity in above:
+            elif real.is_relative_to(other_real) or _lies_in(origins[real], origins[other_real]):
                 yield f"{key}: {path} lies inside {other}, {other_path}; keep them apart."
 
 
@@ -135,6 +136,16 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:  # not there yet, or not to be reached, which is told elsewhere
         return None
     return status.st_dev, status.st_ino
+
+
+def _origin(folder: Path) -> PurePath | None:
+    existing = next(p for p in (folder, *folder.parents) if _identity(p) is not None)
+    origin = origin_of(existing)
+    return None if origin is None else origin / folder.relative_to(existing)
+
+
+def _lies_in(origin: PurePath | None, other: PurePath | None) -> bool:
+    return origin is not None and other is not None and origin.is_relative_to(other)
 
 
 def _may_share(key: str, other: str) -> bool:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_NUMBER = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
@@ -54,11 +54,30 @@ class Mount:
         number: of the mount; given again after an unmount.
         point: the folder that it is mounted on.
         file_system: its type, such as `ext4` or `fuse.sshfs`.
+        origin: the folder that is mounted: below the file system's device and name, so that two
+            mounts of one folder, or of one within the other, are told by it.
     """
 
     number: int
     point: str
     file_system: str
+    origin: PurePath
+
+
+def origin_of(folder: Path) -> PurePath | None:
+    """
+    Return where a folder lies on its file system, whichever mount leads there.
+
+    None where the kernel does not tell, or it is not there.
+    """
+    try:
+        mount = mount_of(folder)
+        real = folder.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return None
+    if mount is None or not real.is_relative_to(mount.point):
+        return None
+    return mount.origin / real.relative_to(mount.point)
 
 
 def mount_of(path: Path) -> Mount | None:
@@ -93,10 +112,16 @@ def mounts(mountinfo: bytes) -> Iterator[Mount]:
     for line in mountinfo.splitlines():
         # number parent device root point options [tags ...] - type source options
         head, _, tail = line.partition(b" - ")
-        fields = head.split(b" ")
-        point = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), fields[4])
-        file_system = tail.split(b" ", 1)[0].decode("ascii", "replace")
-        yield Mount(int(fields[0]), os.fsdecode(point), file_system)
+        number, _, device, root, point = head.split(b" ")[:5]
+        file_system, source = tail.split(b" ")[:2]
+        # The source too: exports of one NFS server may have one device, and each a root of its own.
+        name = f"{_text(device)} {_text(source)}".replace("/", ":")
+        origin = PurePath(name, _text(root).lstrip("/"))
+        yield Mount(int(number), _text(point), _text(file_system), origin)
+
+
+def _text(field: bytes) -> str:
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), field))
 
 
 def is_remote(file_system: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -98,31 +99,43 @@ def test_an_outbox_that_a_symlink_leads_into_the_inbox_is_told(tmp_path: Path) -
     assert "keep them apart" in found(tmp_path, "outbox: results/deeper")
 
 
-@pytest.fixture
-def mounted_twice(tmp_path: Path) -> Iterator[Path]:
-    """As the volumes of a container are, where one folder is given for two."""
-    (tmp_path / "inbox").mkdir()
-    again = tmp_path / "again"
+@contextlib.contextmanager
+def mounted_again(folder: Path, again: Path) -> Iterator[None]:
+    """As the volumes of a container are, where one folder, or a part of it, is given for two."""
+    folder.mkdir(parents=True, exist_ok=True)
     again.mkdir()
-    command = ["mount", "--bind", str(tmp_path / "inbox"), str(again)]
+    command = ["mount", "--bind", str(folder), str(again)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount")
-    yield again
-    subprocess.run(["umount", str(again)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(again)], check=True)
 
 
-def test_one_folder_that_is_mounted_twice_is_told(tmp_path: Path, mounted_twice: Path) -> None:
+def test_one_folder_that_is_mounted_twice_is_told(tmp_path: Path) -> None:
     """Else every result would be taken for a new video, for ever."""
-    told = found(tmp_path, f"outbox: {mounted_twice}")
-    folders = f"{tmp_path / 'inbox'} and {mounted_twice}"
-    assert told == f"inboxes.main.inbox and outbox are the same folder, {folders}; keep them apart."
-    assert "lies inside inboxes.main.inbox" in found(tmp_path, f"outbox: {mounted_twice}/deeper")
+    inbox, again = tmp_path / "inbox", tmp_path / "again"
     inboxes = """
         inboxes:
           - {name: a, inbox: inbox}
           - {name: b, inbox: again}
     """
-    assert "inboxes.a.inbox and inboxes.b.inbox are the same" in found(tmp_path, inboxes)
+    with mounted_again(inbox, again):
+        told = f"inboxes.main.inbox and outbox are the same folder, {inbox} and {again}"
+        assert found(tmp_path, "outbox: again") == f"{told}; keep them apart."
+        assert "lies inside inboxes.main.inbox" in found(tmp_path, "outbox: again/deeper")
+        assert "inboxes.a.inbox and inboxes.b.inbox are the same" in found(tmp_path, inboxes)
+
+
+def test_a_part_of_an_inbox_that_is_mounted_elsewhere_is_told(tmp_path: Path) -> None:
+    with mounted_again(tmp_path / "inbox/done", tmp_path / "out"):
+        assert "outbox: " in (told := found(tmp_path, "outbox: out"))
+        assert "lies inside inboxes.main.inbox" in told
+        assert "lies inside inboxes.main.inbox" in found(tmp_path, "outbox: out/deeper")
+        assert found(tmp_path, "") == ""
+    with mounted_again(tmp_path / "done", tmp_path / "out2"):
+        assert found(tmp_path, "outbox: out2") == ""
 
 
 def test_two_inboxes_may_share_an_outbox(tmp_path: Path) -> None:

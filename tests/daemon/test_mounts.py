@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
-from daemon.mounts import Mount, is_remote, mount_of, mounts
+from daemon.mounts import Mount, is_remote, mount_of, mounts, origin_of
 
 LINES = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -32,10 +32,10 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
 
 def test_lines_are_read_with_their_escapes() -> None:
     assert list(mounts(LINES)) == [
-        Mount(22, "/proc", "proc"),
-        Mount(27, "/", "ext4"),
-        Mount(40, "/mnt/with space\\and\nmore", "nfs4"),
-        Mount(41, "/mnt/д", "fuse.sshfs"),
+        Mount(22, "/proc", "proc", PurePath("0:21 proc")),
+        Mount(27, "/", "ext4", PurePath("254:0 :dev:vda")),
+        Mount(40, "/mnt/with space\\and\nmore", "nfs4", PurePath("0:50 host::x")),
+        Mount(41, "/mnt/д", "fuse.sshfs", PurePath("0:51 me@host:", "sub")),
     ]
 
 
@@ -65,6 +65,19 @@ def test_the_upper_one_of_two_mounts_on_one_folder_counts(mounted: Path) -> None
     assert lower is not None
     assert upper is not None
     assert lower.number != upper.number
+
+
+def test_the_origin_is_the_same_by_each_mount_of_a_folder(mounted: Path) -> None:
+    (mounted / "a/b").mkdir(parents=True)
+    again = mounted.parent / "again"
+    again.mkdir()
+    subprocess.run(["mount", "--bind", str(mounted / "a"), str(again)], check=True)
+    try:
+        assert origin_of(again) == origin_of(mounted / "a")
+        assert origin_of(again / "b") == origin_of(mounted / "a/b") != origin_of(mounted / "a")
+    finally:
+        subprocess.run(["umount", str(again)], check=True)
+    assert origin_of(mounted / "missing") is None
 
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
