@@ -71,7 +71,7 @@ class Housekeeping:
         self.use(config, disks)
         self._retention_due = time.monotonic() + _FIRST_RETENTION_SECONDS
         self._retention_lock = threading.Lock()
-        self._given_up_seen = spool.now()
+        self._by_hand_seen = spool.now()
         self._clock_watch = ClockWatch()
         self._schedule: Schedule | None = None
         self._once = Once(server_log())
@@ -95,7 +95,7 @@ class Housekeeping:
                 ),
                 Every("temp watch", _TEMP_SECONDS, self.hold_temp),
                 Every("sweep", _SWEEP_SECONDS, self.sweep),
-                Every("moved by hand", _BY_HAND_SECONDS, self._mark_given_up),
+                Every("moved by hand", _BY_HAND_SECONDS, self._heed_hand),
                 Every("webhooks", _WEBHOOK_SECONDS, self._webhooks.rescan),
                 Daily("retention", config.cleanup_hour, self.remove_old),
                 Every("missed retention", _CATCH_UP_SECONDS, self._catch_up),
@@ -128,10 +128,12 @@ class Housekeeping:
         trouble = self.temp_trouble
         self._once.tell("temp cannot be held", trouble is not None, reason=trouble)
 
-    def _mark_given_up(self) -> None:
-        """Have status files tell of ends that an operator's `mv` made of other ends."""
+    def _heed_hand(self) -> None:
+        """Bring home what an operator's `mv` misplaced; have status files tell of ends it made."""
         now = self._spool.now()
-        since, self._given_up_seen = min(self._given_up_seen, now), now  # the clock may be set back
+        since, self._by_hand_seen = min(self._by_hand_seen, now), now  # the clock may be set back
+        for task_id, reason in self._spool.bring_home_since(since - _MARGIN).items():
+            server_log().warning("record not brought home", task_id=task_id, reason=reason)
         for task_id in self._spool.given_up_ids_since(since - _MARGIN):
             self._statuses.mark(task_id)
 

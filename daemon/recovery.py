@@ -75,6 +75,12 @@ def resolve(
     return store.act(task_id, lambda hold: _resolved(hold, has_result, now))
 
 
+def bring_home(store: RecordStore, since: float = 0.0) -> Iterator[tuple[str, str]]:
+    """Bring records home that lie in a wrong day's folder; yield those that are left, and why."""
+    for place in list(store.shelves.misplaced(since)):
+        yield from _locked(store, place.task_id, partial(store.bring_home, place))
+
+
 def _clear_folders(store: RecordStore) -> Iterator[Path]:
     for path in list(store.shelves.blocked_days()):
         yield store.shelves.set_aside(path, path.name)
@@ -85,8 +91,7 @@ def _mend_names(store: RecordStore) -> Iterator[tuple[str, str]]:
     for task_id, path in list(store.shelves.strays()):
         # Under its lock nobody is writing, so a temporary file is a left-over.
         yield from _locked(store, task_id, partial(path.unlink, missing_ok=True))
-    for place in list(store.shelves.misplaced()):
-        yield from _locked(store, place.task_id, partial(store.bring_home, place))
+    yield from bring_home(store)
     for task_id in store.shelves.doubled():
         yield from _locked(store, task_id, partial(store.settle, task_id))
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -188,13 +188,23 @@ class Shelves:
             seen |= ids
         return sorted(twice)
 
-    def misplaced(self) -> Iterator[Place]:
-        """Yield the records that lie in another day's folder."""
+    def misplaced(self, since: float = 0.0) -> Iterator[Place]:
+        """
+        Yield the records that lie in another day's folder, or in one within a day's.
+
+        The latter is what `mv` makes of a day's folder whose target is there.
+
+        Args:
+            since: in seconds since the epoch; days that have not changed since then are not read.
+        """
         for status in Status:
-            for folder in self._day_folders(status):
-                for task_id in map(_task_id, _names(folder)):
-                    if task_id and creation_day(task_id) != folder.name:
-                        yield Place(task_id, status, folder / (task_id + _SUFFIX))
+            for day in self._day_folders(status):
+                if _changed_at(day) < since:
+                    continue
+                names = _names(day)
+                yield from _elsewhere(status, day, names, self.home)
+                for folder in (day / name for name in names if _DAY.fullmatch(name)):
+                    yield from _elsewhere(status, folder, _names(folder), self.home)
 
     def blocked_days(self) -> Iterator[Path]:
         """Yield what is no folder but stands in the place of a day's."""
@@ -274,6 +284,16 @@ def _note(
             place = Place(task_id, status, folder / name)
             known = places.get(task_id, place)
             places[task_id] = min(known, place, key=lambda p: _RANK[p.status])
+
+
+def _elsewhere(
+    status: Status, folder: Path, names: Iterable[str], home: Callable[[str, Status], Path]
+) -> Iterator[Place]:
+    """Yield the records of a folder that belong into another."""
+    for name in names:
+        task_id = _task_id(name)
+        if task_id and home(task_id, status) != folder / name:
+            yield Place(task_id, status, folder / name)
 
 
 def _mark(folder: Path) -> int | None:

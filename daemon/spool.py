@@ -25,7 +25,7 @@ from daemon.pending_limit import PendingLimit
 from daemon.progress_files import ProgressFiles
 from daemon.record_store import Hold, Moved, RecordStore
 from daemon.records import reason_unreadable
-from daemon.recovery import Recovery, recover, resolve
+from daemon.recovery import Recovery, bring_home, recover, resolve
 from daemon.shelves import Place
 from daemon.spool_errors import (
     QueueFull,
@@ -470,7 +470,7 @@ class Spool:
     def unseen_ids(self) -> frozenset[str]:
         """
         Return tasks that are unknown just now and may come back: their records were set aside, or
-        lie in another day's folder until the next start.
+        lie in another day's folder until they are brought home.
         """
         shelves = self._store.shelves
         damaged = (path.name.partition(".")[0] for path in shelves.damaged())
@@ -505,6 +505,14 @@ class Spool:
         self._progress.clear()
         self._store.sweep_locks()
         return recover(self._store, has_result, self._clock())
+
+    def bring_home_since(self, moment: datetime) -> Mapping[str, str]:
+        """
+        Bring records home that were moved into a wrong day's folder since then.
+
+        Returns those that are left where they are, and why.
+        """
+        return dict(bring_home(self._store, moment.timestamp()))
 
     def processing_ids(self) -> tuple[str, ...]:
         """Return the names of what is being worked on, oldest first, from names alone."""

@@ -1136,6 +1136,21 @@ def test_a_status_file_tells_of_an_end_made_of_another_by_hand(
         wait_until(lambda: json.loads(file.read_bytes())["status"] == "cancelled", "told")
 
 
+def test_a_days_folder_that_was_moved_by_hand_into_one_is_tried_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "_BY_HAND_SECONDS", 0.2)
+    with house.running() as pool:
+        house.drop("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        pool.say(Refused(job, REASON, False, None))
+        task = house.wait_for("clip.mp4", Status.FAILED)
+        (record,) = (house.state / "failed").rglob(f"{task.task_id}.json")
+        (house.state / "pending" / record.parent.name).mkdir(exist_ok=True)
+        record.parent.rename(house.state / "pending" / record.parent.name / record.parent.name)
+        house.wait_for("clip.mp4", Status.PROCESSING)
+
+
 def test_a_network_that_cannot_be_had_is_told_at_the_start_and_at_a_reload(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -663,6 +663,30 @@ def test_a_lock_that_cannot_be_opened_keeps_no_service_from_starting(
     assert spool.claim(other).attempts == 1
 
 
+def test_a_days_folder_that_was_moved_into_one_is_brought_home(spool: Spool, state: Path) -> None:
+    """`mv failed/2026-11-24 pending/2026-11-24` puts it inside where that is there."""
+    task_id = submit(spool)
+    there = state / "pending/2026-11-24/2026-11-24"
+    there.mkdir()
+    shutil.move(record(state, task_id), there)
+    assert spool.unseen_ids() == {task_id}
+    spool.recover(never)
+    assert spool.claim(task_id).attempts == 1
+    assert spool.unseen_ids() == frozenset()
+
+
+def test_what_was_misplaced_lately_is_brought_home_without_a_start(
+    spool: Spool, state: Path
+) -> None:
+    task_id, later = submit(spool), datetime.now(UTC) + timedelta(minutes=1)
+    (state / "pending/2026-01-01").mkdir()
+    shutil.move(record(state, task_id), state / "pending/2026-01-01")
+    assert spool.bring_home_since(later) == {}
+    assert spool.unseen_ids() == {task_id}
+    assert spool.bring_home_since(later - timedelta(hours=1)) == {}
+    assert spool.claim(task_id).attempts == 1
+
+
 def test_a_file_in_a_days_place_is_set_aside(spool: Spool, state: Path) -> None:
     (state / "pending/2026-11-24").write_text("mv without a trailing slash")
     assert spool.list().tasks == ()
