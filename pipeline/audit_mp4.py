@@ -42,7 +42,7 @@ CHILDREN = _by_parent(
         "dref": "url  alis",
         "stbl": "stsd stts ctts cslg stss stps sdtp stsc stsz stz2 stco co64 sgpd sbgp subs",
         "mvex": "mehd trex",
-        "wave": "frma mp4a alac enda esds dac3 dec3 chan \0\0\0\0",
+        "wave": "frma mp4a alac samr sawb enda esds dac3 dec3 chan \0\0\0\0",
         "sv3d": "svhd proj",
         "proj": "prhd equi cbmp prji",
         "vexu": "eyes proj",
@@ -79,6 +79,8 @@ FORMS = {
     **dict.fromkeys(("prji", "blin", "dadj"), re.compile(rb"\0{4}.{4}", re.DOTALL)),
     **dict.fromkeys(("stri", "hero"), re.compile(rb"\0{4}.", re.DOTALL)),
     "hfov": re.compile(rb".{4}", re.DOTALL),
+    # AMR in QuickTime, as FFmpeg's muxer describes it: vendor, version, modes.
+    **dict.fromkeys(("samr", "sawb"), re.compile(rb"FFMP.{5}", re.DOTALL)),
     "amve": re.compile(rb".{8}", re.DOTALL),
     **dict.fromkeys(("dvcC", "dvvC", "dvwC"), re.compile(rb".{5}\0{19}", re.DOTALL)),
     **_AVID,

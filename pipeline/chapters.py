@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-_MP4_MUXERS = frozenset({"mp4", "mov"})
+from pipeline.output import MP4_MUXERS
 
 
 def numbered_chapter(number: int, start: int, end: int, time_base: Fraction) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def numbered_chapter(number: int, start: int, end: int, time_base: Fraction) -> 
 def chapters_for(muxer: str, chapters: Sequence[Any]) -> list[Any]:
     """Return the chapters, as PyAV takes them, with an empty one in front where it is needed."""
     first = min(chapters, key=lambda c: c["start"] * c["time_base"], default=None)
-    if muxer not in _MP4_MUXERS or first is None or first["start"] <= 0:
+    if muxer not in MP4_MUXERS or first is None or first["start"] <= 0:
         return list(chapters)
     empty = {
         "id": len(chapters),

@@ -15,6 +15,7 @@ from typing import Any
 import av
 
 from pipeline.errors import UnsupportedMedia
+from pipeline.output import MP4_MUXERS
 from pipeline.timeline import MOST_REORDERED
 
 # FFmpeg's demuxer gives a second of preroll before the first sound that is heard.
@@ -30,7 +31,7 @@ class HiddenPackets:
             kind: of the track: audio or subtitle.
             container: that is written, as FFmpeg names its muxer.
         """
-        self._hides_start = container in ("mp4", "mov")
+        self._hides_start = container in MP4_MUXERS
         self._has_begun = False
         self._before: deque[av.Packet[Any]] = deque(maxlen=_MOST_PREROLL if kind == "audio" else 0)
 

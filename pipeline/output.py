@@ -7,8 +7,11 @@ Which tracks go in is the business of `writer` and `strip`.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -16,6 +19,8 @@ from av.container import OutputContainer
 
 from pipeline.errors import OutputFailed, UnsupportedMedia
 
+# FFmpeg's names of those of MP4 and its kind, which differ in what they take.
+MP4_MUXERS = frozenset({"mp4", "mov", "3gp"})
 # What FFmpeg's muxers answer, once their file is open, to times, sizes or codec headers that
 # their container cannot hold. A full, broken or closed disk says none of these.
 _REFUSED = (av.error.ArgumentError, av.error.InvalidDataError, av.error.PatchWelcomeError)
@@ -37,7 +42,7 @@ def open_output(
         FFmpegError, OSError: it cannot be made.
     """
     options = {"fflags": "+bitexact"}
-    if muxer in ("mp4", "mov"):
+    if muxer in MP4_MUXERS:
         options["movflags"] = "+write_colr+faststart" if may_move_index else "+write_colr"
         # Of what is encoded by quality FFmpeg states an average of 0 bit/s there: players on
         # GStreamer, as WebKit on Linux, then hold too little for both tracks and stop.
@@ -45,6 +50,34 @@ def open_output(
     if is_unofficial:
         options["strict"] = "unofficial"
     return av.open(str(path.absolute()), "w", format=muxer, options=options)
+
+
+def open_output_for_any_codec(path: Path, muxer: str) -> OutputContainer:
+    """
+    Begin such a file for codecs too that its container has no name for but Windows' one.
+
+    So cameras' recorders put telephone sound into Matroska and HEVC into AVI. PyAV asks FFmpeg
+    beforehand what a container takes by the book; its muxer `tee` is asked nothing, and hands
+    all on to the one that is named here, but for chapters.
+
+    Args:
+        muxer: FFmpeg's name of it, Matroska's or AVI's.
+
+    Raises:
+        FFmpegError, OSError: it cannot be made.
+    """
+    name = re.sub(r"([\\'|\s])", r"\\\1", str(path.absolute()))
+    return av.open(f"[f={muxer}:fflags=+bitexact]{name}", "w", format="tee")
+
+
+def is_taken_by_the_book(muxer: str, stream: Any) -> bool:
+    """Tell whether `open_output` gives a file that the packets of an opened stream can go into."""
+    with av.open(os.devnull, "w", format=muxer) as trial:  # nothing is written before a packet
+        try:
+            trial.add_stream_from_template(stream, opaque=True)
+        except ValueError:
+            return False
+    return True
 
 
 def abandon_output(container: OutputContainer, path: Path) -> None:

@@ -30,7 +30,15 @@ from pipeline.frame_rate import stated_rates
 from pipeline.hidden import HiddenPackets, HiddenPictures
 from pipeline.language import language_code
 from pipeline.mp4 import LOWEST_MP3_RATE, insert_in_video_entry, left_out_boxes
-from pipeline.output import abandon_output, failure_told, open_output, refusal_told
+from pipeline.output import (
+    MP4_MUXERS,
+    abandon_output,
+    failure_told,
+    is_taken_by_the_book,
+    open_output,
+    open_output_for_any_codec,
+    refusal_told,
+)
 from pipeline.packets import keep_joined, packet_like, repeats_picture, show_when_decoded
 from pipeline.picture_track import (
     frame_rate_of,
@@ -57,11 +65,13 @@ from pipeline.telemetry import telemetry_in, text_tracks
 from pipeline.timeline import JoinedClock, PacketClock
 from pipeline.tta import end_tick, end_with_file
 
-_WITH_EDIT_LISTS = frozenset({"mp4", "mov"})
-_WITH_TAGS = frozenset({"mp4", "mov", "avi"})
+_WITH_TAGS = MP4_MUXERS | {"avi"}
 _MATROSKA = frozenset({"matroska", "webm"})
+# Old phones put AMR and H.263 into MP4 and its kind, some cameras G.711.
+_BESIDE_MP4 = ("3gp", "mov")
+_NAMING_AS_WINDOWS = frozenset({"matroska", "avi"})
 # Their muxers reckon from times how long all frames are shown but the last.
-_REACHING_END = _WITH_EDIT_LISTS | _MATROSKA
+_REACHING_END = MP4_MUXERS | _MATROSKA
 # Sound of which FFmpeg's muxer of MP4 writes how many samples there are, and no packet's time.
 _PCM = re.compile(r"pcm_(?:[sfu](\d+)[bl]?e?|alaw|mulaw)")
 _MOST_SHIFT = Fraction(1, 100)  # seconds; times that were rounded to milliseconds jitter
@@ -121,7 +131,7 @@ def strip(
     """
     with open_media(original) as source:
         kept = _kept_streams(source, original, limits)
-        muxer = muxer_for(source, original)
+        muxer = _taking_all(kept, muxer_for(source, original))
         with failure_told(output):
             return _copy(source, kept, original, output, muxer, progress, cancelled)
 
@@ -147,6 +157,20 @@ def muxer_for(source: InputContainer, path: Path) -> str:
             " use mode: protect, which makes an MP4."
         )
     return muxer
+
+
+def _taking_all(kept: list[Any], muxer: str) -> str:
+    """Return `muxer`, or one of the same kind where only that takes all that is kept."""
+    if muxer not in MP4_MUXERS:
+        return muxer
+    muxers = (muxer, *_BESIDE_MP4)
+    return next((m for m in muxers if _first_strange(kept, m) is None), muxer)
+
+
+def _first_strange(kept: list[Any], muxer: str) -> Any:
+    """Return the first stream that a container does not take by the book, if any."""
+    known = (s for s in kept if s.codec_context is not None)
+    return next((s for s in known if not is_taken_by_the_book(muxer, s)), None)
 
 
 def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[Any]:
@@ -201,17 +225,26 @@ def _copy(
     cancelled: Callable[[], bool],
 ) -> Stripped:
     video = next(s for s in kept if s.type == "video")
-    boxes = left_out_boxes(original) if muxer in _WITH_EDIT_LISTS else {}
-    target = open_output(
-        output,
-        muxer,
-        may_move_index=not boxes,  # where boxes are added to it afterwards it stays at the end
-        is_unofficial=muxer == "mp4" and any(map(_is_mp3_of_low_rate, kept)),
-    )
+    boxes = left_out_boxes(original) if muxer in MP4_MUXERS else {}
+    strange = _first_strange(kept, muxer)
+    if strange is None:
+        target = open_output(
+            output,
+            muxer,
+            may_move_index=not boxes,  # where boxes are added to it afterwards it stays at the end
+            is_unofficial=muxer == "mp4" and any(map(_is_mp3_of_low_rate, kept)),
+        )
+    elif muxer in _NAMING_AS_WINDOWS and not source.chapters():
+        target = open_output_for_any_codec(output, muxer)
+    else:
+        raise UnsupportedMedia(
+            f"{original.name} holds {strange.codec_context.name}, which cannot be written as it is"
+            f" into {muxer}; use mode: protect."
+        )
     with refusal_told(original.name, muxer), _completed(target, output):
         # The container may say otherwise than the codec, or be the only one to say.
         aspects = {s.index: a for s in kept if s.type == "video" and (a := sample_aspect(s))}
-        streams = {s.index: _copy_of(s, target, aspects.get(s.index), original.name) for s in kept}
+        streams = {s.index: _copy_of(s, target, muxer, aspects.get(s.index)) for s in kept}
         if muxer in _MATROSKA:
             _set_rates(streams, kept, stated_rates(source, original))
         if muxer == "avi":
@@ -219,7 +252,7 @@ def _copy(
         target.set_chapters(chapters_for(muxer, _chapters(source)))
         corrections = _corrections(kept, original, muxer)
         tracks = {
-            s.index: _Track(s, streams[s.index], target, original, corrections.get(s.index))
+            s.index: _Track(s, streams[s.index], target, muxer, original, corrections.get(s.index))
             for s in kept
         }
         picture = tracks[video.index]
@@ -240,7 +273,7 @@ def _copy(
     if muxer == "avi":
         counts = {index: track.packets for index, track in tracks.items()}
         state_clocks(kept, counts, original, output)
-    if muxer in _WITH_EDIT_LISTS:
+    if muxer in MP4_MUXERS:
         _state_ends(output, list(tracks.values()))
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
@@ -294,34 +327,28 @@ def _completed(target: OutputContainer, output: Path) -> Iterator[None]:
     target.close()
 
 
-def _copy_of(stream: Any, target: Any, aspect: Fraction | None, name: str) -> Any:
+def _copy_of(stream: Any, target: Any, muxer: str, aspect: Fraction | None) -> Any:
     if stream.codec_context is None:
         copy = target.add_mux_stream("webvtt", time_base=stream.time_base)
     else:
-        copy = _copy_of_named(stream, target, aspect, name)
+        copy = _copy_of_named(stream, target, muxer, aspect)
     if language := language_code(stream.metadata.get("language")):
         copy.metadata["language"] = language
     copy.disposition = stream.disposition
     return copy
 
 
-def _copy_of_named(stream: Any, target: Any, aspect: Fraction | None, name: str) -> Any:
-    try:
-        copy = target.add_stream_from_template(stream, opaque=True)
-    except ValueError as error:
-        raise UnsupportedMedia(
-            f"{name} holds {stream.codec_context.name}, which cannot be written as it is into"
-            f" {target.format.name}; use mode: protect."
-        ) from error
-    if target.format.name in _WITH_TAGS and stream.type == "video":
+def _copy_of_named(stream: Any, target: Any, muxer: str, aspect: Fraction | None) -> Any:
+    copy = target.add_stream_from_template(stream, opaque=True)
+    if muxer in _WITH_TAGS and stream.type == "video":
         # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
-    if target.format.name == "avi" and stream.codec_context.name == "dvvideo":
+    if muxer == "avi" and stream.codec_context.name == "dvvideo":
         # Of type 1 the clock has 60,000 ticks a second, which the muxer would fill with chunks.
         copy.time_base = 1 / frame_rate_of(stream)
     if aspect is not None:
-        set_aspect(copy, target.format.name, aspect)
-    may_have_alpha = stream.type == "video" and target.format.name in _MATROSKA
+        set_aspect(copy, muxer, aspect)
+    may_have_alpha = stream.type == "video" and muxer in _MATROSKA
     if may_have_alpha and has_alpha_beside(stream):
         copy.metadata["alpha_mode"] = "1"
     clean_header(copy)
@@ -336,6 +363,7 @@ class _Track:
         stream: Any,
         copy: Any,
         target: Any,
+        muxer: str,
         path: Path,
         correct: Callable[[av.Packet[Any]], None] | None,
     ) -> None:
@@ -343,9 +371,9 @@ class _Track:
         Args:
             stream: of the original, which lies at `path`.
             copy: the stream of `target` that takes its packets.
+            muxer: by which these are written in the end.
             correct: mends the times of a packet.
         """
-        muxer = target.format.name
         sample_rate = stream.codec_context.sample_rate if stream.type == "audio" else None
         self._is_sound = stream.type == "audio"
         self.packets = 0
@@ -359,14 +387,14 @@ class _Track:
         self._hidden = self.pictures or HiddenPackets(stream.type, muxer)
         self._clock = PacketClock(stream.time_base, stream.type, muxer, sample_rate)
         self._name, self._index = path.name, stream.index
-        self._bytes_a_tick = _bytes_a_tick(stream) if muxer in _WITH_EDIT_LISTS else None
+        self._bytes_a_tick = _bytes_a_tick(stream) if muxer in MP4_MUXERS else None
         self._counted_to: Fraction | None = None
         self._joins: JoinedClock | None = None
         self._usual = 0
         self._picture_end = None
         if stream.type == "video" and muxer in _REACHING_END:
             self._picture_end = picture_end(stream.container, stream, path)
-        if stream.type == "video" and muxer in _WITH_EDIT_LISTS:
+        if stream.type == "video" and muxer in MP4_MUXERS:
             # Of a packet without a duration, or the last picture would be shown for no time at all.
             rate = stream.guessed_rate or frame_rate_of(stream)
             self._usual = round(1 / (rate * stream.time_base))

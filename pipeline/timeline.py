@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import av
 
+from pipeline.output import MP4_MUXERS
+
 if TYPE_CHECKING:
     from pipeline.media import MediaInfo
 
@@ -233,7 +235,7 @@ class PacketClock:
         # together everywhere.
         may_coincide = kind == "subtitle" or container in ("matroska", "webm")
         self._step = 0 if may_coincide else 1
-        if sample_rate and container in ("mp4", "mov"):
+        if sample_rate and container in MP4_MUXERS:
             # Sound is counted in samples there: ticks of MPEG-TS are shorter.
             self._step = math.ceil(Fraction(1, sample_rate) / time_base)
         self._jump = None if kind == "subtitle" else round(_JUMP / time_base)

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.codec.context import Flags
 from av.stream import Disposition
 from media import Audio, Video, make_video
 
@@ -366,9 +367,119 @@ def test_less_usual_containers_stay_what_they_are(
 
 
 def test_what_its_container_is_not_written_with_is_refused_by_name(tmp_path: Path) -> None:
-    original = make_video(tmp_path / "phone.3gp", Video(176, 144, codec="h263"))
-    with pytest.raises(UnsupportedMedia, match=r"phone\.3gp holds h263.* mp4; use mode: protect"):
-        _strip(original, tmp_path / "b.3gp")
+    original = _with_sound(tmp_path / "nvr.webm", "matroska", "libx264", "pcm_alaw")
+    with pytest.raises(UnsupportedMedia, match=r"nvr\.webm holds h264.* webm; use mode: protect"):
+        _strip(original, tmp_path / "b.webm")
+
+
+def test_chapters_beside_a_codec_that_matroska_names_as_windows_does_are_not_lost(
+    tmp_path: Path,
+) -> None:
+    original = _with_sound(tmp_path / "nvr.mkv", "matroska:live=1", "libx264", "pcm_alaw")
+    times = _element(0x73C4, b"\1") + _element(0x91, b"\0") + _element(0x92, b"\7")
+    chapters = _element(0x1043A770, _element(0x45B9, _element(0xB6, times)))
+    head, cluster, rest = original.read_bytes().partition(b"\x1f\x43\xb6\x75")
+    original.write_bytes(head + chapters + cluster + rest)
+    with pytest.raises(UnsupportedMedia, match=r"nvr\.mkv holds pcm_alaw.* use mode: protect"):
+        _strip(original, tmp_path / "b.mkv")
+
+
+def _element(number: int, payload: bytes) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8) + bytes([0x80 | len(payload)]) + payload
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "codec", "sound"),
+    [
+        ("nvr.mkv", "matroska", "libx264", "pcm_alaw"),
+        ("nvr.mkv", "matroska", "libx265", "pcm_mulaw"),
+        ("a 'b' | \\ [c]\n.mkv", "matroska", "wmv2", "adpcm_ima_wav"),
+        ("camera.avi", "avi", "libx265", "pcm_alaw"),
+    ],
+)
+def test_codecs_that_matroska_and_avi_name_as_windows_does_stay(
+    tmp_path: Path, name: str, form: str, codec: str, sound: str
+) -> None:
+    original = _with_sound(tmp_path / name, form, codec, sound)
+    report = _strip(original, tmp_path / f"out {name}")
+    assert (report.frames, report.container) == (6, form)
+    assert not report.audit
+    assert _of_all_tracks(tmp_path / f"out {name}") == _of_all_tracks(original)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"out {name}"])
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "codec", "sound", "container"),
+    [
+        ("phone.3gp", "3gp", "h263", "aac", "3gp"),
+        ("phone.mp4", "3gp", "mpeg4", "amr", "3gp"),
+        ("phone.mov", "mov", "h263", "amr", "mov"),
+        ("camera.mp4", "mov", "libx264", "pcm_alaw", "mov"),
+    ],
+)
+def test_what_old_phones_and_cameras_put_into_mp4_stays(
+    tmp_path: Path, name: str, form: str, codec: str, sound: str, container: str
+) -> None:
+    original, output = _with_sound(tmp_path / name, form, codec, sound), tmp_path / f"out_{name}"
+    if name == "camera.mp4":
+        original.write_bytes(original.read_bytes().replace(b"qt  ", b"isom"))
+    report = _strip(original, output)
+    assert (report.frames, report.container) == (6, container)
+    assert not report.audit
+    assert _of_all_tracks(output) == _of_all_tracks(original)
+
+
+def _with_sound(path: Path, form: str, codec: str, sound: str) -> Path:
+    """Write six pictures and a fifth of a second of sound, by the book of `form` or not."""
+    name = re.sub(r"([\\'|\s])", r"\\\1", str(path))
+    with av.open(f"[f={form}:fflags=+bitexact]{name}", "w", format="tee") as out:
+        options = {"x265-params": "log-level=none:bframes=0"} if codec == "libx265" else {}
+        picture: Any = out.add_stream(codec, rate=25, options=options)
+        picture.width, picture.height, picture.pix_fmt = 176, 144, "yuv420p"
+        if form == "avi":
+            picture.codec_context.codec_tag = "HEVC"
+        else:
+            picture.codec_context.flags |= Flags.global_header
+        packets = _amr(path, out) if sound == "amr" else _encoded(out, sound)
+        for index in range(6):
+            frame = _picture(index, "yuv420p").reformat(width=176, height=144)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+        out.mux(packets)
+    return path
+
+
+def _encoded(out: Any, codec: str) -> list[av.Packet[Any]]:
+    sound = out.add_stream(codec, rate=8000, layout="mono")
+    sound.open()
+    frame = av.AudioFrame.from_ndarray(
+        np.random.default_rng(0).integers(-9999, 9999, (1, 1600), np.int16), layout="mono"
+    )
+    frame.rate, frame.pts, frame.time_base = 8000, 0, Fraction(1, 8000)
+    resampler = av.AudioResampler(sound.format, "mono", 8000, sound.frame_size or None)
+    frames = [*resampler.resample(frame), *resampler.resample(None)]
+    return [packet for f in [*frames, None] for packet in sound.encode(f)]
+
+
+def _amr(path: Path, out: Any) -> list[av.Packet[Any]]:
+    """Return frames of 20 ms, of which no encoder is there."""
+    raw = path.with_suffix(".amr")
+    raw.write_bytes(b"#!AMR\n" + 10 * (b"\x3c" + bytes(range(31))))
+    with av.open(str(raw)) as spoken:
+        copy = out.add_stream_from_template(spoken.streams.audio[0], opaque=True)
+        packets = [packet for packet in spoken.demux() if packet.size]
+    for packet in packets:
+        packet.stream = copy
+    raw.unlink()
+    return packets
+
+
+def _of_all_tracks(path: Path) -> list[Any]:
+    with av.open(str(path)) as container:
+        tracks = [(s.codec_context.name, s.codec_context.codec_tag) for s in container.streams]
+        packets = [(p.stream_index, p.pts, p.dts, bytes(p)) for p in container.demux()]
+    return [tracks, sorted(packets, key=lambda packet: packet[0])]
 
 
 def test_the_last_picture_is_shown_as_long_as_the_others(tmp_path: Path) -> None:
