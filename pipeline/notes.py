@@ -24,6 +24,11 @@ def reader_notes(
         notes.append(f"{packets} passed over.")
     if reader.ended_early:
         notes.append("The original breaks off; what could be read of it is protected.")
+    if reader.resized_frames:
+        notes.append(
+            f"Frames of another size than the first: {reader.resized_frames}; each is scaled to"
+            " that one's size and shape."
+        )
     if clock.jumps:
         notes.append(
             f"Places where the original's clock starts anew: {clock.jumps}; time goes on there."

@@ -59,6 +59,7 @@ class Reader:
 
     Attributes:
         damaged_packets: packets that could not be decoded and were passed over.
+        resized_frames: frames of another size than the first.
         ended_early: the container broke off before its end.
     """
 
@@ -72,6 +73,7 @@ class Reader:
         """
         self._threads = threads
         self.damaged_packets = 0
+        self.resized_frames = 0
         self.ended_early = False
         self._info = info
         self._copied = copied
@@ -133,7 +135,10 @@ class Reader:
         for frame in self._decode(packet):
             # A stream may change its size halfway.
             check_size(frame.width, frame.height, self._info.path, self._limits)
-            yield VideoItem(cropper.cropped(frame))
+            shown = cropper.cropped(frame)
+            video = self._info.video
+            self.resized_frames += (shown.width, shown.height) != (video.width, video.height)
+            yield VideoItem(shown)
 
     def _packets(self, container: InputContainer, streams: list[Any]) -> Iterator[av.Packet[Any]]:
         packets = container.demux(streams)

@@ -702,14 +702,18 @@ class TestPicture:
         report = protect(original, tmp_path / "out.mp4", Parameters(), FAST).report
         assert any("alpha" in note for note in report.notes)
 
-    def test_a_change_of_size_halfway_goes_on_in_the_first_size(self, tmp_path: Path) -> None:
+    def test_a_change_of_size_halfway_goes_on_in_the_first_size_and_is_told(
+        self, tmp_path: Path
+    ) -> None:
         small = make_video(tmp_path / "a.ts", Video(width=160, height=120, frames=10))
         large = make_video(tmp_path / "b.ts", Video(width=320, height=240, frames=10))
         both = tmp_path / "both.ts"
         both.write_bytes(small.read_bytes() + large.read_bytes())
-        output = protect(both, tmp_path / "out.mp4", Parameters(), FAST).output
-        assert len(frame_times(output)) == 20
-        assert first_frame(output).width == 160
+        outcome = protect(both, tmp_path / "out.mp4", Parameters(), FAST)
+        assert len(frame_times(outcome.output)) == 20
+        assert first_frame(outcome.output).width == 160
+        told = "Frames of another size than the first: 10; "
+        assert any(note.startswith(told) for note in outcome.report.notes)
 
     def test_every_frame_is_changed_and_the_change_after_encoding_is_bounded(
         self, tmp_path: Path
