@@ -87,8 +87,11 @@ class PictureEncoder:
             OutputFailed: the encoder gave up.
         """
         packets = _encoded(self.stream, None)
-        if not self._has_begun:  # all of a short video
+        if not self._has_begun and len(packets) <= 2:
             # x265 4.2 does not set the decoding times of one or two frames: they are left over.
+            # Those of more are the encoder's: as late as the latest, of frames that are shown long
+            # they would begin seconds before the picture, and FFmpeg's MP4 muxer states its start
+            # by those before zero.
             shown = [packet.pts or 0 for packet in packets]
             for packet, at in zip(packets, decoding_times(shown), strict=True):
                 packet.dts = at

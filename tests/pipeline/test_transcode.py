@@ -45,6 +45,24 @@ def times(path: Path) -> list[float]:
         return [frame.time or 0.0 for frame in container.decode(video=0)]
 
 
+def test_a_few_frames_with_a_long_pause_begin_after_their_sound_as_they_did(tmp_path: Path) -> None:
+    """The last is reordered: nothing is to be decoded as long before it as the pause lasts."""
+    paused = (*range(21, 900, 100), 5021)
+    video = replace(SMALL, frames=10, times=paused, time_base=Fraction(1, 1000), audio=[Audio()])
+    original, output = make_video(tmp_path / "a.mkv", video), tmp_path / "out.mp4"
+    protect(original, output, Parameters(), Settings(preset="veryfast", threads=1))
+    picture, sound = starts(original)
+    shown, heard = starts(output)
+    assert shown - heard == pytest.approx(picture - sound, abs=0.002)
+    with av.open(str(output)) as container:
+        first = next(container.demux(video=0))
+        assert first.dts is not None
+        assert -0.5 < first.dts * first.time_base < 0
+    assert [t - shown for t in times(output)] == pytest.approx(
+        [t - picture for t in times(original)], abs=0.001
+    )
+
+
 @pytest.mark.parametrize("parameters", [Parameters(), NO_SOUND])
 @pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
 def test_a_clock_that_does_not_begin_at_zero_shifts_no_sound(
