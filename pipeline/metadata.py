@@ -198,6 +198,9 @@ def _look_into_packets(
             if cancelled():
                 raise Cancelled
             look, data = looks[packet.stream_index], bytes(packet)
+            if look.has_new_header(packet):
+                result.user_data += ((look.index, finding) for finding in look.at_extradata())
+                count_signatures(look.extradata, result.signatures[look.index])
             if look.is_worth_it:  # most packets are sound's, which have no such places
                 result.user_data += ((look.index, finding) for finding in look.at(data))
                 result.names_speakers |= look.names_a_speaker_at(data)
@@ -232,6 +235,7 @@ class _Look:
 
     Attributes:
         is_worth_it: the codec's packets have places for what is looked for, signatures aside.
+        extradata: the codec's header for the packets that come.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -242,6 +246,19 @@ class _Look:
         self._is_ass = stream.codec_context.codec.canonical_name == "ass"
         self._length_size = length_size_of(self.extradata, self._codec) if self._has_sei else None
         self.is_worth_it = self._has_sei or self._is_ass
+        self._headers = {self.extradata}
+
+    def has_new_header(self, packet: av.Packet[Any]) -> bool:
+        """Take the header of a packet that brings one; tell whether none was like it before."""
+        # As in MP4 that a program has joined from parts without encoding them anew.
+        if not packet.has_sidedata("new_extradata"):
+            return False
+        self.extradata = bytes(packet.get_sidedata("new_extradata"))
+        if self._has_sei:
+            self._length_size = length_size_of(self.extradata, self._codec)
+        is_new = self.extradata not in self._headers
+        self._headers.add(self.extradata)
+        return is_new
 
     def at_extradata(self) -> Iterator[str]:
         """Yield findings in the codec's header."""

@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 from av.codec.context import Flags
+from av.packet import PacketSideData
 from av.stream import Disposition
 from media import Audio, Video, make_video
 
@@ -33,6 +34,7 @@ from pipeline.sidedata import parse_spherical
 from pipeline.spherical_v1 import UUID, parse_xml
 
 _TOOL = b"Some Tool 7\0"
+_NEW_EXTRADATA: Any = 1  # FFmpeg's number of it
 
 
 def _box(kind: str, payload: bytes) -> bytes:
@@ -427,6 +429,51 @@ def test_what_old_phones_and_cameras_put_into_mp4_stays(
     assert (report.frames, report.container) == (6, container)
     assert not report.audit
     assert _of_all_tracks(output) == _of_all_tracks(original)
+
+
+def test_parts_that_were_joined_each_with_its_own_header_stay(tmp_path: Path) -> None:
+    """Of x265 the header names the encoder; like its packets it stays as it is."""
+    parts = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for part, references in zip(parts, "14", strict=True):
+        with av.open(str(part), "w") as out:
+            options = {"x265-params": f"log-level=none:bframes=0:ref={references}"}
+            stream: Any = out.add_stream("libx265", rate=25, options=options)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for index in range(6):
+                out.mux(stream.encode(_picture(index, "yuv420p")))
+            out.mux(stream.encode(None))
+    original, output = tmp_path / "joined.mp4", tmp_path / "out.mp4"
+    with (
+        av.open(str(parts[0])) as first,
+        av.open(str(parts[1])) as second,
+        av.open(str(original), "w") as out,
+    ):
+        copy = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        out.mux(_on_from(0, first, copy))
+        out.mux(_on_from(6, second, copy))
+    assert _entries(original) == 2
+    report = _strip(original, output)
+    assert _entries(output) == 2
+    assert any("x265" in note for note in report.notes)
+    assert _packets(output) == _packets(original)
+
+
+def _on_from(index: int, part: Any, copy: Any) -> list[av.Packet[Any]]:
+    packets = [packet for packet in part.demux() if packet.size]
+    header = bytes(part.streams.video[0].codec_context.extradata)
+    if index:
+        beside = PacketSideData(_NEW_EXTRADATA, len(header))
+        beside.update(header)
+        packets[0].set_sidedata(beside)
+    for number, packet in enumerate(packets, index):
+        packet.pts = packet.dts = round(number / 25 / packet.time_base)
+        packet.stream = copy
+    return packets
+
+
+def _entries(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(box.path[-2:-1] == ("stsd",) for box in walk_boxes(file))
 
 
 def _with_sound(path: Path, form: str, codec: str, sound: str) -> Path:
