@@ -89,10 +89,21 @@ class _GivenTwice(ParseException):
 class _Threads(ThreadPoolExecutor):
     """Serves by the threads that there are, where the machine has no other just now."""
 
+    _lacks_thread = False
+
+    def look(self) -> None:
+        """Start the thread that could not be started, if there is one by now."""
+        if self._lacks_thread:
+            self._adjust_thread_count()
+
     def _adjust_thread_count(self) -> None:
-        # What was given is in the queue already. Raised, it would end the loop and the process.
-        with contextlib.suppress(RuntimeError):
+        try:
             super()._adjust_thread_count()
+        except RuntimeError:
+            # What was given is in the queue already. Raised, it would end the loop and the process.
+            self._lacks_thread = True
+        else:
+            self._lacks_thread = False
 
 
 class PatientWorker(ThreadWorker):
@@ -151,6 +162,7 @@ class PatientWorker(ThreadWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait, and accept only what there is a thread for."""
+        self.tpool.look()
         if self.alive:
             taken = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
             has_place = self.nr_conns < self.worker_connections

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -387,6 +388,19 @@ def test_a_machine_without_threads_breaks_nothing_off(tmp_path: Path) -> None:
         with resting:
             resting.sendall(b"GET /y HTTP/1.1\r\nHost: h\r\n\r\n")
             assert answer(resting)[2] == b"/y"
+
+
+def test_what_came_while_there_was_no_thread_at_all_is_served_as_soon_as_there_is_one(
+    tmp_path: Path,
+) -> None:
+    """Nothing more is accepted meanwhile, so no other request would have one started."""
+    request = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+    with served(tmp_path, threads=2) as house, contextlib.ExitStack() as closing:
+        house.no_threads.touch()
+        waiting = [closing.enter_context(house.connect(request)) for _ in range(3)]
+        assert not select.select(waiting, (), (), 0.5)[0]
+        house.no_threads.unlink()
+        assert [answer(client)[2] for client in waiting] == [b"/x"] * 3
 
 
 def test_who_cannot_be_given_a_thread_to_part_by_is_closed(tmp_path: Path) -> None:
