@@ -29,6 +29,10 @@ _MOST_FIELD_BYTES = 64 << 10
 _MOST_PARTS = 64
 # Values of Content-Transfer-Encoding; forms know no other (RFC 7578, 4.7), mails and Delphi do.
 _UNENCODED = ("7bit", "8bit", "binary")
+# A `filename*` that says what it should (RFC 8187); some programs send other things there.
+_EXTENDED = re.compile(
+    r"""filename\*=(utf-8|iso-8859-1)'[^';]*'[A-Za-z0-9!#$&+.^_`|~%-]+\s*(;|$)""", re.IGNORECASE
+)
 _ENCODED_WORDS = re.compile(r"(=\?utf-8\?[bq]\?[^?\s]+\?=\s*)+", re.IGNORECASE)
 _QUOTED = re.compile(r"([A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
 
@@ -181,10 +185,8 @@ def _file_name(part: MultipartSegment) -> str | None:
     and quoted by % (RFC 7578, 4.2), as aiohttp has it.
     """
     name, disposition = part.filename, part.header("Content-Disposition")
-    if name is None or "filename*" in disposition.lower():
-        name = parse_options_header(disposition)[1].get("filename")
-    if name is None:
-        return None
+    if name is None or _EXTENDED.search(disposition):
+        return parse_options_header(disposition)[1].get("filename")
     with contextlib.suppress(HeaderParseError, UnicodeError):  # so it is called
         if _ENCODED_WORDS.fullmatch(name):
             return str(make_header(decode_header(name)))
