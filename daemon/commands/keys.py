@@ -16,6 +16,7 @@ from daemon.errors import Interrupted, UsageError
 from daemon.keys import Key
 from daemon.operator_queue import QueueUnusable, local_time, unusable
 from daemon.shared_options import add_shared_options
+from daemon.signals import Interruption
 from pipeline.parameters import Parameters
 
 _ADMIN = "all (admin)"
@@ -54,8 +55,11 @@ def _add(folder: Path, arguments: argparse.Namespace) -> None:
     user_id = _user_id(arguments)
     _check_owner(folder)
     now = datetime.now(UTC)
-    text, key = keys.add(folder, arguments.name, user_id, arguments.admin, now)
+    with Interruption() as interruption:  # within it nobody could tell whether the key is there
+        text, key = keys.add(folder, arguments.name, user_id, arguments.admin, now)
     try:
+        if interruption.signal_number is not None:
+            raise Interrupted(interruption.signal_number)
         if arguments.json:
             say_json({**key.as_dict(), "key": text})
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 import sys
 from collections.abc import Iterator
@@ -520,6 +521,28 @@ def test_a_key_that_ctrl_c_kept_from_being_shown_is_not_left(
     monkeypatch.setattr("daemon.commands.keys.say", held)
     code, _, err = shell.run("add", "alice")
     assert (code, "nothing is left" in err) == (130, True)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_key_that_ctrl_c_met_on_its_way_to_the_disk_is_not_left(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is there by then, and a disk may take seconds."""
+
+    def interrupted(number: int, frame: object) -> None:
+        raise Interrupted(number)
+
+    def slow(path: Path) -> None:
+        if any(folder.glob("*.json")):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    monkeypatch.setattr("daemon.atomic.sync_folder", slow)
+    try:
+        code, out, err = shell.run("add", "alice")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, out, "nothing is left" in err) == (130, "", True)
     assert list(folder.iterdir()) == []
 
 
