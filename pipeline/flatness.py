@@ -9,6 +9,8 @@ lay as a smudge around each letter. Even ground of that kind takes next to none 
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +46,7 @@ def borne_by_flatness(luma: Plane, level: int) -> NDArray[np.int8]:
         level: of an 8-bit plane, in units of `luma`.
     """
     height, width = luma.shape
-    picture = _halved(luma)
+    picture: NDArray[Any] = _halved(luma)
     if level > 1:
         picture = cv2.convertScaleAbs(picture, alpha=1 / level)
     lightest, darkest = cv2.dilate(picture, _NEIGHBOURS), cv2.erode(picture, _NEIGHBOURS)
@@ -56,7 +58,7 @@ def borne_by_flatness(luma: Plane, level: int) -> NDArray[np.int8]:
     return np.asarray(borne, np.uint8).view(np.int8)
 
 
-def _halved(luma: Plane) -> Plane:
+def _halved(luma: NDArray[Any]) -> NDArray[Any]:
     while min(luma.shape) >= 2 * _LEAST_SHORT_SIDE:
         height, width = (side // 2 for side in luma.shape)
         luma = cv2.resize(luma, (width, height), interpolation=cv2.INTER_LINEAR)
