@@ -146,12 +146,22 @@ class Housekeeping:
                 server_log().warning("left over in temp", reason=problem)
         outboxes = {config.outbox_of(inbox) for inbox in config.inboxes}
         for folder in outboxes | {config.place(config.outbox)}:
-            with _passed_over(str(folder)):
+            with self._passed_over(str(folder)):
                 outbox.sweep(folder, is_wanted, time.time())
-        with _passed_over("keys of uploads"):
+        with self._passed_over("keys of uploads"):
             idempotency.sweep(config.place(config.state) / "idempotency", time.time())
-        with _passed_over("uploads"):
+        with self._passed_over("uploads"):
             uploads.sweep(config.place(config.inboxes[0].inbox), self._spool, time.time())
+
+    @contextlib.contextmanager
+    def _passed_over(self, what: str) -> Iterator[None]:
+        """Leave to the next time what cannot be swept now, tell of it, and go on."""
+        reason: str | None = None
+        try:
+            yield
+        except (OSError, SpoolError) as error:
+            reason = str(error)
+        self._once.tell("not swept", reason is not None, of=what, reason=reason)
 
     def _catch_up(self) -> None:
         """Remove what is old where the machine is never on at `cleanup_hour`."""
@@ -178,12 +188,3 @@ class Housekeeping:
         server_log().info("retention", tasks=cleaned.deleted_tasks, bytes=cleaned.freed_bytes)
         for problem in cleaned.problems:
             server_log().warning("retention", reason=problem)
-
-
-@contextlib.contextmanager
-def _passed_over(what: str) -> Iterator[None]:
-    """Leave to the next time what cannot be swept now, and go on; health tells of a folder away."""
-    try:
-        yield
-    except (OSError, SpoolError) as error:
-        server_log().debug("not swept", what=what, reason=str(error))

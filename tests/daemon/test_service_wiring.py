@@ -467,6 +467,9 @@ def test_an_outbox_that_cannot_be_swept_keeps_no_other_place_from_it(house: Hous
         os.utime(entry, (0, 0))
         house.service._housekeeping.sweep()
         assert not entry.exists()
+        lines = (house.folder / "logs/server.log").read_text().splitlines()
+        told = [line for line in map(json.loads, lines) if line["event"] == "not swept"]
+        assert [line["of"] for line in told] == [str(house.folder / "outbox")]
 
 
 def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> None:
