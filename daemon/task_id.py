@@ -24,14 +24,16 @@ _DAY_MILLISECONDS = 86_400_000
 # The next name of one millisecond lies up to 2^63 above the last: nobody guesses it from that.
 _STEP_BITS = 63
 # A clock that goes back by more than that was wrong before: names are to tell the right day again.
-_MOST_AHEAD_MILLISECONDS = 3_600_000
+# One that ran by local time for UTC is put right by hours, and the order holds.
+_MOST_AHEAD_MILLISECONDS = _DAY_MILLISECONDS
 
 
 class TaskIds:
     """
     Makes names, each greater than the one before, also when the clock stands.
 
-    And when it goes back a little; from further on, names are those of the clock, as after a start.
+    And when it goes back by up to a day; from further on, names are those of the clock, as after a
+    start.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
