@@ -66,6 +66,9 @@ from pipeline.timeline import JoinedClock, PacketClock
 from pipeline.tta import end_tick, end_with_file
 
 _WITH_TAGS = MP4_MUXERS | {"avi"}
+# Codecs whose kinds of pixels are told apart by the tag alone, in Matroska too. Of others it takes
+# no tag but Windows' ones, and those of QuickTime may come from it.
+_OF_TAGS = frozenset({"hap", "rawvideo", "utvideo"})
 _MATROSKA = frozenset({"matroska", "webm"})
 # Old phones put AMR and H.263 into MP4 and its kind, some cameras G.711.
 _BESIDE_MP4 = ("3gp", "mov")
@@ -340,7 +343,8 @@ def _copy_of(stream: Any, target: Any, muxer: str, aspect: Fraction | None) -> A
 
 def _copy_of_named(stream: Any, target: Any, muxer: str, aspect: Fraction | None) -> Any:
     copy = target.add_stream_from_template(stream, opaque=True)
-    if muxer in _WITH_TAGS and stream.type == "video":
+    has_tag = muxer in _WITH_TAGS or stream.codec_context.name in _OF_TAGS
+    if has_tag and stream.type == "video":
         # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
     if muxer == "avi" and stream.codec_context.name == "dvvideo":

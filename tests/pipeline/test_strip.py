@@ -410,6 +410,21 @@ def test_codecs_that_matroska_and_avi_name_as_windows_does_stay(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"out {name}"])
 
 
+@pytest.mark.parametrize("codec", ["utvideo", "rawvideo"])
+def test_pixels_that_only_the_tag_tells_of_stay_readable_in_matroska(
+    tmp_path: Path, codec: str
+) -> None:
+    original = _with_sound(tmp_path / "screen.mkv", "matroska", codec, "pcm_alaw")
+    _strip(original, tmp_path / "out.mkv")
+    assert _of_all_tracks(tmp_path / "out.mkv") == _of_all_tracks(original)
+    assert _shown(tmp_path / "out.mkv") == _shown(original)
+
+
+def _shown(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray().tobytes() for frame in container.decode(video=0)]
+
+
 @pytest.mark.parametrize(
     ("name", "form", "codec", "sound", "container"),
     [
