@@ -35,9 +35,15 @@ _THREE_LETTERS = {pair[:2]: pair[2:] for pair in _PAIRS.split()}
 
 
 def language_code(text: str | None) -> str | None:
-    """Return the code that a file's word for a language begins with; None where it is none."""
-    match = _CODE.fullmatch(text or "")
-    return match[1] if match and match[1] != _UNKNOWN else None
+    """
+    Return the code that a file's word for a language begins with; None where it is none.
+
+    Of several, with commas between them, all are returned: MPEG-TS has one for each half of a
+    track with another language on the left than on the right.
+    """
+    codes = [_CODE.fullmatch(word) for word in (text or "").split(",")]
+    joined = ",".join(code[1] for code in codes if code)
+    return joined if all(codes) and joined != _UNKNOWN else None
 
 
 def is_language(text: str) -> bool:
@@ -46,6 +52,6 @@ def is_language(text: str) -> bool:
 
 
 def three_letters(code: str) -> str:
-    """Return the code of three letters, small ones, which is all that MP4 has room for."""
-    language = code.split("-")[0].lower()
+    """Return the first code of three letters, small ones, which is all that MP4 has room for."""
+    language = re.split("[-,]", code)[0].lower()
     return _THREE_LETTERS.get(language, language)

@@ -7,7 +7,9 @@ import pytest
 from pipeline.language import is_language, language_code, three_letters
 
 
-@pytest.mark.parametrize("text", ["eng", "de", "DEU", "zh-Hans-CN", "zh-yue", "es-419", "pt-BR"])
+@pytest.mark.parametrize(
+    "text", ["eng", "de", "DEU", "zh-Hans-CN", "zh-yue", "es-419", "pt-BR", "eng,deu"]
+)
 def test_a_code_stays(text: str) -> None:
     assert language_code(text) == text
     assert is_language(text)
@@ -20,7 +22,7 @@ def test_an_unknown_language_is_none(text: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["at home", "e", "eng, filmed by Anna", "home", "en\nAnna", "52.5"]
+    "text", ["at home", "e", "eng, filmed by Anna", "eng,at home", "home", "en\nAnna", "52.5"]
 )
 def test_words_are_no_language(text: str) -> None:
     assert language_code(text) is None
@@ -35,7 +37,14 @@ def test_of_a_longer_code_the_part_stays_that_is_nobodys_own(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "wanted"),
-    [("de", "deu"), ("pt-BR", "por"), ("DEU", "deu"), ("ger", "ger"), ("zh-Hans", "zho")],
+    [
+        ("de", "deu"),
+        ("pt-BR", "por"),
+        ("DEU", "deu"),
+        ("ger", "ger"),
+        ("zh-Hans", "zho"),
+        ("jpn,eng", "jpn"),
+    ],
 )
 def test_mp4_is_told_three_letters(code: str, wanted: str) -> None:
     assert three_letters(code) == wanted
