@@ -121,12 +121,14 @@ def _nested(config: Config) -> Iterator[str]:
         for other, other_path, other_real in places:
             if key == other:
                 continue
+            origin, other_origin = origins[real], origins[other_real]
             identity = identities[other_real]
-            if real == other_real or identity is not None and identity == identities[real]:
+            has_one_number = identity is not None and identity == identities[real]
+            if real == other_real or has_one_number and not _lie_apart(origin, other_origin):
                 if key < other and not _may_share(key, other):
                     both = path if path == other_path else f"{path} and {other_path}"
                     yield f"{key} and {other} are the same folder, {both}; keep them apart."
-            elif real.is_relative_to(other_real) or _lies_in(origins[real], origins[other_real]):
+            elif real.is_relative_to(other_real) or _lies_in(origin, other_origin):
                 yield f"{key}: {path} lies inside {other}, {other_path}; keep them apart."
 
 
@@ -146,6 +148,18 @@ def _origin(folder: Path) -> PurePath | None:
 
 def _lies_in(origin: PurePath | None, other: PurePath | None) -> bool:
     return origin is not None and other is not None and origin.is_relative_to(other)
+
+
+def _lie_apart(origin: PurePath | None, other: PurePath | None) -> bool:
+    """
+    Whether two folders are at different places of one file system, whatever their numbers.
+
+    virtiofs, 9p and bindfs show folders of several file systems as one, with the numbers that each
+    has there: the first folder of each has the same.
+    """
+    if origin is None or other is None or origin.parts[0] != other.parts[0]:
+        return False
+    return str(origin).casefold() != str(other).casefold()
 
 
 def _may_share(key: str, other: str) -> bool:

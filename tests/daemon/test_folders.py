@@ -138,6 +138,20 @@ def test_a_part_of_an_inbox_that_is_mounted_elsewhere_is_told(tmp_path: Path) ->
         assert found(tmp_path, "outbox: out2") == ""
 
 
+def test_folders_of_one_number_are_one_only_where_their_places_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As virtiofs, 9p and bindfs give to the first folder of each file system that they show."""
+    for name in ("inbox", "outbox", "INBOX"):
+        (tmp_path / name).mkdir()
+    number = 1, 1
+    monkeypatch.setattr("daemon.folders._identity", lambda p: number if p.exists() else None)
+    assert found(tmp_path, "") == ""
+    assert "are the same folder" in found(tmp_path, "outbox: INBOX")
+    monkeypatch.setattr("daemon.folders.origin_of", lambda folder: None)
+    assert "are the same folder" in found(tmp_path, "")
+
+
 def test_two_inboxes_may_share_an_outbox(tmp_path: Path) -> None:
     text = """
         inboxes:
