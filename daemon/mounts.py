@@ -109,7 +109,8 @@ def mount_of_descriptor(descriptor: int) -> Mount | None:
 
 def mounts(mountinfo: bytes) -> Iterator[Mount]:
     """Yield what the lines of a mountinfo say."""
-    for line in mountinfo.splitlines():
+    # Not by `splitlines`: the kernel leaves a carriage return in a folder's name as it is.
+    for line in filter(None, mountinfo.split(b"\n")):
         # number parent device root point options [tags ...] - type source options
         head, _, tail = line.partition(b" - ")
         number, _, device, root, point = head.split(b" ")[:5]

@@ -39,6 +39,12 @@ def test_lines_are_read_with_their_escapes() -> None:
     ]
 
 
+def test_a_line_ends_at_no_carriage_return() -> None:
+    """It is the one blank that the kernel does not escape."""
+    mount = next(mounts(b"42 27 0:52 / /mnt/a\rb rw - ext4 /dev/vdb rw\n"))
+    assert (mount.point, mount.file_system) == ("/mnt/a\rb", "ext4")
+
+
 def test_the_mount_of_a_path_is_the_one_it_lies_in(mounted: Path) -> None:
     (mounted / "below").mkdir()
     for path in (mounted, mounted / "below"):
