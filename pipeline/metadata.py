@@ -87,7 +87,7 @@ def audit(
     """
     with path.open("rb") as file:
         signatures = signatures_of(file, cancelled)
-    with open_media(path, packets_only=True) as container:
+    with open_media(path, packets_only=True, with_hidden=True) as container:
         packets = _look_into_packets(container, bool(signatures), None, cancelled)
         streams = list(_stream_findings(container))
     own = [f for index, f in packets.user_data if index not in copied]

@@ -50,35 +50,42 @@ _OF_GUESSED_LENGTH = frozenset({"vp8", "vp9"})
 _MOST_DAMAGED_PACKETS = 3000
 
 
-def open_media(path: Path, *, packets_only: bool = False) -> InputContainer:
+def open_media(
+    path: Path, *, packets_only: bool = False, with_hidden: bool = False
+) -> InputContainer:
     """
     Open a media file for reading, and nothing but this file.
 
     Args:
+        with_hidden: give out packets, too, that an edit list hides and no decoder needs.
         packets_only: no frame is decoded. What only frames tell, as the codec's delay, is then
             not known; telling takes four fifths of the time.
 
     Raises:
         UnreadableMedia: not a container we know, damaged at its head, or not readable.
     """
-    return _opened(path, packets_only)[0]
+    return _opened(path, packets_only, with_hidden)[0]
 
 
-def _opened(path: Path, packets_only: bool = False) -> tuple[InputContainer, dict[int, Channels]]:
+def _opened(
+    path: Path, packets_only: bool = False, with_hidden: bool = False
+) -> tuple[InputContainer, dict[int, Channels]]:
     """Return the file, opened, and the channels of its tracks of sound by stream index."""
-    container = _open(path, packets_only)
+    container = _open(path, packets_only, with_hidden)
     # Before anybody can look at them.
     contexts = {s.index: s.codec_context for s in container.streams.audio}
     return container, {i: settle(c) for i, c in contexts.items() if c is not None}
 
 
-def _open(path: Path, packets_only: bool) -> InputContainer:
+def _open(path: Path, packets_only: bool, with_hidden: bool) -> InputContainer:
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _CONTAINERS,
     }
     if packets_only:
         options["skip_frame"] = "all"  # of the decoders that FFmpeg asks about the first frames
+    if with_hidden:
+        options["ignore_editlist"] = "1"
     try:
         size = path.stat().st_size
     except OSError as error:

@@ -115,6 +115,15 @@ def test_an_end_between_two_milliseconds_shows_no_further_picture(
     assert len(pictures(output)) == len(pictures(original)) == frames
 
 
+def test_a_name_in_pictures_that_no_decoder_needs_stays_in_its_packets(tmp_path: Path) -> None:
+    """As where a cut falls between a key frame and the picture before: FFmpeg skips those."""
+    edits = [(1000, 990)]
+    original = edited(tmp_path, edits, edits)
+    assert b"x264 - core" in original.read_bytes()
+    report = protect(original, tmp_path / "out.mp4", STRIP, FAST).report
+    assert any("Inside the copied packets" in n and "x264 - core" in n for n in report.notes)
+
+
 @pytest.mark.parametrize("is_open", [False, True])
 def test_parts_that_are_joined_are_not_stripped(tmp_path: Path, is_open: bool) -> None:
     edits = [(1000, 0), (1000, 2500)]
