@@ -6,7 +6,7 @@ Joins what belongs together: format conversion, an unbroken run of samples, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -89,14 +89,14 @@ class SoundProtector:
         plan: AudioPlan,
         level: AudioLevel,
         origin: Fraction,
-        shifts: Sequence[Fraction],
+        joins: JoinedClock,
         longest: float,
         seed: int,
     ) -> None:
         """
         Args:
             origin: seconds on the original's clock that become zero.
-            shifts: of the picture's clock.
+            joins: keeps the track with the picture.
             longest: seconds that the track may last; a few bytes can state a gap of years.
             seed: for what is random in the masking.
         """
@@ -106,7 +106,7 @@ class SoundProtector:
         self._resampler = self._new_resampler()
         self._kind: tuple[str, str, int] | None = None  # of the last block
         self._clock = AudioClock(self._rate, origin)
-        self._joins = JoinedClock(shifts)
+        self._joins = joins
         self._longest = longest
         self._origin = origin
         self._masker = (

@@ -189,6 +189,10 @@ class JoinedClock:
         self._jumps = 0
         self._end: Fraction | None = None  # of all since then, on the file's clock
 
+    def is_ahead(self, time: Fraction | None) -> bool:
+        """Whether the track's clock starts anew at this time, and the picture's has not yet."""
+        return self._starts_anew(time) and self._jumps + 1 >= len(self._shifts)
+
     def place(self, time: Fraction | None, length: Fraction) -> Fraction | None:
         """
         Return the time at which something is heard, on a clock that does not start anew.
@@ -201,7 +205,7 @@ class JoinedClock:
             self._end = None if self._end is None else self._end + length
             return None
         end = time + length
-        if self._end is not None and self._end - time > _JUMP:
+        if self._end is not None and self._starts_anew(time):
             self._jumps += 1
             self._shift += self._end - time
             self._end = end
@@ -209,6 +213,9 @@ class JoinedClock:
         if self._jumps < len(self._shifts):
             self._shift = self._shifts[self._jumps]
         return time + self._shift
+
+    def _starts_anew(self, time: Fraction | None) -> bool:
+        return time is not None and self._end is not None and self._end - time > _JUMP
 
 
 class PacketClock:

@@ -39,12 +39,14 @@ from pipeline.settings import Limits, Settings
 from pipeline.sound import Sound, SoundProtector
 from pipeline.stages import run_stages
 from pipeline.surrogate import load_surrogates
-from pipeline.timeline import FrameClock, JoinedClock, Placed
+from pipeline.timeline import FrameClock, JoinedClock, Placed, time_of
 from pipeline.video import VideoProtector
 from pipeline.writer import Writer
 
 _QUEUE_BYTES = 8 << 20  # of frames that wait between two stages
 _MOST_DECODING = 4  # threads
+# Packets of sound that wait for the picture; a decoder holds back a second or two of it at most.
+_MOST_WAITING = 128
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class _Picture:
 
 
 _Result = _Picture | Sound | PacketItem
+_SoundItem = AudioItem | PacketItem
 
 
 class _Output:
@@ -111,19 +114,20 @@ class Transcoder:
             load_faces(settings),
             orientation(track.display_matrix),
         )
+        self._joins = {a.track.index: JoinedClock(self._clock.shifts) for a in plan.audio}
+        self._waiting: dict[int, list[_SoundItem]] = {index: [] for index in self._joins}
         self._sounds = {
             a.track.index: SoundProtector(
                 a,
                 parameters.audio_level,
                 self._origin,
-                self._clock.shifts,
+                self._joins[a.track.index],
                 settings.limits.max_duration_h * 3600,
                 seed ^ (a.track.index + 1),
             )
             for a in plan.audio
             if a.encoder is not None
         }
-        self._joins = {a.track.index: JoinedClock(self._clock.shifts) for a in plan.audio}
         self._copied: dict[int, CopiedSpan] = {}
         self.copied_streams: frozenset[int] = frozenset()
         self._reader_notes: list[str] = []
@@ -209,13 +213,32 @@ class Transcoder:
             self._told = item.frame.duration
             if held is not None:
                 yield held
-        elif isinstance(item, AudioItem):
-            yield from self._sounds[item.track.index].protect(item.frame)
+        elif isinstance(item.track, AudioTrack):
+            yield from self._sound(item)
         else:
-            if isinstance(item.track, AudioTrack):
-                keep_joined(item.packet, self._joins[item.track.index])
-            _check_copied(item, self._origin, self._settings.limits)
             yield item
+
+    def _sound(self, item: _SoundItem) -> Iterator[_Result]:
+        """
+        Hand on the next sound of a track.
+
+        Where its clock starts anew it waits for the picture's, whose decoder holds back frames.
+        """
+        waiting = self._waiting[item.track.index]
+        waiting.append(item)
+        is_ahead = self._joins[item.track.index].is_ahead(_time_of(waiting[0]))
+        if not is_ahead or len(waiting) == _MOST_WAITING:
+            yield from self._let_go(waiting)
+
+    def _let_go(self, waiting: list[_SoundItem]) -> Iterator[_Result]:
+        for item in waiting:
+            if isinstance(item, AudioItem):
+                yield from self._sounds[item.track.index].protect(item.frame)
+            else:
+                keep_joined(item.packet, self._joins[item.track.index])
+                _check_copied(item, self._origin, self._settings.limits)
+                yield item
+        waiting.clear()
 
     def _finish(self, reader: Reader) -> Iterator[_Result]:
         if not self.frames:
@@ -224,6 +247,8 @@ class Transcoder:
             # The file's own end is of no use where that was not reached, or its clock began anew.
             is_whole = not reader.ended_early and not self._clock.jumps
             yield self._lasting(self._held) if is_whole else self._held
+        for waiting in self._waiting.values():
+            yield from self._let_go(waiting)
         for sound in self._sounds.values():
             yield from sound.finish()
 
@@ -322,6 +347,14 @@ def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) 
             f"{info.path.name} is longer than it states;"
             f" at most {limits.max_duration_h:g} hours are allowed (limits.max_duration_h)."
         )
+
+
+def _time_of(item: _SoundItem) -> Fraction | None:
+    if isinstance(item, AudioItem):
+        return time_of(item.frame)
+    packet = item.packet
+    at = packet.dts if packet.pts is None else packet.pts
+    return None if at is None else at * packet.time_base
 
 
 def _check_copied(item: PacketItem, origin: Fraction, limits: Limits) -> None:
