@@ -31,12 +31,14 @@ def repeats_picture(packet: av.Packet[Any]) -> bool:
 
 
 def keep_joined(packet: av.Packet[Any], clock: JoinedClock) -> None:
-    """Have a packet of sound stay with the picture where the file's clock starts anew."""
-    at, tick = packet.dts if packet.pts is None else packet.pts, packet.time_base
-    time = None if at is None else at * tick
-    placed = clock.place(time, (packet.duration or 0) * tick)
-    if time is None or placed is None:
-        return
-    shift = round((placed - time) / tick)
-    packet.pts = None if packet.pts is None else packet.pts + shift
-    packet.dts = None if packet.dts is None else packet.dts + shift
+    """
+    Have a packet of sound stay with the picture where the file's clock starts anew.
+
+    Args:
+        clock: of the packet's track, in its ticks.
+    """
+    at = packet.dts if packet.pts is None else packet.pts
+    shift = round(clock.shift(at, packet.duration or 0))
+    if shift:
+        packet.pts = None if packet.pts is None else packet.pts + shift
+        packet.dts = None if packet.dts is None else packet.dts + shift

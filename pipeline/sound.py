@@ -159,8 +159,8 @@ class SoundProtector:
     def _placed(self, time: Fraction | None, samples: NDArray[np.float32]) -> Iterator[Sound]:
         samples, wild = without_wild(samples)
         self._wild += wild
-        time = self._joins.place(time, Fraction(samples.shape[1], self._rate))
-        gap = self._clock.place(time, samples.shape[1])
+        shift = self._joins.shift(time, Fraction(samples.shape[1], self._rate))
+        gap = self._clock.place(None if time is None else time + shift, samples.shape[1])
         if self._clock.end > self._longest * self._rate:
             raise LimitExceeded(
                 f"The sound of stream {self.track.index} goes on for more than"

@@ -232,8 +232,8 @@ class _Run:
     def _unbroken(self, blocks: Iterator[tuple[Fraction | None, Samples]]) -> Iterator[Samples]:
         total = 0
         for time, block in blocks:
-            placed = self._joins.place(time, Fraction(block.shape[1], self._rate))
-            gap = self._clock.place(placed, block.shape[1])
+            shift = self._joins.shift(time, Fraction(block.shape[1], self._rate))
+            gap = self._clock.place(None if time is None else time + shift, block.shape[1])
             total += gap.silence + block.shape[1]
             if total > self._most:
                 raise LimitExceeded(f"{self._name} has sound beyond limits.max_duration_h.")

@@ -411,7 +411,7 @@ class _Track:
     def keep_with(self, picture: _Track) -> None:
         """Have sound go on with the picture where the file's clock starts anew."""
         if self._is_sound:
-            self._joins = JoinedClock(picture._clock.shifts)
+            self._joins = JoinedClock(picture._clock.shifts, self.time_base)
 
     def copy(self, packet: av.Packet[Any]) -> None:
         """Write a packet of the original, or leave it out where the edit list does."""

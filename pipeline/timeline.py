@@ -179,43 +179,46 @@ class JoinedClock:
     clock has not started anew as often, or not yet.
     """
 
-    def __init__(self, shifts: Sequence[Fraction]) -> None:
+    def __init__(self, shifts: Sequence[Fraction], tick: Fraction = Fraction(1)) -> None:
         """
         Args:
             shifts: of the picture's `VideoClock` or `PacketClock`; more may come.
+            tick: in which the track's times are given, seconds.
         """
-        self._shifts = shifts
-        self._shift = Fraction(0)
+        self._shifts, self._tick = shifts, tick
+        self._jump = math.floor(_JUMP / tick)
+        self._shift: int | Fraction = 0
         self._jumps = 0
-        self._end: Fraction | None = None  # of all since then, on the file's clock
+        self._taken = 0  # which of the shifts that is
+        self._end: int | Fraction | None = None  # of all since then, on the file's clock
 
-    def is_ahead(self, time: Fraction | None) -> bool:
+    def is_ahead(self, time: int | Fraction | None) -> bool:
         """Whether the track's clock starts anew at this time, and the picture's has not yet."""
         return self._starts_anew(time) and self._jumps + 1 >= len(self._shifts)
 
-    def place(self, time: Fraction | None, length: Fraction) -> Fraction | None:
+    def shift(self, time: int | Fraction | None, length: int | Fraction) -> int | Fraction:
         """
-        Return the time at which something is heard, on a clock that does not start anew.
+        Return what to add to a time of the track, so that its clock does not start anew.
 
         Args:
-            time: of what comes next, seconds on the file's clock; None where it does not say.
-            length: for how many seconds it is heard.
+            time: of what comes next, ticks on the file's clock; None where it does not say.
+            length: for how many ticks it is heard.
         """
         if time is None:
             self._end = None if self._end is None else self._end + length
-            return None
+            return self._shift
         end = time + length
         if self._end is not None and self._starts_anew(time):
             self._jumps += 1
             self._shift += self._end - time
             self._end = end
-        self._end = max(end, self._end or end)
-        if self._jumps < len(self._shifts):
-            self._shift = self._shifts[self._jumps]
-        return time + self._shift
+        self._end = end if self._end is None else max(end, self._end)
+        if self._taken < self._jumps < len(self._shifts):
+            self._shift, self._taken = self._shifts[self._jumps] / self._tick, self._jumps
+        return self._shift
 
-    def _starts_anew(self, time: Fraction | None) -> bool:
-        return time is not None and self._end is not None and self._end - time > _JUMP
+    def _starts_anew(self, time: int | Fraction | None) -> bool:
+        return time is not None and self._end is not None and self._end - time > self._jump
 
 
 class PacketClock:

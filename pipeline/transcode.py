@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 
+from pipeline.audio_plan import AudioPlan
 from pipeline.captions import CaptionReader
 from pipeline.conversion import blank_frame, to_working_format
 from pipeline.copied_track import CopiedSpan
@@ -114,7 +115,7 @@ class Transcoder:
             load_faces(settings),
             orientation(track.display_matrix),
         )
-        self._joins = {a.track.index: JoinedClock(self._clock.shifts) for a in plan.audio}
+        self._joins = {a.track.index: _joined_clock(a, self._clock.shifts) for a in plan.audio}
         self._waiting: dict[int, list[_SoundItem]] = {index: [] for index in self._joins}
         self._sounds = {
             a.track.index: SoundProtector(
@@ -349,12 +350,15 @@ def _check_length(placed: Placed, frames: int, info: MediaInfo, limits: Limits) 
         )
 
 
-def _time_of(item: _SoundItem) -> Fraction | None:
+def _joined_clock(plan: AudioPlan, shifts: Sequence[Fraction]) -> JoinedClock:
+    """Return one in seconds for frames, in ticks for packets that are copied."""
+    return JoinedClock(shifts, plan.track.time_base if plan.encoder is None else Fraction(1))
+
+
+def _time_of(item: _SoundItem) -> int | Fraction | None:
     if isinstance(item, AudioItem):
         return time_of(item.frame)
-    packet = item.packet
-    at = packet.dts if packet.pts is None else packet.pts
-    return None if at is None else at * packet.time_base
+    return item.packet.dts if item.packet.pts is None else item.packet.pts
 
 
 def _check_copied(item: PacketItem, origin: Fraction, limits: Limits) -> None:

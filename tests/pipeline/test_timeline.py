@@ -124,7 +124,7 @@ def joined(first: int, second: int, shifts: list[Fraction]) -> list[Fraction]:
     """Return in tenths of a second where blocks of one begin, of two recordings that begin at 0."""
     clock = JoinedClock(shifts)
     times = [n * TENTH for n in (*range(first), *range(second))]
-    return [(clock.place(time, TENTH) or 0) / TENTH for time in times]
+    return [(time + clock.shift(time, TENTH)) / TENTH for time in times]
 
 
 def test_sound_goes_on_with_the_picture_where_the_clock_starts_anew() -> None:
@@ -138,18 +138,23 @@ def test_sound_goes_on_by_itself_until_the_pictures_clock_starts_anew() -> None:
     shifts = [Fraction(0)]
     assert joined(35, 20, shifts) == list(range(55))
     clock = JoinedClock(shifts)
-    clock.place(Fraction(3), TENTH)
-    assert clock.place(Fraction(0), TENTH) == 31 * TENTH
+    clock.shift(Fraction(3), TENTH)
+    assert clock.shift(Fraction(0), TENTH) == 31 * TENTH
     shifts.append(Fraction(4))
-    assert clock.place(TENTH, TENTH) == 41 * TENTH
+    assert clock.shift(TENTH, TENTH) == 4
+
+
+def test_packets_go_on_with_the_picture_in_their_own_ticks() -> None:
+    clock = JoinedClock([Fraction(0), Fraction(4)], Fraction(1, 90_000))
+    assert [clock.shift(at, 9000) for at in (0, 9000, 270_000, 0)] == [0, 0, 0, 360_000]
 
 
 def test_a_clock_starts_anew_behind_sound_without_times_too() -> None:
     clock = JoinedClock([Fraction(0)])
-    clock.place(Fraction(0), TENTH)
+    clock.shift(Fraction(0), TENTH)
     for _ in range(29):
-        assert clock.place(None, TENTH) is None
-    assert clock.place(Fraction(0), TENTH) == 3
+        assert clock.shift(None, TENTH) == 0
+    assert clock.shift(Fraction(0), TENTH) == 3
 
 
 TICKS = st.none() | st.integers(-(10**6), 10**6)
