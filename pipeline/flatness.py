@@ -39,7 +39,7 @@ _NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 def borne_by_flatness(luma: Plane, level: int) -> NDArray[np.int8]:
     """
-    Return (height, width): the largest change of each sample, in levels; 127 where there is none.
+    Return (height, width): how far each sample may be changed, in levels; 127 is no limit.
 
     Args:
         luma: (height, width) uint8 or uint16.

@@ -57,9 +57,9 @@ def open_media(
     Open a media file for reading, and nothing but this file.
 
     Args:
-        with_hidden: give out packets, too, that an edit list hides and no decoder needs.
         packets_only: no frame is decoded. What only frames tell, as the codec's delay, is then
             not known; telling takes four fifths of the time.
+        with_hidden: give out packets, too, that an edit list hides and no decoder needs.
 
     Raises:
         UnreadableMedia: not a container we know, damaged at its head, or not readable.

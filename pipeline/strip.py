@@ -343,8 +343,8 @@ def _copy_of(stream: Any, target: Any, muxer: str, aspect: Fraction | None) -> A
 
 def _copy_of_named(stream: Any, target: Any, muxer: str, aspect: Fraction | None) -> Any:
     copy = target.add_stream_from_template(stream, opaque=True)
-    has_tag = muxer in _WITH_TAGS or stream.codec_context.name in _OF_TAGS
-    if has_tag and stream.type == "video":
+    keeps_tag = muxer in _WITH_TAGS or stream.codec_context.name in _OF_TAGS
+    if keeps_tag and stream.type == "video":
         # hvc1 and hev1, or the kinds of ProRes, are told apart by this alone.
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
     if muxer == "avi" and stream.codec_context.name == "dvvideo":
