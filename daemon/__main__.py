@@ -139,8 +139,13 @@ def parser(line: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _run(line: Sequence[str]) -> None:
-    line = _with_command(line)
-    arguments = parser(line).parse_args(line)
+    whole = _with_command(line)
+    arguments, unknown = parser(whole).parse_known_args(whole)
+    if unknown:
+        # argparse would send to the page of all commands, where the command's options are not.
+        asked = [PROGRAM, arguments.command] if arguments.command in line else [PROGRAM]
+        told = f"unrecognized arguments: {' '.join(unknown)}"
+        raise UsageError(f"{told}; see {' '.join(asked)} --help.")
     _module(arguments.command).run(arguments)
 
 

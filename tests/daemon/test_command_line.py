@@ -154,10 +154,11 @@ def test_an_output_need_not_be_named(words: str) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--frobnicate"], "--frobnicate"),
+        (["--frobnicate"], "--frobnicate; see media-cleaner --help."),
         (["protct"], "protct"),
         (["protect"], "are required: IN;"),
         (["protect", "clip.mp4", "--force", "out.mp4", "more.mp4"], "arguments: more.mp4;"),
+        (["protect", "clip.mp4", "-o", "out.mp4"], "-o; see media-cleaner protect --help."),
         (["verify", "a.mp4"], "PROTECTED"),
         (["protect", "--epsilo", "0.1", "clip.mp4"], "--epsilo"),
         (["protect", "--epsilon", "0.5", "clip.mp4"], "epsilon is '0.5'; allowed is a number"),
