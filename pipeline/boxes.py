@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from pipeline.chunks import RiffLength, stated_riff_length
-from pipeline.elements import EBML_MAGIC, MatroskaLength, stated_matroska_length
+from pipeline.chunks import stated_riff_length
+from pipeline.elements import EBML_MAGIC, stated_matroska_length
 
 # The kind of bytes that are no box: padding, junk, or what a damaged size left over.
 UNPARSED = ""
@@ -138,17 +138,14 @@ def completeness(path: Path) -> Completeness:
     with path.open("rb") as file:
         actual = file.seek(0, os.SEEK_END)
         head = _read(file, 0, 16)
-        length: _Mp4Length | MatroskaLength | RiffLength
         if _is_mp4(head):
-            length = _stated_mp4_length(file, actual)
-        elif head[:4] == EBML_MAGIC:
-            length = stated_matroska_length(file, actual)
-        elif head[:4] == b"RIFF":
-            length = stated_riff_length(file, actual)
-        else:
-            # No container begins with zeros, but preallocated space does.
-            return Completeness(None, None, len(head) == 16 and not any(head))
-    return Completeness(length.container, length.stated, length.is_truncated)
+            return Completeness("mp4", *_stated_mp4_length(file, actual))
+        if head[:4] == EBML_MAGIC:
+            return Completeness("matroska", *stated_matroska_length(file, actual))
+        if head[:4] == b"RIFF":
+            return Completeness("riff", *stated_riff_length(file, actual))
+    # No container begins with zeros, but preallocated space does.
+    return Completeness(None, None, len(head) == 16 and not any(head))
 
 
 class _Walk:
@@ -180,7 +177,7 @@ class _Walk:
         elif box.kind == "hdlr" and box.path[-2:-1] == ("mdia",):
             self._handler = _read(self._file, box.payload_offset + 8, 4).decode("latin-1")
         parent = box.path[-2] if len(box.path) > 1 else ""
-        skipped: int | None = None
+        skipped: int | None
         if parent == "stsd":
             skipped = _entry_header(self._file, box, self._handler)
         elif box.kind == "meta":
@@ -248,30 +245,24 @@ def _is_mp4(head: bytes) -> bool:
     return len(head) >= 8 and head[4:8].decode("latin-1") in _FIRST
 
 
-@dataclass(frozen=True)
-class _Mp4Length:
-    stated: int | None
-    is_truncated: bool
-    container: Literal["mp4"] = "mp4"
-
-
-def _stated_mp4_length(file: BinaryIO, actual: int) -> _Mp4Length:
+def _stated_mp4_length(file: BinaryIO, actual: int) -> tuple[int | None, bool]:
+    """Return the length that a file of `actual` bytes states, and whether it is cut short."""
     seen: set[str] = set()
     last, offset = "", 0
     for _ in range(_MOST_JUDGED):
         is_whole = {"moov", "mdat"} <= seen and last != "moof"
         if offset >= actual:
-            return _Mp4Length(offset if is_whole else None, not is_whole)
+            return offset if is_whole else None, not is_whole
         box = _box_at(file, (), offset, actual)
         if box is None:
             # Junk after the end harms nothing, but a fragmented file has no end of its own.
-            return _Mp4Length(offset, not is_whole or "moof" in seen)
+            return offset, not is_whole or "moof" in seen
         if box.end > actual:
             is_junk = is_whole and box.kind not in _TOP_LEVEL
-            return _Mp4Length(offset if is_junk else box.end, not is_junk)
+            return offset if is_junk else box.end, not is_junk
         last, offset = box.kind, box.end
         seen.add(last)
-    return _Mp4Length(None, False)
+    return None, False
 
 
 def is_encrypted(path: Path) -> bool:

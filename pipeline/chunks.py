@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 # The kind of bytes that are no chunk.
 UNPARSED = ""
@@ -122,17 +122,12 @@ def _stream_clock(file: BinaryIO, header: Chunk) -> StreamClock:
     return StreamClock(header.payload_offset, scale, rate, length, tick_bytes)
 
 
-@dataclass(frozen=True)
-class RiffLength:
-    """What a RIFF file says of its own length; `stated` is None where it does not."""
+def stated_riff_length(file: BinaryIO, actual: int) -> tuple[int | None, bool]:
+    """
+    Return the length that a file of `actual` bytes states, and whether it is cut short.
 
-    stated: int | None
-    is_truncated: bool
-    container: Literal["riff"] = "riff"
-
-
-def stated_riff_length(file: BinaryIO, actual: int) -> RiffLength:
-    """Tell from the lists of a file of `actual` bytes whether it is whole."""
+    Told by its lists; the length is None where it does not say.
+    """
     offset = 0
     for _ in range(_MOST_JUDGED):
         file.seek(offset)
@@ -141,16 +136,14 @@ def stated_riff_length(file: BinaryIO, actual: int) -> RiffLength:
             break  # the end, or junk after it
         size = int.from_bytes(head[4:8], "little")
         if len(head) < 12:
-            return RiffLength(None, True)
+            return None, True
         if size in _UNSTATED:
-            return RiffLength(None, False)
+            return None, False
         end = offset + 8 + size
-        if end > actual:
-            return RiffLength(end, True)
-        if _has_hole(file, offset + 12, end):
-            return RiffLength(end, True)
+        if end > actual or _has_hole(file, offset + 12, end):
+            return end, True
         offset = end + size % 2
-    return RiffLength(min(offset, actual), False)
+    return min(offset, actual), False
 
 
 class _Walk:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 # The name of bytes that are no element.
@@ -338,20 +338,12 @@ def states_duration(path: Path) -> bool:
         return stated is not None and any(element_payload(file, stated, 8))
 
 
-@dataclass(frozen=True)
-class MatroskaLength:
-    """What a Matroska file says of its own length; `stated` is None where it does not."""
-
-    stated: int | None
-    is_truncated: bool
-    container: Literal["matroska"] = "matroska"
-
-
-def stated_matroska_length(file: BinaryIO, actual: int) -> MatroskaLength:
+def stated_matroska_length(file: BinaryIO, actual: int) -> tuple[int | None, bool]:
     """
-    Tell from the head of a file of `actual` bytes whether it is whole.
+    Return the length that a file of `actual` bytes states, and whether it is cut short.
 
-    Clusters are not looked at; the elements that `SeekHead` promises must be there.
+    Told by its head; the length is None where it does not say. Clusters are not looked at; the
+    elements that `SeekHead` promises must be there.
     """
     segment: Element | None = None
     offset = 0
@@ -364,15 +356,15 @@ def stated_matroska_length(file: BinaryIO, actual: int) -> MatroskaLength:
         if element.name == "Segment":
             segment = segment or element
             if element.is_size_unknown:
-                return MatroskaLength(None, not _keeps_promises(file, segment, actual))
+                return None, not _keeps_promises(file, segment, actual)
         offset = element.end
         if offset > actual:
-            return MatroskaLength(offset, True)
+            return offset, True
     else:
-        return MatroskaLength(None, False)
+        return None, False
     if segment is None:
-        return MatroskaLength(None, True)
-    return MatroskaLength(offset, not _keeps_promises(file, segment, actual))
+        return None, True
+    return offset, not _keeps_promises(file, segment, actual)
 
 
 class _Walk:
