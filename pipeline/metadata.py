@@ -32,13 +32,10 @@ from pipeline.sei import (
     length_size_of,
     user_data_in,
     user_data_in_extradata,
-    without_settings_sei,
 )
 from pipeline.subtitle_header import header_findings
 from pipeline.subtitles import names_a_speaker
 from pipeline.vorbis_comment import comment_findings
-
-__all__ = ["Audit", "audit", "inventory", "without_settings_sei"]
 
 _WALKS = {"mp4": mp4_findings, "matroska": matroska_findings, "riff": avi_findings}
 # Of the tags that FFmpeg shows, those that say how to play the file.
@@ -176,7 +173,7 @@ def _look_into_packets(
     container: InputContainer,
     is_signed: bool,
     most: int | None,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancelled: Callable[[], bool],
 ) -> _InPackets:
     """
     Look for user data and tags, and for signatures where the file `is_signed`.
