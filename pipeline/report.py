@@ -132,10 +132,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold, always with the same keys in the same order."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        derived = {name: getattr(self, name) for name in _DERIVED}
-        merged = {**values, **derived}
-        return {name: plain(merged[name]) for name in _ORDER}
+        return {name: plain(getattr(self, name)) for name in _ORDER}
 
     def lines(self) -> list[str]:
         """Return the report for people, in aligned columns."""
@@ -250,7 +247,6 @@ def _joined(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-_DERIVED = ("size_ratio", "frames_per_second", "audio_nmr_db", "audio_snr_db")
 _ORDER = (
     "mode",
     "surrogate",
