@@ -210,7 +210,6 @@ class FaceArtist:
     def patches(self, share: float) -> list[Patch]:
         """Return what the current frame's faces get, `share` of it from the last anchor."""
         found = []
-        share = min(share, 1.0)
         for person in self._people:
             layer = _mixed(person.fresh, person.fading, share)
             if layer is _NOTHING:
