@@ -135,9 +135,8 @@ def turn_away(
     momentum = torch.zeros_like(drawing)
     for _ in range(steps):
         leaf = drawing.detach().requires_grad_()
-        copy = _cut_out_otherwise(
-            changed(canvas, amplitude * _smooth(leaf, sigma) * seen.bound), generator
-        )
+        drawn = change(leaf, seen, amplitude, sigma)
+        copy = _cut_out_otherwise(changed(canvas, drawn), generator)
         pairs = zip(embedders, originals, strict=True)
         alike = torch.stack([similarity(before, n.features(copy)) for n, before in pairs])
         (slope,) = torch.autograd.grad(alike.mean(), leaf)
