@@ -41,21 +41,14 @@ def skip_priming(path: Path, priming: Mapping[int, Fraction]) -> None:
             at once are left as they are.
     """
     with path.open("r+b") as file:
-        movie_rate = 0
-        edits: dict[int, Box] = {}
-        rates: dict[int, int] = {}
-        track = -1
-        for box in list(walk_boxes(file)):
-            track += box.kind == "trak"
-            if box.path == ("moov", "mvhd"):
-                movie_rate = _timescale(file, box)
-            elif box.kind == "mdhd":
-                rates[track] = _timescale(file, box)
-            elif box.kind == "elst":
-                edits[track] = box
-        for number, seconds in priming.items():
-            if number in edits and movie_rate:
-                _mend(file, edits[number], seconds, movie_rate, rates[number])
+        boxes = list(walk_boxes(file))
+        movie = next(b for b in boxes if b.path == ("moov", "mvhd"))
+        tracks, media = ([b for b in boxes if b.kind == kind] for kind in ("tkhd", "mdhd"))
+        for edits in (b for b in boxes if b.kind == "elst"):
+            track = _track_of(edits, tracks)
+            if track in priming:
+                rates = _timescale(file, movie), _timescale(file, media[track])
+                _mend(file, edits, priming[track], *rates)
 
 
 def state_length(
@@ -77,15 +70,14 @@ def state_length(
     with path.open("r+b") as file:
         boxes = list(walk_boxes(file))
         movie = next(b for b in boxes if b.path == ("moov", "mvhd"))
-        tracks = [b for b in boxes if b.kind == "tkhd"]
-        media = [b for b in boxes if b.kind == "mdhd"][track]
+        tracks, media = ([b for b in boxes if b.kind == kind] for kind in ("tkhd", "mdhd"))
         edits = next((b for b in boxes if b.kind == "elst" and _track_of(b, tracks) == track), None)
         length = rounded(shown * _timescale(file, movie))
         if edits is not None:
             length = _state_in_edits(file, edits, length)
         _state_duration(file, tracks[track], length)
         if decoded is not None:
-            _state_duration(file, media, round(decoded * _timescale(file, media)))
+            _state_duration(file, media[track], round(decoded * _timescale(file, media[track])))
         _state_duration(file, movie, max(_stated_duration(file, t) for t in tracks))
 
 
@@ -166,7 +158,7 @@ def _mend(file: BinaryIO, box: Box, seconds: Fraction, movie_rate: int, rate: in
         return
     shift = round(seconds * movie_rate)
     entry.pack_into(payload, 8, wait + shift, wait_start, *wait_speed)
-    skipped = start + round(seconds * rate)
+    skipped = round(seconds * rate)
     entry.pack_into(payload, 8 + entry.size, max(0, length - shift), skipped, *speed)
     file.seek(box.payload_offset)
     file.write(payload)
