@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import av
 
+from pipeline.media import BT601, BT709, FULL_RANGE, UNSPECIFIED, UNSPECIFIED_RANGE
 from pipeline.planes import planes_of
 from pipeline.video_plan import VideoPlan
 
 # What `Planes` can view without conversion.
 _DIRECT = {"yuv420p": ("yuv420p", "yuvj420p"), "yuv420p10le": ("yuv420p10le",)}
-# swscale's numbers.
-_UNSPECIFIED_RANGE, _FULL_RANGE = 0, 2
-_UNSPECIFIED_MATRIX = 2
 # From luma and chroma to luma and chroma the matrix plays no part. swscale refuses those that it
 # does not know (YCgCo, ICtCp, constant luminance, reserved numbers), so it is told of one for both.
 ANY_MATRIX = "ITU709"
-_SWSCALE_MATRIX = {1: "ITU709", 6: "ITU601"}
+_SWSCALE_MATRIX = {BT709: "ITU709", BT601: "ITU601"}
 # RGB of which swscale makes luma and chroma carelessly: of 5 and 6 bits up to eight levels too
 # dark, as it does not fill them up, and of bgr24 all three a unit too low. Of rgb24 neither.
 _THROUGH_RGB24 = frozenset({"bgr24", "rgb555le", "bgr555le", "rgb565le", "bgr565le"})
@@ -52,7 +50,7 @@ def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
         height=plan.height,
         format=plan.pixel_format,
         interpolation="BICUBIC",
-        src_color_range=_UNSPECIFIED_RANGE if is_rgb else plan.colour.range,
+        src_color_range=UNSPECIFIED_RANGE if is_rgb else plan.colour.range,
         dst_color_range=plan.colour.range,
         src_colorspace=None if is_rgb else ANY_MATRIX,
         dst_colorspace=_SWSCALE_MATRIX.get(plan.colour.matrix) if is_rgb else ANY_MATRIX,
@@ -81,14 +79,14 @@ def _as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
     up to three units lighter, or refuses one that it does not know. So grey that has a range
     becomes 4:2:0 with the same luma.
     """
-    if not is_grey(frame) or frame.color_range == _UNSPECIFIED_RANGE:
+    if not is_grey(frame) or frame.color_range == UNSPECIFIED_RANGE:
         return frame
     is_deep = frame.format.components[0].bits > 8
-    matrix, frame.colorspace = frame.colorspace, _UNSPECIFIED_MATRIX
+    matrix, frame.colorspace = frame.colorspace, UNSPECIFIED
     converted = frame.reformat(
         format="yuv420p10le" if is_deep else "yuv420p",
-        src_color_range=_FULL_RANGE,
-        dst_color_range=_FULL_RANGE,
+        src_color_range=FULL_RANGE,
+        dst_color_range=FULL_RANGE,
         threads=1,
     )
     frame.colorspace = converted.colorspace = matrix

@@ -7,7 +7,7 @@ from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline.chroma import UNSPECIFIED
+from pipeline import chroma
 from pipeline.crop import Crop
 
 
@@ -19,17 +19,19 @@ class FieldOrder(Enum):
     BOTTOM_FIRST = "bff"
 
 
-_UNSPECIFIED = 2
+# Of colours, in the code points of ITU-T H.273; of their range, in FFmpeg's numbers.
+UNSPECIFIED, BT709, BT601 = 2, 1, 6
+UNSPECIFIED_RANGE, LIMITED_RANGE, FULL_RANGE = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Colour:
-    """Colour description in the code points of ITU-T H.273; 2 is "unspecified"."""
+    """Colour description: code points of ITU-T H.273, and FFmpeg's number of the range."""
 
     primaries: int
     transfer: int
     matrix: int
-    range: int  # FFmpeg's: 0 unspecified, 1 limited, 2 full
+    range: int
 
     @property
     def is_hdr(self) -> bool:
@@ -39,9 +41,9 @@ class Colour:
     def completed(self, other: Colour) -> Colour:
         """Return this, with what `other` says where this says nothing."""
         return Colour(
-            other.primaries if self.primaries == _UNSPECIFIED else self.primaries,
-            other.transfer if self.transfer == _UNSPECIFIED else self.transfer,
-            other.matrix if self.matrix == _UNSPECIFIED else self.matrix,
+            other.primaries if self.primaries == UNSPECIFIED else self.primaries,
+            other.transfer if self.transfer == UNSPECIFIED else self.transfer,
+            other.matrix if self.matrix == UNSPECIFIED else self.matrix,
             self.range or other.range,
         )
 
@@ -83,7 +85,7 @@ class VideoTrack:
     has_captions: bool
     has_times: bool  # the file says when each frame is shown
     crop: Crop | None = None
-    chroma_location: int = UNSPECIFIED
+    chroma_location: int = chroma.UNSPECIFIED
     has_times_as_decoding: bool = False
 
     @property

@@ -20,14 +20,11 @@ from numpy.typing import NDArray
 from pipeline.conversion import ANY_MATRIX, as_understood, is_grey, neutral
 from pipeline.display import orientation, upright_planes
 from pipeline.errors import UnreadableMedia
-from pipeline.media import MediaInfo, VideoTrack
+from pipeline.media import BT709, FULL_RANGE, LIMITED_RANGE, MediaInfo, VideoTrack
 from pipeline.planes import Planes, planes_of
 from pipeline.reader import Reader, VideoItem
 from pipeline.settings import Limits
 from pipeline.timeline import FrameClock
-
-_FULL_RANGE, _LIMITED_RANGE = 2, 1  # FFmpeg's numbers
-_BT709 = 1
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,7 @@ def common_ground(original: av.VideoFrame, protected: av.VideoFrame) -> Ground:
     """Return what two frames are compared in."""
     # RGB has no luma: what the protected copy made of it is the only measure.
     guide = protected if _is_rgb(original) else original
-    return Ground(_range(guide), "ITU709" if guide.colorspace == _BT709 else "ITU601")
+    return Ground(_range(guide), "ITU709" if guide.colorspace == BT709 else "ITU601")
 
 
 def common_planes(
@@ -245,8 +242,8 @@ def _is_rgb(frame: av.VideoFrame) -> bool:
 
 
 def _range(frame: av.VideoFrame) -> int:
-    is_full = frame.format.name.startswith("yuvj") or frame.color_range == _FULL_RANGE
-    return _FULL_RANGE if is_full else _LIMITED_RANGE
+    is_full = frame.format.name.startswith("yuvj") or frame.color_range == FULL_RANGE
+    return FULL_RANGE if is_full else LIMITED_RANGE
 
 
 def _picture_only(info: MediaInfo) -> MediaInfo:

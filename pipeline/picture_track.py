@@ -20,7 +20,7 @@ from av.stream import Disposition
 from pipeline.chroma import CENTRE, UNSPECIFIED, chroma_location
 from pipeline.conversion import is_grey
 from pipeline.crop import Crop, aligned_to_fields, stated_crops
-from pipeline.media import Colour, FieldOrder, VideoTrack
+from pipeline.media import FULL_RANGE, Colour, FieldOrder, VideoTrack
 from pipeline.mp4 import older_sphere
 from pipeline.sidedata import beside, packed_spherical
 from pipeline.timeline import MOST_REORDERED
@@ -264,13 +264,13 @@ def stated_colour(stream: Any) -> Colour:
 
 
 def _colour(stream: Any, first: av.VideoFrame) -> Colour:
-    full = 2 if first.format.name.startswith("yuvj") else 0
+    is_full = first.format.name.startswith("yuvj")
     context = stream.codec_context
     return Colour(
         primaries=int(first.color_primaries),
         transfer=int(first.color_trc),
         matrix=int(context.colorspace),
-        range=full or int(first.color_range),
+        range=FULL_RANGE if is_full else int(first.color_range),
     )
 
 

@@ -26,7 +26,15 @@ from pipeline.elements import has_encrypted_track, states_duration
 from pipeline.errors import LimitExceeded, UnreadableMedia, UnsupportedMedia
 from pipeline.frame_rate import stated_rates
 from pipeline.language import language_code
-from pipeline.media import AudioTrack, Chapter, MediaInfo, PictureEnd, SubtitleTrack, VideoTrack
+from pipeline.media import (
+    UNSPECIFIED,
+    AudioTrack,
+    Chapter,
+    MediaInfo,
+    PictureEnd,
+    SubtitleTrack,
+    VideoTrack,
+)
 from pipeline.picture_track import frame_rate_of, stated_colour, video_track
 from pipeline.settings import Limits
 from pipeline.subtitles import unnamed_webvtt
@@ -429,7 +437,7 @@ def _check_dolby_vision(info: MediaInfo) -> None:
     # Profile 5 has no picture that other players understand: its base layer is in Dolby's
     # own IPTPQc2 colours, which the stream marks by leaving the description unspecified.
     video = info.video
-    if video.has_dolby_vision and video.colour.transfer == 2 and video.depth > 8:
+    if video.has_dolby_vision and video.colour.transfer == UNSPECIFIED and video.depth > 8:
         raise UnsupportedMedia(
             f"{info.path.name} is Dolby Vision without a compatible base layer (profile 5);"
             " its colours would be wrong. Convert it to HDR10 or SDR first."

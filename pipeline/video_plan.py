@@ -8,14 +8,19 @@ import av
 
 from pipeline import chroma, mp4
 from pipeline.errors import UnsupportedMedia
-from pipeline.media import Colour, FieldOrder, VideoTrack
+from pipeline.media import (
+    BT601,
+    BT709,
+    LIMITED_RANGE,
+    UNSPECIFIED,
+    Colour,
+    FieldOrder,
+    VideoTrack,
+)
 from pipeline.settings import PRESETS, Settings
 from pipeline.sidedata import parse_content_light, parse_mastering_display
 
-# H.273 code points.
-_RGB_MATRIX, _BT709, _BT601 = 0, 1, 6
-_UNSPECIFIED = 2
-_LIMITED_RANGE = 1
+_RGB_MATRIX = 0  # H.273
 # Numbers of primaries, transfers and matrices that the encoders take. With another one x265 4.2
 # does not begin, and x264 writes the one for "unspecified".
 _TAKEN = {
@@ -172,18 +177,18 @@ def _output_colour(track: VideoTrack) -> Colour:
     is_rgb = pixels.is_rgb or pixels.has_palette
     if not is_rgb and colour.matrix != _RGB_MATRIX:
         return colour
-    matrix = _BT709 if track.height >= 720 else _BT601
+    matrix = BT709 if track.height >= 720 else BT601
     # Grey of a PNG is said to be RGB, but its levels stay as they are.
-    return replace(colour, matrix=matrix, range=_LIMITED_RANGE if is_rgb else colour.range)
+    return replace(colour, matrix=matrix, range=LIMITED_RANGE if is_rgb else colour.range)
 
 
 def _colour_as_taken(encoder: str, colour: Colour, notes: list[str]) -> Colour:
     """Return the colour with what the encoder refuses, above all reserved numbers, unspecified."""
     primaries, transfers, matrices = _TAKEN[encoder]
     taken = Colour(
-        colour.primaries if colour.primaries in primaries else _UNSPECIFIED,
-        colour.transfer if colour.transfer in transfers else _UNSPECIFIED,
-        colour.matrix if colour.matrix in matrices else _UNSPECIFIED,
+        colour.primaries if colour.primaries in primaries else UNSPECIFIED,
+        colour.transfer if colour.transfer in transfers else UNSPECIFIED,
+        colour.matrix if colour.matrix in matrices else UNSPECIFIED,
         colour.range,
     )
     if taken != colour:
