@@ -44,16 +44,16 @@ def blank_frame(plan: VideoPlan) -> av.VideoFrame:
 
 
 def _converted(frame: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
-    is_rgb = frame.format.is_rgb or frame.format.has_palette
+    was_rgb = is_rgb(frame)
     converted = frame.reformat(
         width=plan.width,
         height=plan.height,
         format=plan.pixel_format,
         interpolation="BICUBIC",
-        src_color_range=UNSPECIFIED_RANGE if is_rgb else plan.colour.range,
+        src_color_range=UNSPECIFIED_RANGE if was_rgb else plan.colour.range,
         dst_color_range=plan.colour.range,
-        src_colorspace=None if is_rgb else ANY_MATRIX,
-        dst_colorspace=_SWSCALE_MATRIX.get(plan.colour.matrix) if is_rgb else ANY_MATRIX,
+        src_colorspace=None if was_rgb else ANY_MATRIX,
+        dst_colorspace=_SWSCALE_MATRIX.get(plan.colour.matrix) if was_rgb else ANY_MATRIX,
         threads=1,
     )
     return neutral(converted) if is_grey(frame) else converted
@@ -92,6 +92,11 @@ def _as_ranged(frame: av.VideoFrame) -> av.VideoFrame:
     frame.colorspace = converted.colorspace = matrix
     converted.color_range = frame.color_range
     return neutral(converted)
+
+
+def is_rgb(frame: av.VideoFrame) -> bool:
+    """Whether a frame has R, G and B, or numbers of such colours."""
+    return bool(frame.format.is_rgb or frame.format.has_palette)
 
 
 def is_grey(frame: av.VideoFrame) -> bool:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.conversion import ANY_MATRIX, as_understood, is_grey, neutral
+from pipeline.conversion import ANY_MATRIX, as_understood, is_grey, is_rgb, neutral
 from pipeline.display import orientation, upright_planes
 from pipeline.errors import UnreadableMedia
 from pipeline.media import BT709, FULL_RANGE, LIMITED_RANGE, MediaInfo, VideoTrack
@@ -172,7 +172,7 @@ class Ground:
 def common_ground(original: av.VideoFrame, protected: av.VideoFrame) -> Ground:
     """Return what two frames are compared in."""
     # RGB has no luma: what the protected copy made of it is the only measure.
-    guide = protected if _is_rgb(original) else original
+    guide = protected if is_rgb(original) else original
     return Ground(_range(guide), "ITU709" if guide.colorspace == BT709 else "ITU601")
 
 
@@ -228,17 +228,13 @@ def _four_two_zero(frame: av.VideoFrame, width: int, height: int, ground: Ground
         height=height,
         format="yuv420p10le" if is_deep else "yuv420p",
         interpolation="BICUBIC",
-        src_color_range=None if _is_rgb(frame) else _range(frame),
+        src_color_range=None if is_rgb(frame) else _range(frame),
         dst_color_range=ground.range,
-        src_colorspace=None if _is_rgb(frame) else ANY_MATRIX,
-        dst_colorspace=ground.matrix if _is_rgb(frame) else ANY_MATRIX,
+        src_colorspace=None if is_rgb(frame) else ANY_MATRIX,
+        dst_colorspace=ground.matrix if is_rgb(frame) else ANY_MATRIX,
         threads=1,
     )
     return neutral(converted) if is_grey(frame) else converted
-
-
-def _is_rgb(frame: av.VideoFrame) -> bool:
-    return bool(frame.format.is_rgb or frame.format.has_palette)
 
 
 def _range(frame: av.VideoFrame) -> int:
