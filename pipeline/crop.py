@@ -23,6 +23,7 @@ from av.filter import Graph
 
 from pipeline.boxes import Box, payload_of, walk_boxes
 from pipeline.elements import EBML_MAGIC, video_track_numbers
+from pipeline.filters import picture_graph
 
 _TRACK = ("moov", "trak", "mdia")
 _ENTRIES = (*_TRACK, "minf", "stbl", "stsd")
@@ -73,38 +74,24 @@ class Cropper:
     def __init__(self, crop: Crop | None) -> None:
         self._crop = crop
         self._graph: Graph | None = None
-        self._kind: tuple[str, Fraction] | None = None  # of the frames that the graph takes
+        self._kind: tuple[str, Fraction | None] | None = None  # of the frames that the graph takes
 
     def cropped(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return what is shown of `frame`; all of it where it is of another size than foreseen."""
         crop = self._crop
         if crop is None or (frame.width, frame.height) != (crop.coded_width, crop.coded_height):
             return frame
-        kind = (frame.format.name, frame.time_base or Fraction(1, 1000))
+        kind = (frame.format.name, frame.time_base)
         if self._graph is None or kind != self._kind:
-            self._graph, self._kind = _new_graph(crop, *kind), kind
+            # Exact: otherwise an odd edge of a 4:2:0 picture is moved to the next even one.
+            part = f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1"
+            self._graph, self._kind = picture_graph(frame, ("crop", part)), kind
         pts, time_base = frame.pts, frame.time_base
         self._graph.push(frame)
         shown = self._graph.pull()
         assert isinstance(shown, av.VideoFrame)
         shown.pts, shown.time_base = pts, time_base
         return shown
-
-
-def _new_graph(crop: Crop, pixel_format: str, time_base: Fraction) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(
-        width=crop.coded_width,
-        height=crop.coded_height,
-        format=av.VideoFormat(pixel_format),
-        time_base=time_base,
-    )
-    # Exact: otherwise an odd edge of a 4:2:0 picture is moved to the next even one.
-    shown = graph.add("crop", f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1")
-    source.link_to(shown)
-    shown.link_to(graph.add("buffersink"))
-    graph.configure()
-    return graph
 
 
 def _mp4_crops(file: BinaryIO) -> Iterator[Crop | None]:

@@ -14,13 +14,14 @@ import av
 import av.error
 import numpy as np
 from av.container import OutputContainer
-from av.filter import Graph
 from numpy.typing import NDArray
 
 from pipeline.aspect import set_aspect
 from pipeline.audio_plan import AudioPlan
 from pipeline.captions import registered_messages
+from pipeline.conversion import blank_frame
 from pipeline.errors import OutputFailed
+from pipeline.filters import picture_graph
 from pipeline.media import FieldOrder, VideoTrack
 from pipeline.packets import packet_like
 from pipeline.sei import with_registered_user_data, without_settings_sei
@@ -243,21 +244,11 @@ class _TopFieldMarker:
     """
 
     def __init__(self, plan: VideoPlan) -> None:
-        self._graph = Graph()
-        source = self._graph.add_buffer(
-            width=plan.coded_width,
-            height=plan.coded_height,
-            format=av.VideoFormat(plan.pixel_format),
-            time_base=Fraction(1, 1000),
-        )
-        mark = self._graph.add("setfield", "mode=tff")
-        source.link_to(mark)
-        mark.link_to(self._graph.add("buffersink"))
-        self._graph.configure()
+        self._graph = picture_graph(blank_frame(plan), ("setfield", "mode=tff"))
 
     def marked(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the same picture, marked; its time is lost."""
-        frame.pts, frame.time_base = 0, Fraction(1, 1000)
+        frame.pts = None
         self._graph.push(frame)
         marked = self._graph.pull()
         assert isinstance(marked, av.VideoFrame)

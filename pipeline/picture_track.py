@@ -13,13 +13,13 @@ from typing import Any
 import av
 import av.error
 from av.container import InputContainer
-from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 
 from pipeline.chroma import CENTRE, UNSPECIFIED, chroma_location
 from pipeline.conversion import is_grey
 from pipeline.crop import Crop, aligned_to_fields, stated_crops
+from pipeline.filters import picture_graph
 from pipeline.media import FULL_RANGE, Colour, FieldOrder, VideoTrack
 from pipeline.mp4 import older_sphere
 from pipeline.sidedata import beside, packed_spherical
@@ -195,14 +195,8 @@ def side_data_of(frame: av.VideoFrame) -> dict[str, bytes]:
 def _without_unnamed_side_data(frame: av.VideoFrame) -> Any:
     kinds_of_pyav: Any = SideDataType  # typed as if it were not an enumeration
     first = max(kind.value for kind in kinds_of_pyav) + 1
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
-    )
     kinds = range(first, first + _MOST_UNNAMED_KINDS)
-    deleting = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in kinds]
-    graph.link_nodes(source, *deleting, graph.add("buffersink"))
-    graph.configure()
+    graph = picture_graph(frame, *(("sidedata", f"mode=delete:type={kind}") for kind in kinds))
     graph.push(frame)
     return graph.pull()
 
@@ -277,7 +271,7 @@ def _colour(stream: Any, first: av.VideoFrame) -> Colour:
 def _field_order(stream: Any, first: av.VideoFrame) -> FieldOrder:
     # Players deinterlace by the frame's own mark. One of the lower field there is not: without the
     # upper's, the codec may not know (HuffYUV), and what the container states goes first.
-    if first.interlaced_frame and _is_marked_top_first(first, stream.time_base):
+    if first.interlaced_frame and _is_marked_top_first(first):
         return FieldOrder.TOP_FIRST
     codec = stream.codec_context.codec.canonical_name
     if first.interlaced_frame and codec in _CODECS_THAT_KNOW_THEIR_FIELDS:
@@ -299,15 +293,9 @@ _STATED_ORDER = {
 }
 
 
-def _is_marked_top_first(frame: av.VideoFrame, time_base: Fraction) -> bool:
+def _is_marked_top_first(frame: av.VideoFrame) -> bool:
     # PyAV does not tell this mark; a filter does, by what it lets through.
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
-    )
-    top_first = graph.add("select", "eq(interlace_type,TOPFIRST)")
-    graph.link_nodes(source, top_first, graph.add("buffersink"))
-    graph.configure()
+    graph = picture_graph(frame, ("select", "eq(interlace_type,TOPFIRST)"))
     graph.push(frame)
     try:
         graph.pull()

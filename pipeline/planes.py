@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
-from av.filter import Graph
 from numpy.typing import NDArray
+
+from pipeline.filters import picture_graph
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -76,12 +76,7 @@ def plane_view(plane: av.video.plane.VideoPlane, depth: int) -> Plane:
 
 def _from_top_to_bottom(frame: av.VideoFrame) -> av.VideoFrame:
     """Return a copy; PyAV's view of what AMV's decoder gives would reach beyond its memory."""
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
-    )
-    graph.link_nodes(source, graph.add("copy"), graph.add("buffersink"))
-    graph.configure()
+    graph = picture_graph(frame, ("copy", ""))
     graph.push(frame)
     copy = graph.pull()
     assert isinstance(copy, av.VideoFrame)
