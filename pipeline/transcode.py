@@ -170,6 +170,7 @@ class Transcoder:
     ) -> Report:
         """Say what was done."""
         summary, picture = self._picture.summary, check.picture
+        assert picture is not None  # the first frame is always a sample
         return Report(
             mode=Mode.PROTECT,
             container=self._plan.container,
@@ -181,11 +182,11 @@ class Transcoder:
             frames=check.frames,
             anchors=summary.anchors,
             cuts=summary.cuts,
-            psnr_db=picture.psnr_db if picture else None,
-            ssim=picture.ssim if picture else None,
-            largest_change=picture.largest if picture else None,
-            mean_change=picture.mean if picture else None,
-            p999_change=picture.p999 if picture else None,
+            psnr_db=picture.psnr_db,
+            ssim=picture.ssim,
+            largest_change=picture.largest,
+            mean_change=picture.mean,
+            p999_change=picture.p999,
             top1_changed=summary.top1_changed,
             faces=face_report(summary.faces),
             audio=tuple(self._track_reports()),
