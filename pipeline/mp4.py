@@ -44,7 +44,11 @@ _LARGEST_FORM = 256  # bytes of a box that has one form
 # Hz. FFmpeg's muxer of MP4 takes no MP3 below it (MPEG-2.5), which ISO has no number for.
 LOWEST_MP3_RATE = 16_000
 _SHAPES = frozenset({"equi", "cbmp", "prji"})
-_ST3D_MODE = {StereoLayout.MONO: 0, StereoLayout.TOP_BOTTOM: 1, StereoLayout.SIDE_BY_SIDE: 2}
+_ST3D_MODE: dict[int, int] = {
+    StereoLayout.MONO: 0,
+    StereoLayout.TOP_BOTTOM: 1,
+    StereoLayout.SIDE_BY_SIDE: 2,
+}
 _ST3D_RIGHT_LEFT = 4
 # An index is a few bytes for each sample; one of a day's frames has about 40 MB.
 _LARGEST_INDEX = 1 << 30
@@ -218,7 +222,7 @@ def stereo_3d(side_data: bytes) -> bytes:
 
 
 def _st3d(stereo: Stereo) -> bytes:
-    mode: int | None = _ST3D_MODE.get(StereoLayout(stereo.layout)) if stereo.layout < 4 else None
+    mode = _ST3D_MODE.get(stereo.layout)
     if stereo.is_inverted:
         mode = _ST3D_RIGHT_LEFT if stereo.layout == StereoLayout.SIDE_BY_SIDE else None
     return b"" if mode is None else _box("st3d", struct.pack(">IB", 0, mode))
