@@ -156,10 +156,11 @@ def _known_layout(track: AudioTrack) -> str:
 
 def _takes(encoder: str, sample_rate: int, layout: str) -> bool:
     try:
-        context = Codec(encoder, "w").create("audio")
+        codec = Codec(encoder, "w")
+        context = codec.create("audio")
         context.sample_rate = sample_rate
         context.layout = layout
-        context.format = Codec(encoder, "w").audio_formats[0]  # type: ignore[index]
+        context.format = codec.audio_formats[0]  # type: ignore[index]
         context.time_base = Fraction(1, sample_rate)
         context.open()
     except (UnknownCodecError, av.error.FFmpegError, ValueError):

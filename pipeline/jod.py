@@ -24,7 +24,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.display import Orientation, orientation, upright_planes
+from pipeline.display import UPRIGHT, orientation, upright_planes
 from pipeline.media import VideoTrack
 from pipeline.pairing import Ground, common_ground
 from pipeline.planes import Planes, planes_of
@@ -82,7 +82,7 @@ class Stills:
         self._is_hdr = any(track.is_hdr for track in ways)
         first, second = (orientation(track.display_matrix) for track in ways)
         # Of different orientations, `common_planes` has turned both.
-        self._turn = first if first == second else Orientation()
+        self._turn = first if first == second else UPRIGHT
         self._aspect = Fraction(ways[0].sample_aspect or 1)
         if first.is_transposed:
             self._aspect = 1 / self._aspect

@@ -112,7 +112,8 @@ def gaussian_blur(planes: Tensor, sigma: float) -> Tensor:
     Wide blurs work at half size, which is several times as fast and differs little.
     """
     if sigma < 3.0 or min(planes.shape[-2:]) < 8:
-        return _separable(planes, _gaussian_taps(sigma))
+        taps = _gaussian_taps(sigma)
+        return _convolve(_convolve(planes, taps, vertical=False), taps, vertical=True)
     # Halving and doubling blur a little themselves: a variance of 0.25 + 0.5.
     narrow = math.sqrt(sigma * sigma - 0.75) / 2
     return _double(gaussian_blur(_halve(planes), narrow), *planes.shape[-2:])
@@ -219,10 +220,6 @@ def _gaussian_taps(sigma: float) -> tuple[float, ...]:
     reach = max(1, math.ceil(3 * sigma))
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     return tuple((taps / taps.sum()).tolist())
-
-
-def _separable(planes: Tensor, taps: Sequence[float]) -> Tensor:
-    return _convolve(_convolve(planes, taps, vertical=False), taps, vertical=True)
 
 
 def _convolve(planes: Tensor, taps: Sequence[float], *, vertical: bool) -> Tensor:
