@@ -36,6 +36,8 @@ _NOISE_FLATNESS_DB, _TONE_FLATNESS_DB = -2.5, -10.0
 _FLATNESS_BARK = 1.5
 # Pre-echo: the threshold may rise by 6 dB from one window to the next (ISO 11172-3, D.2.4).
 _RISE = 4.0
+# Bark, and dB by which the threshold at least lies below the spread energy, however noisy the sound
+# is: at low frequencies noise masks less (after `minval` of ISO 11172-3's second model).
 _LEAST_OFFSET = ((4.0, 5.0, 6.0, 7.0, 8.0, 9.0), (20.0, 17.0, 15.0, 10.0, 7.0, 4.5))
 _TINY = 1e-30
 
@@ -76,7 +78,9 @@ class HearingModel:
         edges: (bands + 1,) first bin of each half-Bark band, and the one behind the last.
         interpolation: from bands to bins over log frequency.
         spreading: (bands, bands) of energy from the row's band to the column's.
-        offset_tone, offset_noise: (bands,) power ratios of threshold to spread energy.
+        offset_tone, offset_noise: power ratios of threshold to spread energy: of tones, (bands,);
+            of noise, the same in all bands.
+        offset_least: (bands,) the largest that this ratio may be, whatever the sound.
         hearing: (bands,) energy of the weakest audible tone.
         near: (bands, 2) first bin near a band, and the one behind the last.
     """
