@@ -58,7 +58,7 @@ def load_metric() -> ModuleType:
         NoJod: it is not installed, or cannot be imported.
     """
     if importlib.util.find_spec(_MODULE) is None:
-        raise NoJod(f"pip install {_PACKAGE} adds it")
+        raise NoJod("pip install 'media-cleaner[quality]' adds it")
     from pipeline.torchvision_import import import_torchvision
 
     try:
