@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
-from av.filter import Graph
 
 from pipeline.boxes import Box, payload_of, walk_boxes
 from pipeline.elements import EBML_MAGIC, video_track_numbers
-from pipeline.filters import picture_graph
+from pipeline.filters import PictureFilter
 
 _TRACK = ("moov", "trak", "mdia")
 _ENTRIES = (*_TRACK, "minf", "stbl", "stsd")
@@ -73,25 +72,17 @@ class Cropper:
 
     def __init__(self, crop: Crop | None) -> None:
         self._crop = crop
-        self._graph: Graph | None = None
-        self._kind: tuple[str, Fraction | None] | None = None  # of the frames that the graph takes
+        if crop is not None:
+            # Exact: otherwise an odd edge of a 4:2:0 picture is moved to the next even one.
+            part = f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1"
+            self._filter = PictureFilter("crop", part)
 
     def cropped(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return what is shown of `frame`; all of it where it is of another size than foreseen."""
         crop = self._crop
         if crop is None or (frame.width, frame.height) != (crop.coded_width, crop.coded_height):
             return frame
-        kind = (frame.format.name, frame.time_base)
-        if self._graph is None or kind != self._kind:
-            # Exact: otherwise an odd edge of a 4:2:0 picture is moved to the next even one.
-            part = f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1"
-            self._graph, self._kind = picture_graph(frame, ("crop", part)), kind
-        pts, time_base = frame.pts, frame.time_base
-        self._graph.push(frame)
-        shown = self._graph.pull()
-        assert isinstance(shown, av.VideoFrame)
-        shown.pts, shown.time_base = pts, time_base
-        return shown
+        return self._filter.filtered(frame)
 
 
 def _mp4_crops(file: BinaryIO) -> Iterator[Crop | None]:

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from pipeline.aspect import set_aspect
 from pipeline.audio_plan import AudioPlan
 from pipeline.captions import registered_messages
-from pipeline.conversion import blank_frame
 from pipeline.errors import OutputFailed
-from pipeline.filters import picture_graph
+from pipeline.filters import PictureFilter
 from pipeline.media import FieldOrder, VideoTrack
 from pipeline.packets import packet_like
 from pipeline.sei import with_registered_user_data, without_settings_sei
@@ -53,7 +52,8 @@ class PictureEncoder:
         self._plan = plan
         self._time_base = track.time_base
         is_top_first = track.field_order is FieldOrder.TOP_FIRST
-        self._marker = _TopFieldMarker(plan) if is_top_first else None
+        # The encoder goes by the frame's own mark, whatever it was told at the start.
+        self._marker = PictureFilter("setfield", "mode=tff") if is_top_first else None
         self._durations: dict[int, int] = {}  # of the frames inside the encoder, by pts
         self._captions: dict[int, bytes] = {}
         self._has_begun = False
@@ -70,11 +70,11 @@ class PictureEncoder:
         Raises:
             OutputFailed: the encoder gave up.
         """
-        if self._marker is not None:
-            frame = self._marker.marked(frame)
         frame.pts = placed.pts
         frame.time_base = self._time_base
         frame.duration = placed.duration
+        if self._marker is not None:
+            frame = self._marker.filtered(frame)
         self._durations[placed.pts] = placed.duration
         if captions:
             self._captions[placed.pts] = captions
@@ -233,23 +233,3 @@ def _threads(encoder: str, threads: int) -> int:
     if encoder == "libx265":
         return min(threads, _MOST_X265_FRAMES)  # the size of its pool is among its own options
     return threads
-
-
-class _TopFieldMarker:
-    """
-    Marks frames as showing their upper field first.
-
-    The encoder goes by the frame's own mark, whatever it was told at the start, and PyAV
-    cannot set it; a filter can.
-    """
-
-    def __init__(self, plan: VideoPlan) -> None:
-        self._graph = picture_graph(blank_frame(plan), ("setfield", "mode=tff"))
-
-    def marked(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Return the same picture, marked; its time is lost."""
-        frame.pts = None
-        self._graph.push(frame)
-        marked = self._graph.pull()
-        assert isinstance(marked, av.VideoFrame)
-        return marked

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.filters import picture_graph
+from pipeline.filters import PictureFilter
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -76,8 +76,4 @@ def plane_view(plane: av.video.plane.VideoPlane, depth: int) -> Plane:
 
 def _from_top_to_bottom(frame: av.VideoFrame) -> av.VideoFrame:
     """Return a copy; PyAV's view of what AMV's decoder gives would reach beyond its memory."""
-    graph = picture_graph(frame, ("copy", ""))
-    graph.push(frame)
-    copy = graph.pull()
-    assert isinstance(copy, av.VideoFrame)
-    return copy
+    return PictureFilter("copy").filtered(frame)
