@@ -20,7 +20,8 @@ from av.container import InputContainer
 from pipeline.avi_sound import FrameCount
 from pipeline.channels import ChannelSorter
 from pipeline.crop import Cropper
-from pipeline.media import AudioTrack, MediaInfo, SubtitleTrack
+from pipeline.filters import PictureFilter
+from pipeline.media import AudioTrack, FieldOrder, MediaInfo, SubtitleTrack
 from pipeline.packets import repeats_picture, show_when_decoded
 from pipeline.probe import check_size, open_media
 from pipeline.settings import Limits
@@ -102,7 +103,7 @@ class Reader:
         tracks = self._info.tracks
         wanted = [self._info.video.index, *tracks]
         streams = [container.streams[index] for index in wanted]
-        cropper = Cropper(self._info.video.crop)
+        cropper, marker = Cropper(self._info.video.crop), _marker(self._info.video.field_order)
         sorters = {
             track.index: ChannelSorter(track.layout, track.channel_order)
             for track in self._info.audio
@@ -119,7 +120,7 @@ class Reader:
             if index in counts:
                 counts[index].place(packet)
             if track is None:
-                yield from self._pictures(packet, cropper)
+                yield from self._pictures(packet, cropper, marker)
             elif index in self._copied:
                 if packet.size:
                     yield PacketItem(track, packet)
@@ -127,7 +128,9 @@ class Reader:
                 blocks = map(sorters[index].sorted, self._decode(packet))
                 yield from (AudioItem(track, block) for block in blocks)
 
-    def _pictures(self, packet: av.Packet[Any], cropper: Cropper) -> Iterator[VideoItem]:
+    def _pictures(
+        self, packet: av.Packet[Any], cropper: Cropper, marker: PictureFilter | None
+    ) -> Iterator[VideoItem]:
         if repeats_picture(packet):
             return  # FFmpeg's decoder has an error for it
         if self._info.video.has_times_as_decoding:
@@ -138,6 +141,11 @@ class Reader:
             shown = cropper.cropped(frame)
             video = self._info.video
             self.resized_frames += (shown.width, shown.height) != (video.width, video.height)
+            # Colour that is to be thinned out by lines: the scaler does it field by field where the
+            # frame itself is marked, and some decoders mark none.
+            has_all_lines = shown.format.chroma_height(2) > 1
+            if marker is not None and has_all_lines and not shown.interlaced_frame:
+                shown = marker.filtered(shown)
             yield VideoItem(shown)
 
     def _packets(self, container: InputContainer, streams: list[Any]) -> Iterator[av.Packet[Any]]:
@@ -164,6 +172,12 @@ class Reader:
         except av.error.FFmpegError:
             self.damaged_packets += 1
             return []
+
+
+def _marker(order: FieldOrder) -> PictureFilter | None:
+    if order is FieldOrder.PROGRESSIVE:
+        return None
+    return PictureFilter("setfield", f"mode={order.value}")
 
 
 def _flush_packet(stream: Any) -> av.Packet[Any]:
