@@ -221,16 +221,14 @@ def _extra_boxes(plan: OutputPlan, info: MediaInfo) -> list[bytes]:
         boxes.append(
             mp4.clean_aperture(video.width, video.height, video.pad_right, video.pad_bottom)
         )
-    if track.stereo is not None:
-        boxes.append(mp4.stereo_3d(track.stereo))
-    if track.spherical is not None:
-        boxes.append(mp4.spherical(track.spherical))
-    if track.mastering_display is not None:
-        boxes.append(mp4.mastering_display(track.mastering_display))
-    if track.content_light is not None:
-        boxes.append(mp4.content_light(track.content_light))
-    if track.ambient_light is not None:
-        boxes.append(mp4.ambient_light(track.ambient_light))
+    said = (
+        (mp4.stereo_3d, track.stereo),
+        (mp4.spherical, track.spherical),
+        (mp4.mastering_display, track.mastering_display),
+        (mp4.content_light, track.content_light),
+        (mp4.ambient_light, track.ambient_light),
+    )
+    boxes += [boxed(side_data) for boxed, side_data in said if side_data is not None]
     return [box for box in boxes if box]  # empty where MP4 has no way to say it
 
 
