@@ -72,14 +72,13 @@ class SoundSource:
     shifts: Sequence[Fraction] = (Fraction(0),)
 
 
-def measure_sound(
-    original: SoundSource, protected: SoundSource, limits: Limits
-) -> SoundMeasure | None:
+def measure_sound(original: SoundSource, protected: SoundSource, limits: Limits) -> SoundMeasure:
     """
     Return how far `protected` is from `original`, at the original's sample rate.
 
     Where they have different numbers of channels, the mean of one's channels is held
-    against the mean of the other's. None where one of the two has no sample that can be decoded.
+    against the mean of the other's. Of no seconds where one of the two has no sample that can be
+    decoded.
 
     Raises:
         LimitExceeded: longer than `limits` allow.
@@ -95,8 +94,6 @@ def measure_sound(
         noise += _energy(change)
         length += before.shape[1]
         masked.add(before, change)
-    if not length:
-        return None
     return SoundMeasure(
         seconds=length / rate,
         shift_ms=1000 * shift / rate,

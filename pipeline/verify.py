@@ -153,10 +153,10 @@ def _tracks(
             protected_codec=after.codec,
             sample_rate=before.sample_rate,
             channels=before.channels,
-            seconds=measure.seconds if measure else 0.0,
-            shift_ms=measure.shift_ms if measure else 0.0,
-            snr_db=measure.snr_db if measure else None,
-            nmr_db=measure.nmr_db if measure else None,
+            seconds=measure.seconds,
+            shift_ms=measure.shift_ms,
+            snr_db=measure.snr_db,
+            nmr_db=measure.nmr_db,
         )
 
 

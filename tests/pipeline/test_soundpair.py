@@ -80,9 +80,7 @@ def _measured(original: Path, protected: Path, limits: Limits | None = None) -> 
     for path in (original, protected):
         info = probe(path, Limits())
         sources.append(SoundSource(info, info.audio[0], frame_times(info, Limits()).start))
-    found = measure_sound(sources[0], sources[1], limits)
-    assert found is not None
-    return found
+    return measure_sound(sources[0], sources[1], limits)
 
 
 def test_equal_sound_has_the_cap_for_snr(tmp_path: Path) -> None:
