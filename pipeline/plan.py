@@ -103,13 +103,9 @@ def check_suffix(suffix: str) -> str:
 
 
 def _container(info: MediaInfo, is_copied: bool, suffix: str | None) -> str:
-    asked = None
-    if suffix is not None:
-        asked = check_suffix(suffix)
-    if asked == "matroska":
-        return asked
+    asked = None if suffix is None else check_suffix(suffix)
     misfits = _misfits(info, is_copied, asked or "mp4")
-    if not misfits:
+    if asked == "matroska" or not misfits:
         return asked or "mp4"
     if asked is not None:
         raise InvalidParameters(

@@ -23,7 +23,6 @@ from pipeline.parameters import Parameters
 from pipeline.torchvision_import import import_torchvision
 
 _INTERVAL = 10
-_COPIES = 4
 _SCALES = (1.0, 0.9, 0.8, 0.7)
 
 
@@ -70,7 +69,7 @@ def _sign(picture: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
     with torch.no_grad():
         label = model((image - mean) / std).argmax(dim=1)
     leaf = image.clone().requires_grad_()
-    for scale in _SCALES[:_COPIES]:
+    for scale in _SCALES:
         side = round(INPUT_SIZE * scale)
         copy = F.interpolate(leaf, (side, side), mode="bilinear", align_corners=False)
         copy = F.interpolate(copy, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
