@@ -192,9 +192,7 @@ class MediaInfo:
     @property
     def tracks(self) -> dict[int, AudioTrack | SubtitleTrack]:
         """Sound and subtitles, by stream index."""
-        tracks: dict[int, AudioTrack | SubtitleTrack] = {t.index: t for t in self.audio}
-        tracks.update({t.index: t for t in self.subtitles})
-        return tracks
+        return {t.index: t for t in self.audio} | {t.index: t for t in self.subtitles}
 
     @property
     def expected_frames(self) -> int | None:
