@@ -86,7 +86,7 @@ def ellipse(device: torch.device) -> Tensor:
 
 
 def blank(device: torch.device, generator: Generator) -> Tensor:
-    """Return a drawing to begin with: next to nothing, as nothing at all has no slope."""
+    """Return a drawing to begin with: next to nothing, as nothing at all has no gradient."""
     return 0.1 * torch.randn(SIDE, SIDE, generator=generator).to(device)
 
 
@@ -139,15 +139,15 @@ def turn_away(
         copy = _cut_out_otherwise(changed(canvas, drawn), generator)
         pairs = zip(embedders, originals, strict=True)
         alike = torch.stack([similarity(before, n.features(copy)) for n, before in pairs])
-        (slope,) = torch.autograd.grad(alike.mean(), leaf)
-        if not slope.isfinite().all():
+        (gradient,) = torch.autograd.grad(alike.mean(), leaf)
+        if not gradient.isfinite().all():
             names = ", ".join(network.name for network in embedders)
             raise SurrogateUnavailable(
                 f"faces.embedders: {names} answers a face of this video with no finite numbers;"
                 " give another file, or remove `faces:`."
             )
-        slope = _smooth(slope, _GRADIENT_SIGMA)
-        momentum = _DECAY * momentum + slope / slope.abs().mean().clamp_min(1e-12)
+        gradient = _smooth(gradient, _GRADIENT_SIGMA)
+        momentum = _DECAY * momentum + gradient / gradient.abs().mean().clamp_min(1e-12)
         step = momentum / momentum.square().mean().sqrt().clamp_min(1e-12)
         drawing = _held(drawing - _STRIDE * step, seen.bound)
     return drawing

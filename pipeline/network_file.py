@@ -190,11 +190,11 @@ def settle(network: Network, where: Path, device: torch.device) -> Network:
         parameter.requires_grad_(False)
     network.module.to(device)
     try:
-        settled, slopes = _tried(network, device)
+        settled, gradients = _tried(network, device)
     except _UNUSABLE as error:
         what = f"does not work on (n, 3, {network.input_size}, {network.input_size}) RGB"
         raise unfit(where, error, what) from error
-    if not all(slope.isfinite().all() and slope.any() for slope in slopes):
+    if not all(gradient.isfinite().all() and gradient.any() for gradient in gradients):
         raise UnfitNetwork(
             f"{where} passes no usable gradient to its input: export it again without no_grad, "
             "detach or quantisation"
@@ -203,7 +203,7 @@ def settle(network: Network, where: Path, device: torch.device) -> Network:
 
 
 def _tried(network: Network, device: torch.device) -> tuple[Network, list[Tensor]]:
-    """Return the network with the layout that it takes, and its slopes on two pictures and one."""
+    """Return the network in the layout that it takes, and its gradients on two pictures and one."""
     if device.type == "cuda":
         # cuDNN compiles depthwise convolutions of channels last as it meets them: MobileNetV3-small
         # took 17 s to load, and 5 s anew in each thread.
@@ -212,21 +212,21 @@ def _tried(network: Network, device: torch.device) -> tuple[Network, list[Tensor
     sizes = (2, 2, 3, network.input_size, network.input_size)
     before, after = (torch.rand(sizes, generator=generator) * 255).to(device)
 
-    def slopes(laid_out: Network) -> list[Tensor]:
+    def gradients(laid_out: Network) -> list[Tensor]:
         # torch's stubs leave this argument out.
         laid_out.module.to(memory_format=laid_out.layout)  # type: ignore[call-overload]
-        return [_slope(laid_out, before[:count], after[:count]) for count in (2, 1)]
+        return [_gradient(laid_out, before[:count], after[:count]) for count in (2, 1)]
 
     try:
-        return network, slopes(network)
+        return network, gradients(network)
     except _UNUSABLE:
         # With channels last, ResNet-18 takes a seventh less time; but a network that calls view()
         # on a map has no use for it, nor has one with weights of five dimensions.
         plain = replace(network, layout=torch.contiguous_format)
-        return plain, slopes(plain)
+        return plain, gradients(plain)
 
 
-def _slope(network: Network, before: Tensor, after: Tensor) -> Tensor:
+def _gradient(network: Network, before: Tensor, after: Tensor) -> Tensor:
     """Return that of similarity by the second pictures; zeros where the network cuts it off."""
     leaf = after.clone().requires_grad_()
     loss = similarity(network.features(before), network.features(leaf))

@@ -94,7 +94,7 @@ def project(change: Tensor, bound: Tensor) -> Tensor:
 
 
 def _start(change: Tensor, bound: Tensor, generator: Generator) -> Tensor:
-    """Return the change within its bound; similarity has no slope at no change at all."""
+    """Return the change within its bound; similarity has no gradient at no change at all."""
     if not change.any():
         draws = torch.randn(change.shape, generator=generator, device=generator.device)
         change = bound * _soft_sign(_smooth(draws.to(change)))
@@ -104,17 +104,17 @@ def _start(change: Tensor, bound: Tensor, generator: Generator) -> Tensor:
 def _similarity_gradient(
     change: Tensor, frame: Tensor, surrogates: Surrogates, copies: Copies, generator: Generator
 ) -> Tensor:
-    """Return (h, w): the slope of similarity, averaged over copies and networks."""
+    """Return (h, w): the gradient of similarity, averaged over copies and networks."""
     places = _places(frame, copies, surrogates, generator)
     leaf = change.detach().requires_grad_()
     seen, change_seen = look(frame, places), look(leaf[None], places)[:, 0]
     with torch.no_grad():
         originals = publish(seen, _twin(generator))
         protected = publish(changed(seen, change_seen), generator)
-    slopes = [_slope(network, originals, protected) for network in surrogates.networks]
+    gradients = [_gradient(network, originals, protected) for network in surrogates.networks]
     # Past what publishing does, as if it did nothing: it blurs far less than gradients are
     # smoothed, and the way back through it took as long as that through a small network.
-    (gradient,) = torch.autograd.grad(change_seen, leaf, torch.stack(slopes).mean(dim=0))
+    (gradient,) = torch.autograd.grad(change_seen, leaf, torch.stack(gradients).mean(dim=0))
     return gradient
 
 
@@ -134,9 +134,9 @@ def _places(frame: Tensor, copies: Copies, surrogates: Surrogates, generator: Ge
     return within_windows(whole, (height, width), generator)
 
 
-def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
+def _gradient(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
     """
-    Return one network's slope in each copy's luma, (n, h, w), of mean size 1: none dominates.
+    Return one network's gradient in each copy's luma, (n, h, w), of mean size 1: none dominates.
 
     Zeros where it has none, as networks that divide by a deviation on a black picture: a step
     that is no number would stay in the momentum of all anchors to come.
@@ -144,8 +144,8 @@ def _slope(network: Network, originals: Tensor, copies: Tensor) -> Tensor:
     with torch.no_grad():
         before = network.features(originals)
     leaf = copies.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(similarity(before, network.features(leaf)), leaf)
-    in_luma = slope[:, 0]
+    (gradient,) = torch.autograd.grad(similarity(before, network.features(leaf)), leaf)
+    in_luma = gradient[:, 0]
     return _normalised(in_luma) if in_luma.isfinite().all() else torch.zeros_like(in_luma)
 
 

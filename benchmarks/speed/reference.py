@@ -62,7 +62,7 @@ def _perturb(frames: list[Path], model: Any) -> None:
 
 
 def _sign(picture: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
-    """Return (224, 224, 3): the sign of the loss's slope, averaged over the copies."""
+    """Return (224, 224, 3): the sign of the loss's gradient, averaged over the copies."""
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     small: Any = cv2.resize(picture, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA)
     image = torch.from_numpy(small[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None]
@@ -75,8 +75,8 @@ def _sign(picture: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
         copy = F.interpolate(copy, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
         F.cross_entropy(model((copy - mean) / std), label).backward()
     assert leaf.grad is not None
-    slope: Any = leaf.grad[0].permute(1, 2, 0).flip(2).sign().numpy()
-    return np.ascontiguousarray(slope)
+    gradient: Any = leaf.grad[0].permute(1, 2, 0).flip(2).sign().numpy()
+    return np.ascontiguousarray(gradient)
 
 
 def _ffmpeg(*arguments: str) -> None:

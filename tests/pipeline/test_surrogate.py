@@ -415,7 +415,7 @@ def test_lack_of_memory_is_not_blamed_on_the_network(reason, tmp_path, monkeypat
         raise RuntimeError(reason)
 
     weights = state_dict(tmp_path / "squeezenet1_1.pth", "squeezenet1_1")
-    monkeypatch.setattr(network_file, "_slope", lacking)
+    monkeypatch.setattr(network_file, "_gradient", lacking)
     with pytest.raises(MemoryError):
         load("squeezenet1_1", squeezenet1_1=weights)
 
