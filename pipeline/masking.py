@@ -100,7 +100,7 @@ class HearingModel:
 
     @property
     def bands(self) -> int:
-        """Number of bands: 48 from 44.1 kHz on, 35 at 8 kHz."""
+        """Number of bands: 48 from 32 kHz on, 35 at 8 kHz."""
         return len(self.edges) - 1
 
     def spectra(self, samples: Samples) -> Spectra:

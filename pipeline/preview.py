@@ -50,7 +50,7 @@ from pipeline.writer import Writer
 # What is protected before the moment: two anchors more at the usual rates, a fade at least.
 _RUN_SECONDS = Fraction(1)
 _RUN_FRAMES = 30
-# x264's presets up to "faster" look as far ahead before they decide how a frame is coded.
+# x264's presets up to "veryfast" look as far ahead before they decide how a frame is coded.
 _FRAMES_AFTER = 10
 _QUEUE_DEPTH = 2
 
