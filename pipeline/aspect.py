@@ -19,8 +19,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline.chunks import chunk_payload, walk_chunks
-from pipeline.elements import Element, element_payload, walk_elements
+from pipeline.chunks import walk_chunks
+from pipeline.elements import Element, walk_elements
+from pipeline.parts import payload_of
 
 # With the zero at its end as long as AVI's `vprp`, and enough for Matroska's elements.
 _NAME = "-" * 67
@@ -61,7 +62,7 @@ def state_aspects(path: Path, muxer: str, aspects: Sequence[Fraction]) -> None:
 
 def _in_matroska(file: BinaryIO, aspects: Sequence[Fraction], muxer: str) -> None:
     for track, aspect in zip(list(_named_tracks(file)), aspects, strict=True):
-        changed = _with_aspect(element_payload(file, track, track.payload_size), aspect, muxer)
+        changed = _with_aspect(payload_of(file, track, track.payload_size), aspect, muxer)
         file.seek(track.payload_offset)
         file.write(changed)
     _renew_checksum(file)
@@ -70,22 +71,22 @@ def _in_matroska(file: BinaryIO, aspects: Sequence[Fraction], muxer: str) -> Non
 def _named_tracks(file: BinaryIO) -> Iterator[Element]:
     track: Element | None = None
     for element in walk_elements(file):
-        if element.name == "Cluster":
+        if element.kind == "Cluster":
             return  # all tracks stand before the first
-        if element.name == "TrackEntry":
+        if element.kind == "TrackEntry":
             track = element
-        elif element.name == "Name" and track is not None:
+        elif element.kind == "Name" and track is not None:
             yield track
 
 
 def _renew_checksum(file: BinaryIO) -> None:
     tracks: Element | None = None
     for element in walk_elements(file):
-        if element.name == "Cluster":
+        if element.kind == "Cluster":
             return
-        if element.name == "Tracks":
+        if element.kind == "Tracks":
             tracks = element
-        elif element.name == "CRC-32" and tracks is not None:
+        elif element.kind == "CRC-32" and tracks is not None:
             file.seek(element.end)
             checksum = zlib.crc32(file.read(tracks.end - element.end))
             file.seek(element.payload_offset)
@@ -96,9 +97,9 @@ def _renew_checksum(file: BinaryIO) -> None:
 def _with_aspect(track: bytes, aspect: Fraction, muxer: str) -> bytes:
     """Return the content of a `TrackEntry`, as long as it was, its name left out."""
     elements = [e for e in walk_elements(io.BytesIO(track)) if len(e.path) == 1]
-    video = next(e for e in elements if e.name == "Video")
+    video = next(e for e in elements if e.kind == "Video")
     picture = _with_display_size(track[video.payload_offset : video.end], aspect, muxer)
-    others = (track[e.offset : e.end] for e in elements if e.name not in ("Name", "Video"))
+    others = (track[e.offset : e.end] for e in elements if e.kind not in ("Name", "Video"))
     content = b"".join((*others, _element(_VIDEO, picture)))
     unused = len(track) - len(content) - len(_element(_VOID, b""))
     return content + _element(_VOID, bytes(unused))
@@ -107,14 +108,14 @@ def _with_aspect(track: bytes, aspect: Fraction, muxer: str) -> bytes:
 def _with_display_size(video: bytes, aspect: Fraction, muxer: str) -> bytes:
     file = io.BytesIO(video)
     elements = [e for e in walk_elements(file) if len(e.path) == 1]
-    numbers = {e.name: int.from_bytes(element_payload(file, e, 8)) for e in elements}
+    numbers = {e.kind: int.from_bytes(payload_of(file, e, 8)) for e in elements}
     cropped = {side: numbers.get(f"PixelCrop{side}", 0) for side in _SIDES}
     # Of a stereoscopic picture the muxer has written the size of one view.
     width = numbers.get("DisplayWidth", numbers["PixelWidth"] - cropped["Left"] - cropped["Right"])
     height = numbers.get(
         "DisplayHeight", numbers["PixelHeight"] - cropped["Top"] - cropped["Bottom"]
     )
-    others = (video[e.offset : e.end] for e in elements if e.name not in _DISPLAY)
+    others = (video[e.offset : e.end] for e in elements if e.kind not in _DISPLAY)
     return b"".join((*others, *_display_size(width, height, aspect, muxer)))
 
 
@@ -141,9 +142,9 @@ def _in_avi(file: BinaryIO, aspects: Sequence[Fraction]) -> None:
     left = list(aspects)
     for chunk in walk_chunks(file):
         if chunk.kind == "strh":
-            header = chunk_payload(file, chunk)
+            header = payload_of(file, chunk)
         elif chunk.kind == "strf":
-            form = chunk_payload(file, chunk)
+            form = payload_of(file, chunk)
         elif chunk.kind == "strn" and left:
             file.seek(chunk.offset)
             file.write(_video_properties(header, form, left.pop(0)))

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pipeline.chunks import UNPARSED, Chunk, chunk_payload, walk_chunks
+from pipeline.chunks import Chunk, walk_chunks
 from pipeline.padding import is_empty
+from pipeline.parts import UNPARSED, payload_of
 
 _ALLOWED_KINDS = "AVI |AVIX|hdrl|avih|strl|strh|strf|indx|vprp|odml|dmlh|movi|idx1|JUNK"
 _ALLOWED = frozenset(_ALLOWED_KINDS.split("|"))
@@ -42,7 +43,7 @@ def avi_findings(file: BinaryIO) -> Iterator[str]:
             yield f"{chunk.payload_size} bytes that are no chunk"
         elif chunk.kind == "JUNK":
             yield from _padding(file, chunk)
-        elif chunk.kind == "strh" and chunk_payload(file, chunk, 4) not in _KINDS_OF_STREAM:
+        elif chunk.kind == "strh" and payload_of(file, chunk, 4) not in _KINDS_OF_STREAM:
             yield "data track (strh)"
         elif chunk.kind in _ALLOWED or chunk.kind == "INFO":  # its members are findings
             continue
@@ -53,7 +54,7 @@ def avi_findings(file: BinaryIO) -> Iterator[str]:
 
 
 def _padding(file: BinaryIO, chunk: Chunk) -> Iterator[str]:
-    payload = chunk_payload(file, chunk)
+    payload = payload_of(file, chunk)
     is_known = _UNUSED_INDEX.fullmatch(payload) or _UNUSED_LENGTH.fullmatch(payload)
     passed = len(payload) if is_known else 0
     if not is_empty(file, chunk.payload_offset + passed, chunk.payload_size - passed):

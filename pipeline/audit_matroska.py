@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from pipeline.audit_mp4 import neutral_title
-from pipeline.elements import UNPARSED, Element, element_payload, walk_elements
+from pipeline.elements import Element, walk_elements
 from pipeline.language import is_language
 from pipeline.padding import is_empty
+from pipeline.parts import UNPARSED, payload_of
 
 _TRACKS = (
     "TrackEntry TrackNumber TrackUID TrackType FlagEnabled FlagDefault FlagForced"
@@ -75,7 +76,7 @@ def matroska_findings(file: BinaryIO) -> Iterator[str]:
     """Yield what a file holds that is not on the list, in file order."""
     tag = b""
     for element in walk_elements(file):
-        name = element.name
+        name = element.kind
         if name == UNPARSED:
             yield f"{element.payload_size} bytes that are no element"
         elif name not in _ALLOWED:
@@ -84,46 +85,46 @@ def matroska_findings(file: BinaryIO) -> Iterator[str]:
         elif name in _CHECKS:
             yield from _CHECKS[name](file, element)
         elif name == "TagName":
-            tag = element_payload(file, element, 200).rstrip(b"\0")
+            tag = payload_of(file, element, 200).rstrip(b"\0")
             if tag not in _TAGS_OF_FFMPEG:
                 yield f"tag {tag.decode('utf-8', 'replace')}"
         elif name == "TagString" and tag in _TAGS_OF_FFMPEG:
             pattern, words = _TAGS_OF_FFMPEG[tag]
-            if not pattern.fullmatch(element_payload(file, element, 200)):
+            if not pattern.fullmatch(payload_of(file, element, 200)):
                 yield words
 
 
 def _app(file: BinaryIO, element: Element) -> Iterator[str]:
-    text = element_payload(file, element, 200).rstrip(b"\0")
+    text = payload_of(file, element, 200).rstrip(b"\0")
     if text not in _APPS:
-        yield f"{element.name} {text.decode('utf-8', 'replace')!r}"
+        yield f"{element.kind} {text.decode('utf-8', 'replace')!r}"
 
 
 def _addition_name(file: BinaryIO, element: Element) -> Iterator[str]:
     # FFmpeg's muxer names what it knows; other names are somebody's own.
-    if element_payload(file, element, 200).rstrip(b"\0") != _DOLBY_VISION:
+    if payload_of(file, element, 200).rstrip(b"\0") != _DOLBY_VISION:
         yield "name of what lies beside the blocks"
 
 
 def _kind_of_track(file: BinaryIO, element: Element) -> Iterator[str]:
-    kind = int.from_bytes(element_payload(file, element, 8))
+    kind = int.from_bytes(payload_of(file, element, 8))
     if kind not in _KINDS_OF_TRACK:
         yield f"data track (TrackType {kind})"
 
 
 def _segment_uid(file: BinaryIO, element: Element) -> Iterator[str]:
-    if any(element_payload(file, element, 16)):
+    if any(payload_of(file, element, 16)):
         yield "SegmentUID"
 
 
 def _chapter_title(file: BinaryIO, element: Element) -> Iterator[str]:
-    title = element_payload(file, element, 1000).rstrip(b"\0").decode("utf-8", "replace")
+    title = payload_of(file, element, 1000).rstrip(b"\0").decode("utf-8", "replace")
     if not neutral_title(title):
         yield "chapter titles"
 
 
 def _language(file: BinaryIO, element: Element) -> Iterator[str]:
-    text = element_payload(file, element, 200).rstrip(b"\0").decode("utf-8", "replace")
+    text = payload_of(file, element, 200).rstrip(b"\0").decode("utf-8", "replace")
     if not is_language(text):
         yield "words in place of a language"
 

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from pipeline.boxes import UNPARSED, Box, payload_of, walk_boxes
+from pipeline.boxes import Box, walk_boxes
 from pipeline.language import is_language
 from pipeline.padding import is_empty
+from pipeline.parts import UNPARSED, payload_of
 
 
 def _by_parent(children: dict[str, str]) -> dict[str, frozenset[str]]:

@@ -1,8 +1,8 @@
 """
 Walk the boxes of an MP4 or QuickTime file; tell whether a container is complete.
 
-Nothing but the standard library and the two other walkers, since the watcher of a folder
-uses it too. Payloads of `mdat` are passed over, never read; hostile sizes end a walk, they
+Nothing but the standard library, the two other walkers and their `Part`, since the watcher of a
+folder uses it too. Payloads of `mdat` are passed over, never read; hostile sizes end a walk, they
 never raise or loop.
 
 Source: ISO/IEC 14496-12; QuickTime File Format.
@@ -19,9 +19,8 @@ from typing import BinaryIO, Literal
 
 from pipeline.chunks import stated_riff_length
 from pipeline.elements import EBML_MAGIC, stated_matroska_length
+from pipeline.parts import UNPARSED, Part
 
-# The kind of bytes that are no box: padding, junk, or what a damaged size left over.
-UNPARSED = ""
 # Beyond either a file is hostile; a twelve-hour file in fragments of a second has 90 000.
 _MOST_BOXES = 1_000_000
 # How many at the top level are looked at to tell whether a file is whole. It takes 0.2 s, and
@@ -53,42 +52,8 @@ _FIRST = _TOP_LEVEL - {"emsg", "imda", "udta", "mfra"}
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """
-    One box; offsets and sizes in bytes.
-
-    Attributes:
-        path: four-character codes from the top level down, one character a byte (Latin-1);
-            the last is `UNPARSED` for bytes that are no box.
-        offset: of the header, in the file.
-        header_size: 8 or 16; 0 for bytes that are no box.
-        size: of the whole box as it states it, which may run past its parent or the file.
-    """
-
-    path: tuple[str, ...]
-    offset: int
-    header_size: int
-    size: int
-
-    @property
-    def kind(self) -> str:
-        """The box's own four characters."""
-        return self.path[-1]
-
-    @property
-    def payload_offset(self) -> int:
-        """Where the header ends."""
-        return self.offset + self.header_size
-
-    @property
-    def payload_size(self) -> int:
-        """Stated bytes after the header."""
-        return self.size - self.header_size
-
-    @property
-    def end(self) -> int:
-        """Offset after the last stated byte."""
-        return self.offset + self.size
+class Box(Part):
+    """One box; its kinds are four-character codes, one character a byte (Latin-1)."""
 
 
 def walk_boxes(file: BinaryIO) -> Iterator[Box]:
@@ -99,12 +64,6 @@ def walk_boxes(file: BinaryIO) -> Iterator[Box]:
     where no box can be read come as one box of kind `UNPARSED` up to their parent's end.
     """
     return _Walk(file).level((), 0, file.seek(0, os.SEEK_END))
-
-
-def payload_of(file: BinaryIO, box: Box, most: int = 1 << 20) -> bytes:
-    """Return the first `most` bytes of a box's payload, fewer where the file ends."""
-    file.seek(box.payload_offset)
-    return file.read(max(0, min(most, box.payload_size)))
 
 
 @dataclass(frozen=True)
@@ -202,7 +161,7 @@ def _box_at(file: BinaryIO, parents: tuple[str, ...], offset: int, end: int) -> 
         size = end - offset
     if size < header:
         return None
-    return Box((*parents, head[4:8].decode("latin-1")), offset, header, size)
+    return Box((*parents, head[4:8].decode("latin-1")), offset, header, size - header)
 
 
 def _entry_header(file: BinaryIO, box: Box, handler: str) -> int | None:

@@ -15,7 +15,8 @@ from typing import Any
 import av
 import av.error
 
-from pipeline.elements import element_payload, walk_elements
+from pipeline.elements import walk_elements
+from pipeline.parts import payload_of
 
 # FFmpeg's numbers.
 UNSPECIFIED, LEFT, CENTRE, TOP_LEFT, TOP = range(5)
@@ -41,9 +42,9 @@ def chroma_location(stream: Any) -> int:
     except (av.error.FFmpegError, ValueError):
         return UNSPECIFIED
     sitings = {
-        element.name: int.from_bytes(element_payload(header, element))
+        element.kind: int.from_bytes(payload_of(header, element))
         for element in walk_elements(header)
-        if element.name.startswith("ChromaSiting")
+        if element.kind.startswith("ChromaSiting")
     }
     place = sitings.get("ChromaSitingHorz", 0), sitings.get("ChromaSitingVert", 0)
     return _LOCATION.get(place, UNSPECIFIED)

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-# The kind of bytes that are no chunk.
-UNPARSED = ""
+from pipeline.parts import UNPARSED, Part, payload_of
+
 _MOST_CHUNKS = 200_000
 # How many are looked at to tell whether a file is whole: OpenDML's `RIFF`s have a gigabyte each,
 # and a handful of lists before `movi`.
@@ -30,37 +30,13 @@ _SCALE_AT, _LENGTH_AT, _TICK_BYTES_AT, _HEADER_BYTES = 20, 32, 44, 48
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Part):
     """
-    One chunk; offsets and sizes in bytes.
+    One chunk; its kinds are four-character codes, one character a byte.
 
-    Attributes:
-        path: four-character codes from the top level down, one character a byte; a list goes
-            by its type, as in ("AVI ", "hdrl", "strl", "strh"); the last is `UNPARSED` for
-            bytes that are no chunk.
-        header_size: 8, 12 for a list; 0 for bytes that are no chunk.
-        payload_size: as stated, which may run past the parent or the file.
+    A list goes by its type, as in ("AVI ", "hdrl", "strl", "strh"), and its header has 12 bytes.
+    Padding lies after its end.
     """
-
-    path: tuple[str, ...]
-    offset: int
-    header_size: int
-    payload_size: int
-
-    @property
-    def kind(self) -> str:
-        """The chunk's own four characters, or the list's type."""
-        return self.path[-1]
-
-    @property
-    def payload_offset(self) -> int:
-        """Where the header ends."""
-        return self.offset + self.header_size
-
-    @property
-    def end(self) -> int:
-        """Offset after the last byte, padding left out."""
-        return self.payload_offset + self.payload_size
 
 
 def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
@@ -71,12 +47,6 @@ def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
     chunk of kind `UNPARSED` up to their parent's end.
     """
     return _Walk(file).level((), 0, file.seek(0, os.SEEK_END))
-
-
-def chunk_payload(file: BinaryIO, chunk: Chunk, most: int = 1 << 20) -> bytes:
-    """Return the first `most` bytes of a chunk's payload, fewer where the file ends."""
-    file.seek(chunk.payload_offset)
-    return file.read(max(0, min(most, chunk.payload_size)))
 
 
 @dataclass(frozen=True)
@@ -115,7 +85,7 @@ def state_chunk_clock(file: BinaryIO, clock: StreamClock) -> None:
 
 
 def _stream_clock(file: BinaryIO, header: Chunk) -> StreamClock:
-    payload = chunk_payload(file, header, _HEADER_BYTES).ljust(_HEADER_BYTES, b"\0")
+    payload = payload_of(file, header, _HEADER_BYTES).ljust(_HEADER_BYTES, b"\0")
     scale, rate = struct.unpack_from("<II", payload, _SCALE_AT)
     (length,) = struct.unpack_from("<I", payload, _LENGTH_AT)
     (tick_bytes,) = struct.unpack_from("<I", payload, _TICK_BYTES_AT)
@@ -166,7 +136,7 @@ class _Walk:
             is_list = chunk.header_size == 12 and chunk.kind != "movi"
             if is_list and len(chunk.path) < _DEEPEST:
                 yield from self.level(chunk.path, chunk.payload_offset, min(chunk.end, end))
-            offset = chunk.end + (chunk.end - chunk.offset) % 2
+            offset = chunk.end + chunk.size % 2
 
 
 def _chunk_at(file: BinaryIO, parents: tuple[str, ...], offset: int, end: int) -> Chunk | None:

@@ -20,9 +20,10 @@ from typing import BinaryIO
 
 import av
 
-from pipeline.boxes import Box, payload_of, walk_boxes
+from pipeline.boxes import Box, walk_boxes
 from pipeline.elements import EBML_MAGIC, video_track_numbers
 from pipeline.filters import PictureFilter
+from pipeline.parts import payload_of
 
 _TRACK = ("moov", "trak", "mdia")
 _ENTRIES = (*_TRACK, "minf", "stbl", "stsd")

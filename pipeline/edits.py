@@ -24,7 +24,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.boxes import Box, payload_of, walk_boxes
+from pipeline.boxes import Box, walk_boxes
+from pipeline.parts import payload_of
 
 _ENTRY = {0: struct.Struct(">Iihh"), 1: struct.Struct(">Qqhh")}
 _EMPTY_EDIT = -1

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.parts import UNPARSED, Part, payload_of
+
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
-# The name of bytes that are no element.
-UNPARSED = ""
 _MOST_ELEMENTS = 2_000_000
 # How many are looked at to tell whether a file is whole: one header, one segment, some entries.
 _MOST_JUDGED = 1000
@@ -228,39 +228,15 @@ _MASTERS = frozenset(_MASTER_NAMES.split())
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class Element(Part):
     """
-    One element; offsets and sizes in bytes.
+    One element; of an id that has no name here the kind is `0x` and its hex digits.
 
     Attributes:
-        path: names from the top level down; an id we have no name for is `0x` and its hex
-            digits; the last is `UNPARSED` for bytes that are no element.
-        header_size: 0 for bytes that are no element.
-        payload_size: as stated, which may run past the parent or the file; for an unknown
-            size, up to where the element ends.
-        is_size_unknown: the element did not state its size.
+        is_size_unknown: the element did not state its size, which is up to where it ends.
     """
 
-    path: tuple[str, ...]
-    offset: int
-    header_size: int
-    payload_size: int
     is_size_unknown: bool = False
-
-    @property
-    def name(self) -> str:
-        """The element's own name."""
-        return self.path[-1]
-
-    @property
-    def payload_offset(self) -> int:
-        """Where the header ends."""
-        return self.offset + self.header_size
-
-    @property
-    def end(self) -> int:
-        """Offset after the last byte."""
-        return self.payload_offset + self.payload_size
 
 
 def walk_elements(file: BinaryIO) -> Iterator[Element]:
@@ -271,12 +247,6 @@ def walk_elements(file: BinaryIO) -> Iterator[Element]:
     can be read come as one element named `UNPARSED` up to their parent's end.
     """
     return _Walk(file).level((), 0, file.seek(0, os.SEEK_END))
-
-
-def element_payload(file: BinaryIO, element: Element, most: int = 1 << 20) -> bytes:
-    """Return the first `most` bytes of an element's payload, fewer where the file ends."""
-    file.seek(element.payload_offset)
-    return file.read(max(0, min(most, element.payload_size)))
 
 
 def video_track_numbers(file: BinaryIO) -> Iterator[dict[str, int]]:
@@ -302,7 +272,7 @@ def _tracks(file: BinaryIO, kind: int) -> Iterator[dict[str, bytes]]:
                 yield track
             track = {}
         elif element.payload_size <= _SHORT:
-            track[element.name] = element_payload(file, element)
+            track[element.kind] = payload_of(file, element)
     if int.from_bytes(track.get("TrackType", b"")) == kind:
         yield track
 
@@ -315,13 +285,13 @@ def has_encrypted_track(path: Path) -> bool:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        heads = itertools.takewhile(lambda head: head.name != "Cluster", walk_elements(file))
+        heads = itertools.takewhile(lambda head: head.kind != "Cluster", walk_elements(file))
         tracks = next((head for head in heads if head.path == _TRACKS), None)
         if tracks is None:
             return False
         # No farther: what lies between them and the first cluster may be much.
         described = _Walk(file).level(tracks.path, tracks.payload_offset, tracks.end)
-        return any(element.name == "ContentEncryption" for element in described)
+        return any(element.kind == "ContentEncryption" for element in described)
 
 
 def states_duration(path: Path) -> bool:
@@ -332,10 +302,10 @@ def states_duration(path: Path) -> bool:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        heads = itertools.takewhile(lambda head: head.name != "Cluster", walk_elements(file))
+        heads = itertools.takewhile(lambda head: head.kind != "Cluster", walk_elements(file))
         stated = next((head for head in heads if head.path == _DURATION), None)
         # Zero, until a muxer has come to the end.
-        return stated is not None and any(element_payload(file, stated, 8))
+        return stated is not None and any(payload_of(file, stated, 8))
 
 
 def stated_matroska_length(file: BinaryIO, actual: int) -> tuple[int | None, bool]:
@@ -351,9 +321,9 @@ def stated_matroska_length(file: BinaryIO, actual: int) -> tuple[int | None, boo
         if segment is not None and offset >= actual:
             break
         element = _element_at(file, (), offset, actual)
-        if element is None or (segment is not None and element.name not in _TOP.values()):
+        if element is None or (segment is not None and element.kind not in _TOP.values()):
             break  # junk after the end, or no segment yet
-        if element.name == "Segment":
+        if element.kind == "Segment":
             segment = segment or element
             if element.is_size_unknown:
                 return None, not _keeps_promises(file, segment, actual)
@@ -383,10 +353,10 @@ class _Walk:
             if element is None or self._elements > _MOST_ELEMENTS:
                 yield Element((*parents, UNPARSED), offset, 0, end - offset)
                 return
-            if element.is_size_unknown and element.name == "Cluster":
+            if element.is_size_unknown and element.kind == "Cluster":
                 element = self._up_to_next_cluster(element, end)
             yield element
-            if element.name in _MASTERS and len(element.path) < _DEEPEST:
+            if element.kind in _MASTERS and len(element.path) < _DEEPEST:
                 yield from self.level(element.path, element.payload_offset, min(element.end, end))
             offset = element.end
 
@@ -397,7 +367,7 @@ class _Walk:
             self._elements += 1
             if child is None or child.is_size_unknown or self._elements > _MOST_ELEMENTS:
                 break
-            if child.name in _LEVEL_1.values() or child.name in _TOP.values():
+            if child.kind in _LEVEL_1.values() or child.kind in _TOP.values():
                 break
             offset = min(child.end, end)
         size = offset - cluster.payload_offset
@@ -434,19 +404,19 @@ def _keeps_promises(file: BinaryIO, segment: Element, actual: int) -> bool:
     """Whether the elements that the first `SeekHead` names are where it says they are."""
     end = min(segment.end, actual)
     seek_head = _element_at(file, (), segment.payload_offset, end)
-    if seek_head is not None and seek_head.name == "CRC-32":
+    if seek_head is not None and seek_head.kind == "CRC-32":
         seek_head = _element_at(file, (), seek_head.end, end)
     if seek_head is None:
         return False
-    if seek_head.name != "SeekHead" or seek_head.end > end:
+    if seek_head.kind != "SeekHead" or seek_head.end > end:
         return True
     children = _Walk(file).level(("SeekHead",), seek_head.payload_offset, seek_head.end)
     wanted = b""
     for child in itertools.islice(children, _MOST_JUDGED):
-        if child.name == "SeekID":
-            wanted = element_payload(file, child, 4)
-        elif child.name == "SeekPosition" and child.payload_size <= 8:
-            position = int.from_bytes(element_payload(file, child, 8))
+        if child.kind == "SeekID":
+            wanted = payload_of(file, child, 4)
+        elif child.kind == "SeekPosition" and child.payload_size <= 8:
+            position = int.from_bytes(payload_of(file, child, 8))
             file.seek(segment.payload_offset + min(position, actual))
             # Something else there is a stale index; nothing there is a copy under way.
             if not any(file.read(len(wanted))):

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.audit_mp4 import CHILDREN, FORMS
-from pipeline.boxes import Box, payload_of, walk_boxes
+from pipeline.boxes import Box, walk_boxes
+from pipeline.parts import payload_of
 from pipeline.sidedata import (
     Projection,
     Spherical,

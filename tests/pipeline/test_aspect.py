@@ -12,8 +12,9 @@ import pytest
 from media import Video, make_video
 
 from pipeline.aspect import set_aspect, state_aspects
-from pipeline.elements import element_payload, walk_elements
+from pipeline.elements import walk_elements
 from pipeline.metadata import audit
+from pipeline.parts import payload_of
 
 
 def copy_of(original: Path, path: Path, muxer: str, aspect: Fraction) -> Path:
@@ -65,10 +66,10 @@ def test_checksum_of_the_tracks_fits_them(tmp_path: Path, picture: Path) -> None
     state_aspects(path, "matroska", [Fraction(2)])
     with path.open("rb") as file:
         elements = list(walk_elements(file))
-        tracks = next(e for e in elements if e.name == "Tracks")
+        tracks = next(e for e in elements if e.kind == "Tracks")
         stated = next(e for e in elements if e.path[-2:] == ("Tracks", "CRC-32"))
-        content = element_payload(file, tracks)[stated.end - tracks.payload_offset :]
-        assert element_payload(file, stated) == zlib.crc32(content).to_bytes(4, "little")
+        content = payload_of(file, tracks)[stated.end - tracks.payload_offset :]
+        assert payload_of(file, stated) == zlib.crc32(content).to_bytes(4, "little")
 
 
 def test_aspect_of_an_avi_does_not_move_the_picture(tmp_path: Path, picture: Path) -> None:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.boxes import UNPARSED, completeness, walk_boxes
+from pipeline.boxes import completeness, walk_boxes
 from pipeline.chunks import walk_chunks
 from pipeline.elements import walk_elements
+from pipeline.parts import UNPARSED
 
 _MUXERS = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi"}
 _CODEC = {"webm": "libvpx-vp9"}
@@ -242,7 +243,7 @@ def test_cluster_of_unknown_size_ends_at_the_next_one() -> None:
     cluster = b"\x1f\x43\xb6\x75\x01" + b"\xff" * 7 + b"\xe7\x81\x00" + block * 3
     data = b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + cluster * 2 + b"\x12\x54\xc3\x67\x80"
     elements = list(walk_elements(io.BytesIO(data)))
-    assert [e.name for e in elements] == ["EBML", "Segment", "Cluster", "Cluster", "Tags"]
+    assert [e.kind for e in elements] == ["EBML", "Segment", "Cluster", "Cluster", "Tags"]
     assert elements[2].end == elements[3].offset
 
 
@@ -251,7 +252,7 @@ def test_elements_are_known_by_name_and_cover_every_byte(
     whole: dict[str, bytes], name: str
 ) -> None:
     elements = list(walk_elements(io.BytesIO(whole[name])))
-    assert not [e for e in elements if e.name.startswith("0x") or e.name == UNPARSED]
+    assert not [e for e in elements if e.kind.startswith("0x") or e.kind == UNPARSED]
     level_1 = [e for e in elements if e.path[0] == "Segment" and len(e.path) == 2]
     assert [e.offset for e in level_1[1:]] == [e.end for e in level_1[:-1]]
     assert level_1[-1].end == len(whole[name])

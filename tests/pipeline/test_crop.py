@@ -106,7 +106,7 @@ def test_a_crop_that_the_codec_has_made_itself_is_not_made_again(tmp_path: Path)
     clip = cropped_matroska(tmp_path / "clip.mkv", Crop(128, 90, 0, 0, 128, 84), video)
     data = bytearray(clip.read_bytes())
     with clip.open("rb") as file:
-        height = next(e for e in walk_elements(file) if e.name == "PixelHeight")
+        height = next(e for e in walk_elements(file) if e.kind == "PixelHeight")
     data[height.payload_offset] = 96
     clip.write_bytes(data)
     assert stated_crops(clip) == [Crop(128, 96, 0, 0, 128, 90)]
@@ -184,7 +184,7 @@ def cropped_matroska(path: Path, crop: Crop, video: Video = SMALL) -> Path:
     make_video(path, video)
     data = bytearray(path.read_bytes())
     with path.open("rb") as file:
-        colour = next(e for e in walk_elements(file) if e.name == "Colour")
+        colour = next(e for e in walk_elements(file) if e.kind == "Colour")
     edges = {
         0x54AA: crop.coded_height - crop.top - crop.height,
         0x54BB: crop.top,

@@ -13,7 +13,8 @@ import av
 import pytest
 
 from pipeline import mp4
-from pipeline.boxes import completeness, payload_of, walk_boxes
+from pipeline.boxes import completeness, walk_boxes
+from pipeline.parts import payload_of
 from pipeline.sidedata import (
     Projection,
     StereoLayout,

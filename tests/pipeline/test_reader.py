@@ -107,7 +107,7 @@ def test_a_frame_rate_that_nobody_knows_is_not_that_of_the_clock(
     video = Video(codec="libvpx", times=times, time_base=Fraction(1, 1000), frames=len(times))
     path = make_video(tmp_path / "tab.webm", video)
     with path.open("rb") as file:
-        stated = next(e for e in walk_elements(file) if e.name == "DefaultDuration")
+        stated = next(e for e in walk_elements(file) if e.kind == "DefaultDuration")
     data = bytearray(path.read_bytes())
     end = stated.payload_offset + stated.payload_size
     if is_stated:

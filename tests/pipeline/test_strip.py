@@ -22,10 +22,11 @@ from media import Audio, Video, make_video
 
 from pipeline import mp4
 from pipeline.boxes import walk_boxes
-from pipeline.elements import Element, element_payload, walk_elements
+from pipeline.elements import Element, walk_elements
 from pipeline.errors import Cancelled, UnsupportedMedia
 from pipeline.metadata import audit
 from pipeline.parameters import Mode, Parameters
+from pipeline.parts import payload_of
 from pipeline.progress import Progress
 from pipeline.protect import protect
 from pipeline.report import Report
@@ -220,7 +221,7 @@ def test_the_frame_rate_that_matroska_states_stays(
     assert stated == [40_000_000]
     if not is_stated:
         content = original.read_bytes()
-        (at,) = (e.offset for e in _elements(original) if e.name == "DefaultDuration")
+        (at,) = (e.offset for e in _elements(original) if e.kind == "DefaultDuration")
         original.write_bytes(content[:at] + b"\xec\x86" + bytes(6) + content[at + 8 :])
     _strip(original, output)
     assert _default_durations(output) == (stated if is_stated else [])
@@ -234,9 +235,9 @@ def _elements(path: Path) -> list[Element]:
 def _default_durations(path: Path) -> list[int]:
     with path.open("rb") as file:
         return [
-            int.from_bytes(element_payload(file, element))
+            int.from_bytes(payload_of(file, element))
             for element in walk_elements(file)
-            if element.name == "DefaultDuration"
+            if element.kind == "DefaultDuration"
         ]
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from media import Audio, Video, make_video, scene
 
-from pipeline.boxes import payload_of, walk_boxes
+from pipeline.boxes import walk_boxes
 from pipeline.errors import LimitExceeded
 from pipeline.parameters import Parameters
+from pipeline.parts import payload_of
 from pipeline.plan import plan_output
 from pipeline.probe import probe
 from pipeline.protect import protect
