@@ -139,6 +139,8 @@ class SoundEncoder:
         self._end = 0
         stream: Any = container.add_stream(plan.encoder, rate=self._sample_rate)
         stream.layout = plan.layout
+        if plan.track.is_deep:
+            stream.format = stream.codec_context.codec.audio_formats[-1]  # FLAC's first has 16 bits
         stream.time_base = stream.codec_context.time_base = Fraction(1, self._sample_rate)
         if plan.bit_rate is not None:
             stream.bit_rate = plan.bit_rate

@@ -101,6 +101,7 @@ class AudioTrack:
 
     Attributes:
         layout, channel_order, unkept_speakers: as of `Channels`.
+        is_deep: its codec is lossless, with more than 16 bits a sample.
         end: seconds on the file's clock, where an MP4 states it.
         is_counted: what the file says of times is wrong, and `FrameCount` is right.
     """
@@ -116,6 +117,7 @@ class AudioTrack:
     end: Fraction | None = None
     channel_order: tuple[int, ...] | None = None
     unkept_speakers: str | None = None
+    is_deep: bool = False
     is_counted: bool = False
 
 

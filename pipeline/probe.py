@@ -300,9 +300,10 @@ def _is_decodable_audio(stream: Any) -> bool:
 
 def _audio_track(stream: Any, channels: Channels, is_counted: bool) -> AudioTrack:
     context = stream.codec_context
+    codec = context.codec.canonical_name
     return AudioTrack(
         index=stream.index,
-        codec=context.codec.canonical_name,
+        codec=codec,
         sample_rate=context.sample_rate,
         channels=channels.count,
         layout=channels.layout,
@@ -312,8 +313,15 @@ def _audio_track(stream: Any, channels: Channels, is_counted: bool) -> AudioTrac
         end=_stated_end(stream),
         channel_order=channels.order,
         unkept_speakers=channels.unkept,
+        is_deep=_is_deep(codec, context.format),
         is_counted=is_counted,
     )
+
+
+def _is_deep(codec: str, samples: av.AudioFormat | None) -> bool:
+    # Lossy codecs are decoded to 16 bits or to floats; of what has no packet it may not be known.
+    is_integer = samples is not None and samples.name.startswith("s32")
+    return is_integer or codec.startswith("pcm_f")
 
 
 def _stated_end(stream: Any) -> Fraction | None:
