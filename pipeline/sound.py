@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.audio import AudioSummary, TrackMasker
 from pipeline.audio_plan import AudioPlan
 from pipeline.errors import LimitExceeded
+from pipeline.jitter import Block, Settler
 from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
 from pipeline.timeline import AudioClock, JoinedClock
@@ -107,6 +108,7 @@ class SoundProtector:
         self._kind: tuple[str, str, int] | None = None  # of the last block
         self._clock = AudioClock(self._rate, origin)
         self._joins = joins
+        self._settler = Settler(self._rate)
         self._longest = longest
         self._origin = origin
         self._masker = (
@@ -160,7 +162,13 @@ class SoundProtector:
         samples, wild = without_wild(samples)
         self._wild += wild
         shift = self._joins.shift(time, Fraction(samples.shape[1], self._rate))
-        gap = self._clock.place(None if time is None else time + shift, samples.shape[1])
+        at = None if time is None else time + shift
+        for block in self._settler.settled(Block(at, samples)):
+            yield from self._in_place(block)
+
+    def _in_place(self, block: Block) -> Iterator[Sound]:
+        samples = block.samples
+        gap = self._clock.place(block.time, samples.shape[1])
         if self._clock.end > self._longest * self._rate:
             raise LimitExceeded(
                 f"The sound of stream {self.track.index} goes on for more than"
@@ -197,6 +205,8 @@ class SoundProtector:
     def finish(self) -> Iterator[Sound]:
         """Yield the rest."""
         yield from self._rest()
+        for block in self._settler.finish():
+            yield from self._in_place(block)
         yield from self._given_out(self._masker.finish())
 
     def _as_float(self, frame: av.AudioFrame) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.avi_sound import FrameCount
 from pipeline.channels import ChannelSorter
 from pipeline.errors import LimitExceeded
+from pipeline.jitter import Block, Settler
 from pipeline.masking import MAX_RATE, MIN_RATE, NoiseToMask, NoiseToMaskMeter
 from pipeline.measure import snr_db
 from pipeline.media import AudioTrack, MediaInfo
@@ -228,9 +229,8 @@ class _Run:
 
     def _unbroken(self, blocks: Iterator[tuple[Fraction | None, Samples]]) -> Iterator[Samples]:
         total = 0
-        for time, block in blocks:
-            shift = self._joins.shift(time, Fraction(block.shape[1], self._rate))
-            gap = self._clock.place(None if time is None else time + shift, block.shape[1])
+        for time, block in self._settled(blocks):
+            gap = self._clock.place(time, block.shape[1])
             total += gap.silence + block.shape[1]
             if total > self._most:
                 raise LimitExceeded(f"{self._name} has sound beyond limits.max_duration_h.")
@@ -238,6 +238,16 @@ class _Run:
                 yield np.zeros((self._channels, min(self._rate, gap.silence - at)), np.float32)
             if block.shape[1] > gap.dropped:
                 yield block[:, gap.dropped :]
+
+    def _settled(
+        self, blocks: Iterator[tuple[Fraction | None, Samples]]
+    ) -> Iterator[tuple[Fraction | None, Samples]]:
+        settler = Settler(self._rate)
+        for time, samples in blocks:
+            shift = self._joins.shift(time, Fraction(samples.shape[1], self._rate))
+            at = None if time is None else time + shift
+            yield from ((b.time, b.samples) for b in settler.settled(Block(at, samples)))
+        yield from ((b.time, b.samples) for b in settler.finish())
 
 
 def _decoded(source: SoundSource, rate: int) -> Iterator[tuple[Fraction | None, Samples]]:

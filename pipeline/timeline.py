@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Containers round a timestamp to as little as a millisecond, so samples jitter by that
 # much; a real gap or overlap is longer.
-_AUDIO_JITTER = Fraction(1, 100)
+AUDIO_JITTER = Fraction(1, 100)
 # Streams are stored a little out of step; a clock that goes back further has started anew.
 _JUMP = Fraction(1)
 # Frames that H.264 and HEVC may hold back to show others first.
@@ -335,7 +335,7 @@ class AudioClock:
             self._next = 0 if time is None else self._place_of(time)
             self.start = max(0, self._next)
         offset = 0 if time is None else self._place_of(time) - self._next
-        if abs(offset) <= self._rate * _AUDIO_JITTER:
+        if abs(offset) <= self._rate * AUDIO_JITTER:
             offset = 0
         # Before the origin time is followed as well, or the first block after it would be held
         # against the origin and not against the block before.

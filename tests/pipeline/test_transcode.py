@@ -172,6 +172,34 @@ def test_sound_of_joined_recordings_stays_with_their_pictures(
     assert comparison.audio[0].snr_db > 20
 
 
+def with_jitter(path: Path, out: Path) -> Path:
+    """Copy a video; its sound's times come up to 18 ms early and late, as a recorder noted them."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        copies = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        blocks = 0
+        for packet in source.demux():
+            if not packet.size or packet.pts is None:
+                continue
+            if packet.stream.type == "audio":
+                late = 0.018 * np.sin(blocks * np.pi / 4)
+                packet.pts = packet.dts = packet.pts + round(late / packet.time_base)
+                blocks += 1
+            packet.stream = copies[packet.stream.index]
+            target.mux(packet)
+    return out
+
+
+def test_sound_whose_times_jitter_stays_whole(tmp_path: Path) -> None:
+    """As of apps that record a phone's screen: each pause and overlap made a hole in it."""
+    made = make_video(tmp_path / "made.mkv", replace(SMALL, audio=[Audio(codec="aac")]))
+    original = with_jitter(made, tmp_path / "a.mkv")
+    outcome = protect(original, tmp_path / "out.mp4", Parameters(), FAST)
+    assert not [note for note in outcome.report.notes if "other sound" in note]
+    (sound,) = compare(original, outcome.output).audio
+    assert sound.snr_db is not None
+    assert sound.snr_db > 15
+
+
 @pytest.mark.parametrize("parameters", [Parameters(), NO_SOUND])
 @pytest.mark.parametrize("since", [4, 6])
 def test_sound_that_waits_in_vain_for_the_picture_to_start_anew_is_all_there(
