@@ -72,10 +72,14 @@ def open_output_for_any_codec(path: Path, muxer: str) -> OutputContainer:
 
 def is_taken_by_the_book(muxer: str, stream: Any) -> bool:
     """Tell whether `open_output` gives a file that the packets of an opened stream can go into."""
-    with av.open(os.devnull, "w", format=muxer) as trial:  # nothing is written before a packet
+    with av.open(os.devnull, "w", format=muxer) as trial:
         try:
-            trial.add_stream_from_template(stream, opaque=True)
-        except ValueError:
+            copy = trial.add_stream_from_template(stream, opaque=True)
+            if muxer in MP4_MUXERS and stream.type == "video":
+                # Of each codec they take some tags alone, and say so no sooner than here.
+                copy.codec_context.codec_tag = stream.codec_context.codec_tag
+                trial.start_encoding()
+        except (ValueError, *_REFUSED):
             return False
     return True
 

@@ -70,8 +70,8 @@ _WITH_TAGS = MP4_MUXERS | {"avi"}
 # no tag but Windows' ones, and those of QuickTime may come from it.
 _OF_TAGS = frozenset({"hap", "rawvideo", "utvideo"})
 _MATROSKA = frozenset({"matroska", "webm"})
-# Old phones put AMR and H.263 into MP4 and its kind, some cameras G.711.
-_BESIDE_MP4 = ("3gp", "mov")
+# Old phones put AMR and H.263 into MP4 and its kind, some cameras G.711; browsers H.264 into WebM.
+_BESIDE = {"mp4": ("3gp", "mov"), "mov": ("3gp", "mp4"), "webm": ("matroska",)}
 _NAMING_AS_WINDOWS = frozenset({"matroska", "avi"})
 # Their muxers reckon from times how long all frames are shown but the last.
 _REACHING_END = MP4_MUXERS | _MATROSKA
@@ -164,9 +164,7 @@ def muxer_for(source: InputContainer, path: Path) -> str:
 
 def _taking_all(kept: list[Any], muxer: str) -> str:
     """Return `muxer`, or one of the same kind where only that takes all that is kept."""
-    if muxer not in MP4_MUXERS:
-        return muxer
-    muxers = (muxer, *_BESIDE_MP4)
+    muxers = (muxer, *_BESIDE.get(muxer, ()))
     return next((m for m in muxers if _first_strange(kept, m) is None), muxer)
 
 

@@ -447,6 +447,38 @@ def test_what_old_phones_and_cameras_put_into_mp4_stays(
     assert _of_all_tracks(output) == _of_all_tracks(original)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "tag", "container"),
+    [
+        ("drone.mp4", "mjpeg", b"jpeg", "mov"),
+        ("film.mp4", "libx265", b"dvhe", "mov"),
+        ("film.mov", "libx265", b"dvh1", "mp4"),
+    ],
+)
+def test_tags_that_only_the_other_of_mp4_and_quicktime_takes_stay(
+    tmp_path: Path, name: str, codec: str, tag: bytes, container: str
+) -> None:
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    video = Video(width=96, height=64, frames=6, codec=codec, pixel_format=pixels, options=options)
+    original, output = make_video(tmp_path / "made.mov", video), tmp_path / f"out_{name}"
+    data = original.read_bytes().replace(b"hev1", tag).replace(b"hvc1", tag)
+    original = tmp_path / name
+    original.write_bytes(data if name == "film.mov" else data.replace(b"qt  ", b"isom"))
+    report = _strip(original, output)
+    assert (report.frames, report.container) == (6, container)
+    assert tag in output.read_bytes()
+    assert [data for _, data in _packets(output)] == [data for _, data in _packets(original)]
+
+
+def test_what_browsers_record_as_webm_and_webm_does_not_take_stays(tmp_path: Path) -> None:
+    """Of H.264 Chrome's file is of the kind `matroska` itself, whatever a page calls it."""
+    original = _with_sound(tmp_path / "call.webm", "matroska", "libx264", "libopus")
+    report = _strip(original, tmp_path / "out.webm")
+    assert (report.frames, report.container) == (6, "matroska")
+    assert _of_all_tracks(tmp_path / "out.webm") == _of_all_tracks(original)
+
+
 def test_parts_that_were_joined_each_with_its_own_header_stay(tmp_path: Path) -> None:
     """Of x265 the header names the encoder; like its packets it stays as it is."""
     parts = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
