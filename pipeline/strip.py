@@ -72,6 +72,9 @@ _OF_TAGS = frozenset({"hap", "rawvideo", "utvideo"})
 _MATROSKA = frozenset({"matroska", "webm"})
 # Old phones put AMR and H.263 into MP4 and its kind, some cameras G.711; browsers H.264 into WebM.
 _BESIDE = {"mp4": ("3gp", "mov"), "mov": ("3gp", "mp4"), "webm": ("matroska",)}
+# Where the speakers are not known, FFmpeg's muxer of FLV describes them, for codecs that came later
+# alone; of others, as Speex, it ends the process.
+_LAYOUT_IN_FLV = {"1 channels": "mono", "2 channels": "stereo"}
 _NAMING_AS_WINDOWS = frozenset({"matroska", "avi"})
 # Their muxers reckon from times how long all frames are shown but the last.
 _REACHING_END = MP4_MUXERS | _MATROSKA
@@ -348,6 +351,9 @@ def _copy_of_named(stream: Any, target: Any, muxer: str, aspect: Fraction | None
     if muxer == "avi" and stream.codec_context.name == "dvvideo":
         # Of type 1 the clock has 60,000 ticks a second, which the muxer would fill with chunks.
         copy.time_base = 1 / frame_rate_of(stream)
+    if muxer == "flv" and stream.type == "audio":
+        layout = stream.codec_context.layout.name
+        copy.codec_context.layout = _LAYOUT_IN_FLV.get(layout, layout)
     if aspect is not None:
         set_aspect(copy, muxer, aspect)
     may_have_alpha = stream.type == "video" and muxer in _MATROSKA

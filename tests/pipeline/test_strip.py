@@ -369,6 +369,24 @@ def test_less_usual_containers_stay_what_they_are(
     assert b"PLANTED" not in output.read_bytes()
 
 
+def test_speex_in_flv_does_not_end_the_process(tmp_path: Path) -> None:
+    """As of webcams in Flash: the file says that it has one channel, and not which."""
+    sound = Audio("libmp3lame", 22_050, "mono")
+    video = Video(
+        width=96, height=64, codec="flv", audio=[sound], muxer={"flvflags": "no_metadata"}
+    )
+    content = bytearray(make_video(tmp_path / "made.flv", video).read_bytes())
+    at = 13
+    while at < len(content):  # tags: kind, size, time, stream; content; size of the whole
+        if content[at] == 8:
+            content[at + 11] = 0xB2  # Speex of 16 bits
+        at += 15 + int.from_bytes(content[at + 1 : at + 4])
+    original, output = tmp_path / "a.flv", tmp_path / "b.flv"
+    original.write_bytes(content)
+    assert _strip(original, output).frames == 25
+    assert _of_all_tracks(output) == _of_all_tracks(original)
+
+
 def test_what_its_container_is_not_written_with_is_refused_by_name(tmp_path: Path) -> None:
     original = _with_sound(tmp_path / "nvr.webm", "matroska", "libx264", "pcm_alaw")
     with pytest.raises(UnsupportedMedia, match=r"nvr\.webm holds h264.* webm; use mode: protect"):
