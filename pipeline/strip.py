@@ -58,6 +58,7 @@ from pipeline.probe import (
     refuse_still_picture,
     telemetry_words,
 )
+from pipeline.quicktime_language import state_languages
 from pipeline.settings import Limits
 from pipeline.storage import refuse_what_storage_lost
 from pipeline.subtitles import unnamed_webvtt
@@ -278,7 +279,12 @@ def _copy(
         counts = {index: track.packets for index, track in tracks.items()}
         state_clocks(kept, counts, original, output)
     if muxer in MP4_MUXERS:
-        _state_ends(output, list(tracks.values()))
+        # The muxer leaves out the others.
+        filled = {index: track for index, track in tracks.items() if track.packets}
+        _state_ends(output, list(filled.values()))
+        if muxer == "mov":
+            spoken = (streams[index].metadata.get("language") for index in filled)
+            state_languages(output, {n: code for n, code in enumerate(spoken) if code})
     dropped = tuple(_in_words(s) for s in source.streams if s.index not in streams)
     codec = video.codec_context.codec.canonical_name
     return Stripped(picture.frames, range(len(streams)), muxer, codec, dropped, ended_early)
@@ -471,8 +477,7 @@ def _bytes_a_tick(stream: Any) -> Fraction | None:
 
 def _state_ends(output: Path, tracks: list[_Track]) -> None:
     """Have tracks of pictures end with the last one that is shown."""
-    filled = [track for track in tracks if track.packets]  # the muxer leaves out the others
-    for place, track in enumerate(filled):
+    for place, track in enumerate(tracks):
         if track.pictures is not None and track.pictures.has_hidden_end:
             length = track.pictures.length * track.time_base
             state_length(output, place, length, rounded=math.floor)

@@ -30,6 +30,7 @@ from pipeline.media import AudioTrack, Chapter, MediaInfo, SubtitleTrack
 from pipeline.output import abandon_output, failure_told, open_output, refusal_told
 from pipeline.plan import OutputPlan
 from pipeline.probe import open_media
+from pipeline.quicktime_language import state_languages
 from pipeline.timeline import Placed
 
 
@@ -117,6 +118,8 @@ class Writer:
             if self._plan.container != "matroska":
                 skip_priming(self.path, self._priming_by_track())
                 self._state_video_length()
+            if self._plan.container == "mov":
+                state_languages(self.path, self._languages_by_track())
             if self._boxes:
                 mp4.insert_in_video_entry(self.path, self._boxes)
 
@@ -145,6 +148,15 @@ class Writer:
         primings = (s.priming for s in self._sounds.values() if s.priming is not None)
         first = 0 if self._span is None else 1  # after the picture's
         return dict(enumerate(primings, first))
+
+    def _languages_by_track(self) -> dict[int, str]:
+        """Return the languages by the track's place in the file; empty tracks get none there."""
+        filled = [s.stream for s in self._sounds.values() if s.priming is not None]
+        filled += [c.stream for c in self._copies.values() if c.span is not None]
+        filled.sort(key=lambda stream: stream.index)
+        spoken = (stream.metadata.get("language") for stream in filled)
+        first = 0 if self._span is None else 1  # after the picture's
+        return {place: code for place, code in enumerate(spoken, first) if code}
 
     def _mux_video(self, packets: Iterable[av.Packet[Any]]) -> None:
         for packet in packets:

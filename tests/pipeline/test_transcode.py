@@ -241,6 +241,19 @@ def test_a_language_is_kept_in_what_the_container_has_room_for(
         assert container.streams.audio[0].language == wanted
 
 
+@pytest.mark.parametrize("parameters", [Parameters(), NO_SOUND])
+def test_each_language_is_kept_in_quicktime(tmp_path: Path, parameters: Parameters) -> None:
+    """Its numbers of old know some by another code of the same language, and some not at all."""
+    codes = ["deu", "eng", "zho", "fil"]
+    sounds = [Audio(language=code, seconds=0.2) for code in codes]
+    original = make_video(tmp_path / "a.mkv", replace(SMALL, frames=5, audio=sounds))
+    protect(original, tmp_path / "out.mov", parameters, FAST)
+    protect(tmp_path / "out.mov", tmp_path / "stripped.mov", STRIP, FAST)
+    for name in ("out.mov", "stripped.mov"):
+        with av.open(str(tmp_path / name)) as container:
+            assert [s.language for s in container.streams.audio] == codes
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("a.mkv", Parameters()), ("a.mkv", NO_SOUND), ("a.mkv", STRIP), ("a.nut", STRIP)],
