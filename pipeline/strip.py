@@ -229,7 +229,7 @@ def _copy(
     progress: Callable[[int, int | None], None],
     cancelled: Callable[[], bool],
 ) -> Stripped:
-    video = next(s for s in kept if s.type == "video")
+    video = main_video(source, original)
     boxes = left_out_boxes(original) if muxer in MP4_MUXERS else {}
     strange = _first_strange(kept, muxer)
     if strange is None:

@@ -741,6 +741,23 @@ def test_progress_counts_packets_of_the_picture_up_to_their_number(
     assert steps == [Progress("strip", n, total) for n in range(1, 7)] + [Progress("audit", 6, 6)]
 
 
+def test_the_picture_that_is_shown_is_the_one_that_is_reported(tmp_path: Path) -> None:
+    """A track that is turned off, as of a camera's small preview, comes first."""
+    original, output = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    small = make_video(tmp_path / "small.mp4", Video(width=64, height=48, frames=5, codec="mpeg4"))
+    large = make_video(tmp_path / "large.mp4", Video(width=96, height=64, frames=25))
+    with av.open(str(small)) as one, av.open(str(large)) as two, av.open(str(original), "w") as out:
+        copies = [out.add_stream_from_template(f.streams.video[0]) for f in (one, two)]
+        copies[0].disposition, copies[1].disposition = Disposition(0), Disposition.default
+        for source, copy in zip((one, two), copies, strict=True):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = copy
+                    out.mux(packet)
+    report = _strip(original, output)
+    assert (report.frames, report.video_codec) == (25, "h264")
+
+
 def test_a_track_that_nobody_knows_is_left_out_and_told(tmp_path: Path) -> None:
     video = Video(width=96, height=64, frames=6, audio=[Audio(), Audio(language="deu")])
     original = make_video(tmp_path / "a.mkv", video)
