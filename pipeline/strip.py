@@ -191,11 +191,21 @@ def _kept_streams(source: InputContainer, path: Path, limits: Limits) -> list[An
         and (s.codec_context is not None or s.index in unnamed)
         and not s.disposition & NOT_A_PICTURE
         and s.index not in telemetry
+        and _is_described(s)
     ]
     video = main_video(source, path)
     check_size(video.codec_context.width, video.codec_context.height, path, limits)
     check_time(source, video, path, limits)
     return kept
+
+
+def _is_described(stream: Any) -> bool:
+    """
+    Whether as much is known of a track as FFmpeg's muxers ask for.
+
+    It is not of one that a broadcast announces and does not send, or sends scrambled.
+    """
+    return stream.type != "audio" or stream.codec_context.sample_rate > 0
 
 
 def _telemetry_of(path: Path) -> frozenset[int]:

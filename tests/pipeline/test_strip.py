@@ -741,6 +741,30 @@ def test_progress_counts_packets_of_the_picture_up_to_their_number(
     assert steps == [Progress("strip", n, total) for n in range(1, 7)] + [Progress("audit", 6, 6)]
 
 
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_sound_that_a_broadcast_does_not_send_or_scrambles_is_left_out(
+    tmp_path: Path, is_sent: bool
+) -> None:
+    sounds = [Audio("mp2", language="deu"), Audio("ac3", language="eng")]
+    made = make_video(tmp_path / "made.ts", Video(width=96, height=64, audio=sounds))
+    original, output = tmp_path / "a.ts", tmp_path / "b.ts"
+    with original.open("wb") as file:
+        data = made.read_bytes()
+        for at in range(0, len(data), 188):
+            packet = bytearray(data[at : at + 188])
+            if int.from_bytes(packet[1:3]) & 0x1FFF == 0x102:  # the second sound's
+                packet[3] |= 0x80
+                packet[20:] = bytes(byte ^ 0x5A for byte in packet[20:])
+                if not is_sent:
+                    continue
+            file.write(packet)
+    report = _strip(original, output)
+    assert report.frames == 25
+    assert "Not kept: audio track (stream 2)." in report.notes
+    with av.open(str(output)) as container:
+        assert [s.language for s in container.streams.audio] == ["deu"]
+
+
 def test_the_picture_that_is_shown_is_the_one_that_is_reported(tmp_path: Path) -> None:
     """A track that is turned off, as of a camera's small preview, comes first."""
     original, output = tmp_path / "a.mp4", tmp_path / "b.mp4"
