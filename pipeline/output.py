@@ -72,6 +72,8 @@ def open_output_for_any_codec(path: Path, muxer: str) -> OutputContainer:
 
 def is_taken_by_the_book(muxer: str, stream: Any) -> bool:
     """Tell whether `open_output` gives a file that the packets of an opened stream can go into."""
+    if muxer == "mp4" and _is_pcm_for_unknown_speakers(stream):
+        return False  # as the muxer says only in the end
     with av.open(os.devnull, "w", format=muxer) as trial:
         try:
             copy = trial.add_stream_from_template(stream, opaque=True)
@@ -82,6 +84,13 @@ def is_taken_by_the_book(muxer: str, stream: Any) -> bool:
         except (ValueError, *_REFUSED):
             return False
     return True
+
+
+def _is_pcm_for_unknown_speakers(stream: Any) -> bool:
+    context = stream.codec_context
+    is_pcm = stream.type == "audio" and context.name.startswith("pcm_")
+    is_counted = is_pcm and context.layout.name.endswith(" channels")
+    return is_counted and context.channels > 1  # a single one needs no place
 
 
 def abandon_output(container: OutputContainer, path: Path) -> None:

@@ -465,6 +465,19 @@ def test_what_old_phones_and_cameras_put_into_mp4_stays(
     assert _of_all_tracks(output) == _of_all_tracks(original)
 
 
+def test_uncompressed_sound_of_cameras_that_names_no_speakers_stays_in_mp4(tmp_path: Path) -> None:
+    video = Video(width=96, height=64, audio=[Audio("pcm_s16be")])
+    original, output = make_video(tmp_path / "made.mov", video), tmp_path / "out.mp4"
+    data = original.read_bytes().replace(b"qt  ", b"isom").replace(b"chan", b"free")
+    original = tmp_path / "a.mp4"
+    original.write_bytes(data)
+    assert _strip(original, output).frames == 25
+    assert _of_all_tracks(output) == _of_all_tracks(original)
+    with av.open(str(original)) as one, av.open(str(output)) as two:
+        tags = [container.streams.audio[0].codec_context.codec_tag for container in (one, two)]
+    assert tags == ["twos", "twos"]
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "tag", "container"),
     [
