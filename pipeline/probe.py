@@ -133,6 +133,7 @@ def probe(path: Path, limits: Limits) -> MediaInfo:
         stated = stated_colour(stream)  # a decoder may say otherwise
         first, packets_before = _first_frame(container, stream, path)
         check_size(first.width, first.height, path, limits)
+        _refuse_sensor_data(first, path)
         check_time(container, stream, path, limits)
         video = video_track(container, stream, first, stated, path)
         info = _describe(container, video, first, channels, path)
@@ -438,6 +439,15 @@ def check_time(container: InputContainer, stream: Any, path: Path, limits: Limit
         raise LimitExceeded(
             f"{path.name} has {float(rate):.6g} frames a second;"
             f" at most {limits.max_fps:g} are allowed (limits.max_fps)."
+        )
+
+
+def _refuse_sensor_data(first: av.VideoFrame, path: Path) -> None:
+    # As of ProRes RAW. FFmpeg gives what the sensor measured, dark and green.
+    if first.format.name.startswith("bayer_"):
+        raise UnsupportedMedia(
+            f"{path.name} holds a camera's sensor data (raw), which each program develops in its"
+            " own way; develop it and export a video first."
         )
 
 

@@ -18,7 +18,7 @@ from media import Audio, Video, make_video
 
 from pipeline import reader
 from pipeline.elements import walk_elements
-from pipeline.errors import LimitExceeded
+from pipeline.errors import LimitExceeded, UnsupportedMedia
 from pipeline.media import FieldOrder
 from pipeline.probe import probe
 from pipeline.reader import Reader, VideoItem
@@ -169,3 +169,14 @@ def _interlaced_frame(order: FieldOrder, pixel_format: str, number: int) -> av.V
     frame.pts, frame.time_base = number, Fraction(1, 25)
     graph.push(frame)
     return graph.vpull()
+
+
+def test_what_a_sensor_measured_is_refused(tmp_path: Path) -> None:
+    """As of ProRes RAW: its colours are made by whoever develops it."""
+    path = tmp_path / "raw.nut"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bayer_rggb8"
+        container.mux(stream.encode(av.VideoFrame(64, 48, "bayer_rggb8")))
+    with pytest.raises(UnsupportedMedia, match=r"raw\.nut holds a camera's sensor data"):
+        probe(path, Limits())
