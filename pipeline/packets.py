@@ -37,6 +37,8 @@ def keep_joined(packet: av.Packet[Any], clock: JoinedClock) -> None:
     Args:
         clock: of the packet's track, in its ticks.
     """
+    if packet.is_discard:
+        return  # what decoders need before a place that an edit list jumps to goes back in time
     at = packet.dts if packet.pts is None else packet.pts
     shift = round(clock.shift(at, packet.duration or 0))
     if shift:

@@ -359,6 +359,8 @@ def _joined_clock(plan: AudioPlan, shifts: Sequence[Fraction]) -> JoinedClock:
 def _time_of(item: _SoundItem) -> int | Fraction | None:
     if isinstance(item, AudioItem):
         return time_of(item.frame)
+    if item.packet.is_discard:
+        return None  # as in `keep_joined`
     return item.packet.dts if item.packet.pts is None else item.packet.pts
 
 

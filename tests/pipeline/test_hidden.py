@@ -133,6 +133,20 @@ def test_parts_that_are_joined_are_not_stripped(tmp_path: Path, is_open: bool) -
     assert [path.name for path in tmp_path.iterdir()] == [original.name]
 
 
+@pytest.mark.parametrize("parameters", [NO_SOUND, STRIP])
+def test_copied_sound_stays_in_step_behind_a_cut(tmp_path: Path, parameters: Parameters) -> None:
+    """What decoders need before the second part lies a second back, and is no clock begun anew."""
+    sound = [(1100, 0), (1100, 1500)]
+    original = edited(tmp_path, [(2200, 0)] if parameters is STRIP else sound, sound)
+    protect(original, tmp_path / "out.mp4", parameters, FAST)
+    ends = []
+    for path in (original, tmp_path / "out.mp4"):
+        with av.open(str(path)) as container:
+            shown = [p for p in container.demux(audio=0) if p.size and not p.is_discard]
+            ends.append(max((p.pts or 0) + (p.duration or 0) for p in shown) / RATE)
+    assert ends == pytest.approx([2.2, 2.2], abs=0.05)
+
+
 def test_what_shows_nothing_is_not_stripped(tmp_path: Path) -> None:
     edits = [(1000, 5000)]
     original = edited(tmp_path, edits, edits)
