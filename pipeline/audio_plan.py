@@ -121,6 +121,9 @@ def lost_places(audio: tuple[AudioPlan, ...], container: str) -> Iterator[str]:
     for plan in audio:
         track, sound = plan.track, f"Sound of stream {plan.track.index}"
         if plan.encoder is not None:
+            if track.layout.startswith("ambisonic"):
+                # No encoder of ours knows them: FLAC's number of channels stands for speakers.
+                yield f"{sound}: the mark that it is ambisonic ({track.layout}) is not kept."
             if track.unkept_speakers is not None:
                 yield (
                     f"{sound}: the speakers that the file names ({track.unkept_speakers}) are not"

@@ -212,6 +212,14 @@ def test_sound_whose_speakers_mp4_cannot_say_is_refused_there() -> None:
         plan_output(info(audio=(sound(layout="2.1"),)), MASK, Settings(), ".mp4")
 
 
+def test_a_sphere_of_sound_that_becomes_plain_channels_is_noted() -> None:
+    """As of 360-degree video; copied it keeps what its codec says of that."""
+    sphere = (replace(sound("opus"), channels=4, layout="ambisonic 1"),)
+    notes = plan_output(info(audio=sphere), MASK, Settings()).notes
+    assert any("mark that it is ambisonic" in note for note in notes)
+    assert not plan_output(info(audio=sphere), COPY, Settings()).notes
+
+
 def test_speakers_that_matroska_cannot_say_are_noted() -> None:
     plan = plan_output(info(audio=(sound(layout="5.1.4"),)), MASK, Settings(), ".mkv")
     assert plan.audio[0].encoder == "pcm_s24le"
