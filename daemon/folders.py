@@ -68,9 +68,7 @@ def make_folders(config: Config, mounts: Mapping[str, str]) -> None:
 def _is_away(folder: Path, known_mount: str | None) -> bool:
     if broken_link(folder) is not None:
         return True
-    if known_mount is None:
-        return False
-    return is_share_away(next(p for p in (folder, *folder.parents) if p.is_dir()), known_mount)
+    return known_mount is not None and is_share_away(folder, known_mount)
 
 
 def broken_link(folder: Path) -> Path | None:

@@ -80,9 +80,7 @@ def make_place(root: Path, known_mount: str | None) -> None:
     try:
         if os.path.lexists(root):
             return
-        above = next(folder for folder in root.parents if folder.exists())
-        mount = mount_of(above)
-        if mount and known_mount and _is_between(mount.point, known_mount, os.path.realpath(root)):
+        if known_mount is not None and is_share_away(root, known_mount):
             raise _share_is_away(root, known_mount)
         make_folder(root)
     except OSError as error:
@@ -93,10 +91,13 @@ def is_share_away(folder: Path, known_mount: str) -> bool:
     """
     Is the mount that a folder lay in gone, so that another file system shows in its place?
 
+    Or would show, were the folder made: what mounts a disk when it is plugged in takes the mount
+    point away with the disk.
+
     Raises:
-        OSError: the folder is not there, or cannot be reached.
+        OSError: the folder cannot be reached.
     """
-    mount = mount_of(folder)
+    mount = mount_of(next(place for place in (folder, *folder.parents) if place.exists()))
     real = os.path.realpath(folder)
     return mount is not None and _is_between(mount.point, known_mount, real)
 

@@ -58,6 +58,14 @@ def test_a_link_to_a_share_that_is_away_keeps_no_service_from_starting(tmp_path:
     assert not (tmp_path / "share").exists()
 
 
+def test_nothing_is_made_where_a_disk_that_is_unplugged_was_mounted(tmp_path: Path) -> None:
+    """Its mount point goes with it; a folder in its place would have it mounted elsewhere."""
+    disk = tmp_path / "media/DISK"
+    (tmp_path / "config.yaml").write_text(f"outbox: {disk}/outbox\n", encoding="utf-8")
+    make_folders(load_config(tmp_path / "config.yaml"), {f"{disk}/outbox": str(disk)})
+    assert not disk.exists()
+
+
 def test_a_file_system_that_may_only_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

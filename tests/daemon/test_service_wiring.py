@@ -986,7 +986,7 @@ def test_no_outbox_is_made_where_its_share_is_not_mounted(house: House) -> None:
     mounts = {str(share / "outbox"): str(share)}
     health_module.write(house.state, dataclasses.replace(STOPPED, mounts=mounts))
     with house.running():
-        house.problem("bring it back")
+        house.problem(f"nothing is mounted on {share}")
     assert list(share.iterdir()) == []
 
 
