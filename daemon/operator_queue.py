@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from daemon import health
 from daemon.config import Config, current_config
 from daemon.console import complain, printable
 from daemon.errors import ConfigError
@@ -58,7 +59,8 @@ class OperatorQueue:
     def refresh(self, task: Task) -> None:
         """Write a task's status file; where that fails it is told, and is the service's to do."""
         try:
-            StatusFiles(self.spool, self.language).refresh(task.task_id)
+            mounts = health.known_mounts(self.state)
+            StatusFiles(self.spool, self.language, lambda: mounts).refresh(task.task_id)
         except OSError as error:
             place = error.filename or results_folder(task)  # a full disk refuses what has no name
             complain(f"the status file was not written: {error.strerror} ({place}).")

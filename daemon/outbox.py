@@ -8,12 +8,13 @@ could otherwise have us write anywhere.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 from daemon.atomic import (
@@ -24,6 +25,7 @@ from daemon.atomic import (
     write_volatile,
 )
 from daemon.held_folder import held_folder, held_new_folder, told_as
+from daemon.inbox_place import is_share_away
 from daemon.removal import remove_file
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
@@ -141,9 +143,13 @@ def sweep(outbox: Path, is_wanted: Callable[[str, str], bool], now: float) -> No
 class StatusFiles:
     """Writes the status files of a spool's tasks."""
 
-    def __init__(self, spool: Spool, language: Language) -> None:
+    def __init__(
+        self, spool: Spool, language: Language, known_mounts: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """`known_mounts` tells where folders lay mounted, by folder."""
         self.language = language
         self._spool = spool
+        self._known_mounts = known_mounts
 
     def refresh(
         self, task_id: str, queue_position: int | None = None, known: Task | None = None
@@ -157,7 +163,7 @@ class StatusFiles:
         have read before the others, knew the last state.
 
         Raises:
-            OSError: the outbox cannot be written.
+            OSError: the outbox cannot be written, or its share is away.
             TaskBusy: nothing was written.
         """
         task = known or self.task(task_id)
@@ -204,8 +210,16 @@ class StatusFiles:
         # Undecodable bytes of a file name are written as JSON writes lone surrogates.
         data = text.encode("utf-8", "backslashreplace") + b"\n"
         write = write_atomically if task.is_ended else write_volatile
+        self._check_mounted(task.outbox)
         with _held_results_folder(task) as folder:
             write(folder / status_path(task).name, data)
+
+    def _check_mounted(self, outbox: str) -> None:
+        """Let nothing be written into the empty folder that the share was mounted on."""
+        known = self._known_mounts().get(outbox)
+        if known is not None and is_share_away(Path(outbox), known):
+            reason = f"nothing is mounted on {known} any more, where {outbox} was"
+            raise OSError(errno.ENXIO, reason, outbox)
 
 
 def _mark(task: Task) -> object:

@@ -86,7 +86,9 @@ class Service:
         _check_networks(self._config)
         self._state = self._config.place(self._config.state)
         self._spool = _made_spool(self._state)
-        self._files = outbox.StatusFiles(self._spool, self._config.language)
+        self._files = outbox.StatusFiles(
+            self._spool, self._config.language, lambda: self._disks.mounts
+        )
         self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
         self._disks = Disks(self._config, _known_disk_mounts(health.read(self._state)))
         self._pool = self._made_pool()

@@ -14,6 +14,7 @@ from gunicorn.errors import AppImportError
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
+from daemon import health
 from daemon.atomic import make_folder
 from daemon.config import Config, current_config
 from daemon.errors import ConfigError
@@ -78,7 +79,7 @@ def app_of(config: Config, spool: Spool | None = None) -> Flask:
             config=config,
             state=state,
             spool=spool,
-            statuses=StatusFiles(spool, config.language),
+            statuses=StatusFiles(spool, config.language, lambda: health.known_mounts(state)),
             index=index,
             keys=Keys(state / FOLDER),
         ),

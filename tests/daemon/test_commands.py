@@ -465,6 +465,18 @@ def test_cleanup_leaves_tasks_of_an_outbox_whose_mount_is_away(
     assert records(folder / "state").keys() == {task_id}
 
 
+def test_a_cancel_says_that_the_outbox_is_away_and_writes_nothing_in_its_place(
+    shell: Shell, spool: Spool, folder: Path
+) -> None:
+    outbox = str(folder / "outbox")
+    task_id = in_outbox(spool, folder)
+    health.write(Path("state"), replace(told(spool.now()), mounts={outbox: outbox}))
+    code, _, err = shell.run("cancel", task_id)
+    assert code == 0
+    assert "the status file was not written: nothing is mounted on" in err
+    assert list((folder / "outbox").iterdir()) == []
+
+
 @pytest.mark.parametrize("days", ["-1", "3651", "nan", "inf", "week", "1_0", " 5", "٥", "1,5"])
 def test_cleanup_refuses_days_that_make_no_sense(shell: Shell, days: str) -> None:
     code, _, err = shell.run("cleanup", "--days", days)

@@ -81,14 +81,14 @@ def test_a_stem_is_cut_to_150_bytes_at_a_character(stem: str) -> None:
 
 def test_a_name_of_255_bytes_fits_with_everything_around_it(spool: Spool, box: Path) -> None:
     task = submitted(spool, box, "ж" * 125 + ".webm", "")
-    StatusFiles(spool, "ru").refresh(task.task_id)
+    StatusFiles(spool, "ru", dict).refresh(task.task_id)
     assert status(task)["input_video"] == "ж" * 125 + ".webm"
     assert len(os.fsencode(Path(outbox.result_name(task, ".mp4")).name)) <= 255
 
 
 def test_a_status_file_is_the_task_as_the_interface_shows_it(spool: Spool, box: Path) -> None:
     task = submitted(spool, box)
-    files = StatusFiles(spool, "ru")
+    files = StatusFiles(spool, "ru", dict)
     files.refresh(task.task_id, queue_position=3)
     seen = status(task)
     assert seen["status_text"] == "⏳ Ожидает обработки"
@@ -107,7 +107,7 @@ def test_a_status_file_is_the_task_as_the_interface_shows_it(spool: Spool, box: 
 
 def test_status_texts_follow_the_language(spool: Spool, box: Path) -> None:
     task = submitted(spool, box)
-    StatusFiles(spool, "en").refresh(task.task_id)
+    StatusFiles(spool, "en", dict).refresh(task.task_id)
     assert status(task)["status_text"] == "⏳ Waiting"
 
 
@@ -116,7 +116,7 @@ def test_what_was_known_of_a_task_is_not_what_its_file_says_in_the_end(
 ) -> None:
     known = submitted(spool, box)
     spool.cancel(known.task_id)
-    StatusFiles(spool, "ru").refresh(known.task_id, 1, known)
+    StatusFiles(spool, "ru", dict).refresh(known.task_id, 1, known)
     assert status(known)["status"] == "cancelled"
 
 
@@ -129,14 +129,14 @@ def test_the_status_file_of_a_task_that_somebody_holds_is_not_removed(
         raise TaskBusy(task_id)
 
     monkeypatch.setattr(spool, "get", busy)
-    StatusFiles(spool, "ru").refresh(task.task_id, 1, task)
+    StatusFiles(spool, "ru", dict).refresh(task.task_id, 1, task)
     assert status(task)["status"] == "pending"
 
 
 def test_a_task_whose_record_is_damaged_has_no_news(spool: Spool, state: Path, box: Path) -> None:
     task = submitted(spool, box)
     record(state, task.task_id).write_bytes(b"{")
-    assert StatusFiles(spool, "ru").refresh(task.task_id) is None
+    assert StatusFiles(spool, "ru", dict).refresh(task.task_id) is None
 
 
 def test_the_status_file_of_a_task_whose_record_is_set_aside_meanwhile_stays(
@@ -151,7 +151,7 @@ def test_the_status_file_of_a_task_whose_record_is_set_aside_meanwhile_stays(
         real(path, data)
 
     monkeypatch.setattr(outbox, "write_volatile", late)
-    assert StatusFiles(spool, "ru").refresh(task.task_id) is None
+    assert StatusFiles(spool, "ru", dict).refresh(task.task_id) is None
     assert status(task)["status"] == "pending"
 
 
@@ -160,7 +160,7 @@ def test_a_task_that_was_called_off_by_hand_says_when(spool: Spool, state: Path,
     task = submitted(spool, box)
     moved = record(state, task.task_id)
     moved.rename(state / "cancelled" / moved.name)
-    StatusFiles(spool, "ru").refresh(task.task_id)
+    StatusFiles(spool, "ru", dict).refresh(task.task_id)
     assert status(task)["status"] == "cancelled"
     assert status(task)["completed_at"] == spool.now().isoformat()
     assert spool.get(task.task_id).completed_at == spool.now()
@@ -168,7 +168,7 @@ def test_a_task_that_was_called_off_by_hand_says_when(spool: Spool, state: Path,
 
 def test_undecodable_names_have_a_status_file_too(spool: Spool, box: Path) -> None:
     task = submitted(spool, box, os.fsdecode(b"caf\xe9.mov"))
-    StatusFiles(spool, "ru").refresh(task.task_id)
+    StatusFiles(spool, "ru", dict).refresh(task.task_id)
     assert outbox.status_path(task).is_file()
     assert status(task)["input_video"] == os.fsdecode(b"caf\xe9.mov")
 
@@ -178,13 +178,13 @@ def test_who_writes_a_change_late_writes_the_change(
 ) -> None:
     """The task is cancelled between the look and the write; the file tells of it in the end."""
     task = submitted(spool, box)
-    files = StatusFiles(spool, "ru")
+    files = StatusFiles(spool, "ru", dict)
     real = outbox.write_volatile
 
     def late(path: Path, data: bytes) -> None:
         if spool.get(task.task_id).status is Status.PENDING:
             spool.cancel(task.task_id)
-            StatusFiles(spool, "ru").refresh(task.task_id)
+            StatusFiles(spool, "ru", dict).refresh(task.task_id)
         real(path, data)
 
     monkeypatch.setattr(outbox, "write_volatile", late)
@@ -205,7 +205,7 @@ def test_the_status_of_a_task_that_is_removed_meanwhile_does_not_come_back(
         real(path, data)
 
     monkeypatch.setattr(outbox, "write_atomically", late)
-    assert StatusFiles(spool, "ru").refresh(task.task_id) is None
+    assert StatusFiles(spool, "ru", dict).refresh(task.task_id) is None
     assert not outbox.status_path(task).exists()
 
 
@@ -213,7 +213,7 @@ def test_an_error_of_a_status_file_names_the_real_path(spool: Spool, box: Path) 
     task = submitted(spool, box)
     outbox.status_path(task).mkdir(parents=True)
     with pytest.raises(IsADirectoryError) as caught:
-        StatusFiles(spool, "ru").refresh(task.task_id)
+        StatusFiles(spool, "ru", dict).refresh(task.task_id)
     assert caught.value.filename2 == str(outbox.status_path(task))
 
 
@@ -224,8 +224,22 @@ def test_no_link_leads_out_of_the_outbox(spool: Spool, box: Path, tmp_path: Path
     (box / "alice").symlink_to(elsewhere)
     task = submitted(spool, box)
     with pytest.raises(OSError, match="is a link or no folder"):
-        StatusFiles(spool, "ru").refresh(task.task_id)
+        StatusFiles(spool, "ru", dict).refresh(task.task_id)
     assert os.listdir(elsewhere) == []
+
+
+def test_no_status_file_is_written_where_a_share_was_mounted(spool: Spool, box: Path) -> None:
+    """Behind the share nobody would see it, and the share's own would never be written anew."""
+    box.mkdir()
+    task = submitted(spool, box)
+    mounts = {str(box): str(box)}
+    files = StatusFiles(spool, "ru", lambda: mounts)
+    with pytest.raises(OSError, match="nothing is mounted on"):
+        files.refresh(task.task_id)
+    assert os.listdir(box) == []
+    mounts.clear()
+    files.refresh(task.task_id)
+    assert outbox.status_path(task).exists()
 
 
 @pytest.fixture

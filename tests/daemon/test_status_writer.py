@@ -34,7 +34,7 @@ class House:
         self.bad = folder / "bad"
         self.bad.write_text("no folder")
         self.now = 0.0
-        self.files = StatusFiles(self.spool, "en")
+        self.files = StatusFiles(self.spool, "en", dict)
         self.queue: list[str] = []
 
     def submit(self, outbox: str, subfolder: str = "", video: str = "clip.mov") -> Task:

@@ -39,7 +39,7 @@ class House:
             "inbox": self.inbox,
             "outbox": self.outbox,
             "spool": self.spool,
-            "statuses": StatusFiles(self.spool, "ru"),
+            "statuses": StatusFiles(self.spool, "ru", dict),
             "max_pending": 100,
             "max_bytes": 1 << 20,
             "min_free_gb": 0.0,
