@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from daemon.config import MOST_WORKERS, config_of, find_config
+from daemon.config import MOST_WORKERS, current_config, find_config
 from daemon.errors import UsageError
 from daemon.machine import too_many_workers
 from daemon.numbers import whole_number
@@ -67,10 +67,11 @@ def _serve(arguments: argparse.Namespace, signals: ServiceSignals) -> None:
     from daemon.service import Overrides, Service
 
     # The same file at each reload: one that an editor has just taken away is an error then,
-    # and not a reason to go on with the defaults.
+    # and not a reason to go on with the defaults. Where there is none each looks anew, as the
+    # processes that answer requests do.
     path = find_config(arguments.config)
     Service(
-        lambda: config_of(path),
+        lambda: current_config(path),
         Overrides(
             workers=arguments.workers,
             host=arguments.host,

@@ -431,6 +431,28 @@ def test_keys_that_cannot_be_looked_at_are_told_by_their_folder(
     assert_one_line(result, code, told)
 
 
+def test_a_reload_takes_the_configuration_that_was_made_after_the_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes that answer requests take it, too."""
+    loads: list[Any] = []
+
+    class Service:
+        def __init__(self, load: Any, *_: object) -> None:
+            loads.append(load)
+
+        def run(self, signals: object) -> None:
+            """Nothing is to be done."""
+
+    monkeypatch.setattr("daemon.service.Service", Service)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MEDIA_CLEANER_CONFIG", raising=False)
+    (folder / "config.yaml").unlink(missing_ok=True)
+    main(["serve"])
+    (folder / "config.yaml").write_text("crf: 31\n")
+    assert loads[0]().crf == 31
+
+
 def test_check_config_says_which_network_there_is_not(folder: Path) -> None:
     (folder / "config.yaml").write_text("surrogate: resnet19\ndevice: cpu\n")
     result = run(folder, "check-config")
