@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.inbox_place import is_share_away
+from daemon.inbox_place import why_away
 from daemon.logs import Once, server_log
 from daemon.mounts import mount_of
 
@@ -160,9 +160,8 @@ class DiskWatch:
     def _why_away(self, path: Path) -> str | None:
         """Return why nothing can be written to a folder, however much room there is."""
         try:
-            known = self._mounts.get(str(path))
-            if known is not None and is_share_away(path, known):
-                return f"nothing is mounted on {known} any more, where {path} was; mount it."
+            if (away := why_away(path, self._mounts.get(str(path)))) is not None:
+                return f"{away}; mount it."
             if (reason := why_closed(path)) is not None:
                 return reason
             mount = mount_of(path)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from daemon.atomic import make_folder
 from daemon.config import Config
 from daemon.errors import ConfigError
-from daemon.inbox_place import is_share_away
+from daemon.inbox_place import why_away
 from daemon.machine import too_many_workers
 from daemon.mounts import origin_of
 from pipeline.settings import EMBEDDED
@@ -66,9 +66,7 @@ def make_folders(config: Config, mounts: Mapping[str, str]) -> None:
 
 
 def _is_away(folder: Path, known_mount: str | None) -> bool:
-    if broken_link(folder) is not None:
-        return True
-    return known_mount is not None and is_share_away(folder, known_mount)
+    return broken_link(folder) is not None or why_away(folder, known_mount) is not None
 
 
 def broken_link(folder: Path) -> Path | None:

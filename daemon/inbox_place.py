@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.atomic import make_folder
-from daemon.mounts import mount_of
+from daemon.mounts import Mount, mount_of
 
 
 class InboxUnavailable(Exception):
@@ -55,17 +55,16 @@ def find_place(root: Path, known_mount: str | None) -> Place:
     try:
         status = os.stat(root)
         mount = mount_of(root)
-        real = os.path.realpath(root)
     except OSError as error:
         raise InboxUnavailable(f"{root}: {error.strerror}") from error
     if not stat.S_ISDIR(status.st_mode):
         raise InboxUnavailable(f"{root} is not a folder")
-    point = mount.point if mount else None
-    if known_mount is not None and point is not None and _is_between(point, known_mount, real):
-        raise _share_is_away(root, known_mount)
+    if (away := _why_hidden(root, mount, known_mount)) is not None:
+        raise InboxUnavailable(away)
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         raise InboxUnavailable(_why_closed(root))
-    return Place(status.st_dev, status.st_ino, mount.number if mount else None, point)
+    number, point = (mount.number, mount.point) if mount else (None, None)
+    return Place(status.st_dev, status.st_ino, number, point)
 
 
 def make_place(root: Path, known_mount: str | None) -> None:
@@ -80,26 +79,28 @@ def make_place(root: Path, known_mount: str | None) -> None:
     try:
         if os.path.lexists(root):
             return
-        if known_mount is not None and is_share_away(root, known_mount):
-            raise _share_is_away(root, known_mount)
+        if (away := why_away(root, known_mount)) is not None:
+            raise InboxUnavailable(away)
         make_folder(root)
     except OSError as error:
         raise InboxUnavailable(f"{root}: {error.strerror}") from error
 
 
-def is_share_away(folder: Path, known_mount: str) -> bool:
+def why_away(folder: Path, known_mount: str | None) -> str | None:
     """
-    Is the mount that a folder lay in gone, so that another file system shows in its place?
+    Return that another file system shows where a folder lay, its own being gone; None if not.
 
     Or would show, were the folder made: what mounts a disk when it is plugged in takes the mount
     point away with the disk.
+
+    Args:
+        known_mount: the mount point that it lay in when it was seen last, None if never.
 
     Raises:
         OSError: the folder cannot be reached.
     """
     mount = mount_of(next(place for place in (folder, *folder.parents) if place.exists()))
-    real = os.path.realpath(folder)
-    return mount is not None and _is_between(mount.point, known_mount, real)
+    return _why_hidden(folder, mount, known_mount)
 
 
 def _why_closed(root: Path) -> str:
@@ -109,11 +110,11 @@ def _why_closed(root: Path) -> str:
     return f"{root} may not be read and written by this user"
 
 
-def _share_is_away(root: Path, known_mount: str) -> InboxUnavailable:
-    return InboxUnavailable(f"nothing is mounted on {known_mount} any more, where {root} was")
-
-
-def _is_between(point: str, known: str, root: str) -> bool:
-    """Would the known mount, if it were there, hide what the present one shows?"""
-    path = Path(root)
-    return point != known and Path(known).is_relative_to(point) and path.is_relative_to(known)
+def _why_hidden(folder: Path, mount: Mount | None, known_mount: str | None) -> str | None:
+    """Return that the known mount, if it were there, would hide what the present one shows."""
+    if mount is None or known_mount is None or mount.point == known_mount:
+        return None
+    is_within = Path(os.path.realpath(folder)).is_relative_to(known_mount)
+    if not (is_within and Path(known_mount).is_relative_to(mount.point)):
+        return None
+    return f"nothing is mounted on {known_mount} any more, where {folder} was"

@@ -25,7 +25,7 @@ from daemon.atomic import (
     write_volatile,
 )
 from daemon.held_folder import held_folder, held_new_folder, told_as
-from daemon.inbox_place import is_share_away
+from daemon.inbox_place import why_away
 from daemon.removal import remove_file
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
@@ -216,10 +216,9 @@ class StatusFiles:
 
     def _check_mounted(self, outbox: str) -> None:
         """Let nothing be written into the empty folder that the share was mounted on."""
-        known = self._known_mounts().get(outbox)
-        if known is not None and is_share_away(Path(outbox), known):
-            reason = f"nothing is mounted on {known} any more, where {outbox} was"
-            raise OSError(errno.ENXIO, reason, outbox)
+        away = why_away(Path(outbox), self._known_mounts().get(outbox))
+        if away is not None:
+            raise OSError(errno.ENXIO, away, outbox)
 
 
 def _mark(task: Task) -> object:

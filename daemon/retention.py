@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 
-from daemon.inbox_place import is_share_away
+from daemon.inbox_place import why_away
 from daemon.originals import CLAIMING, ORIGINALS, inbox_of, own_place
 from daemon.outbox import remove_status, result_path
 from daemon.removal import names_in, remove_file, remove_folder, remove_if_empty
@@ -42,9 +42,6 @@ class ShareAway(SpoolError):
     """What is to be removed lies on a share that is not mounted now."""
 
     code = "share_away"
-
-    def __init__(self, folder: Path, mount: str) -> None:
-        super().__init__(f"nothing is mounted on {mount} any more, where {folder} was; mount it.")
 
 
 @dataclass(frozen=True)
@@ -305,11 +302,10 @@ def _check_mounted(base: Path, mounts: _Mounts) -> None:
     """
     Raises:
         ShareAway: what shows there is the folder that the share was mounted on.
-        OSError: it is not there, or does not answer.
+        OSError: it does not answer.
     """
-    known = mounts.get(str(base))
-    if known is not None and is_share_away(base, known):
-        raise ShareAway(base, known)
+    if (away := why_away(base, mounts.get(str(base)))) is not None:
+        raise ShareAway(f"{away}; mount it.")
 
 
 def _remove_all(task: Task, mounts: _Mounts) -> Iterator[int]:
