@@ -9,7 +9,6 @@ which counts for nothing.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from daemon.atomic import make_folder, write_atomically
-from daemon.locks import task_lock
+from daemon.locks import task_lock, try_lock
 from daemon.logs import server_log
 from daemon.task import Task
 
@@ -136,8 +135,7 @@ def _removed_if_old(path: Path, now: float) -> bool:
         if now - os.fstat(file.fileno()).st_mtime <= KEPT_SECONDS:
             return False
         # An entry is held by nobody; a lock that somebody holds is as old as its last holder.
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if try_lock(file.fileno()):
             path.unlink()
             return True
     return False

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from daemon.atomic import move_atomically, sync_folder, write_all
+from daemon.locks import try_lock
 
 # Ending of the names that such files have where they must have one.
 PART = ".part"
@@ -167,10 +167,8 @@ def _locked_new(path: Path) -> int:
 
 def _locked(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-    return True
+        return True

@@ -395,7 +395,7 @@ def test_a_share_without_locks_takes_uploads_too(
 
     unnamed_files_are_unknown(monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr(uploaded_file.fcntl, "flock", refuse)
+        patched.setattr("fcntl.flock", refuse)
         with house.uploads().new_file() as file:
             file.write(VIDEO)
             assert sweep(house.inbox, house.spool, time.time() + 599) == 0
