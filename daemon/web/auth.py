@@ -62,8 +62,7 @@ class Caller:
 
     def may_see(self, task: Task) -> bool:
         """Is the task theirs? What is not is for them as if it were not there."""
-        owner = task.parameters.user_id
-        return self.is_admin or (owner is not None and owner == self.user_id)
+        return self.is_admin or (task.user_id is not None and task.user_id == self.user_id)
 
 
 _OPERATOR = Caller(user_id=None, is_admin=True)
@@ -81,11 +80,6 @@ def caller() -> Caller:
     """Return who calls in the current request."""
     known: Caller = g.caller
     return known
-
-
-def may_see(task: Task) -> bool:
-    """May the caller know of this task?"""
-    return caller().may_see(task)
 
 
 def require_admin() -> None:

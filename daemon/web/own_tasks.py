@@ -7,7 +7,7 @@ import time
 from daemon.logs import queue_log
 from daemon.spool_errors import RecordDamaged, UnknownTask
 from daemon.task import Task
-from daemon.web.auth import caller, may_see
+from daemon.web.auth import caller
 from daemon.web.context import context
 from daemon.web.errors import unknown_task
 
@@ -26,7 +26,7 @@ def own_task(task_id: str) -> Task:
     """
     began = time.monotonic()
     task = _read(task_id)
-    if task is not None and may_see(task):
+    if task is not None and caller().may_see(task):
         return task
     if not caller().is_admin:
         time.sleep(max(0.0, began + _HIDING_SECONDS - time.monotonic()))
