@@ -149,7 +149,7 @@ class Housekeeping:
             with self._passed_over(str(folder)):
                 outbox.sweep(folder, is_wanted, time.time())
         with self._passed_over("keys of uploads"):
-            idempotency.sweep(config.place(config.state) / "idempotency", time.time())
+            idempotency.sweep(config.place(config.state) / idempotency.FOLDER, time.time())
         with self._passed_over("uploads"):
             uploads.sweep(config.place(config.inboxes[0].inbox), self._spool, time.time())
 

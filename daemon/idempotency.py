@@ -21,6 +21,7 @@ from daemon.locks import task_lock, try_lock
 from daemon.logs import server_log
 from daemon.task import Task
 
+FOLDER = "idempotency"
 KEPT_SECONDS = 7 * 24 * 3600.0
 _SUFFIX = ".json"
 _LONGEST_ENTRY = 1000  # bytes

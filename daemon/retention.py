@@ -26,6 +26,7 @@ from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask, WrongSta
 from daemon.task import Status, Task
 from daemon.task_id import created_at, is_task_id
 
+MOST_DAYS = 3650  # that a cleanup can be asked for
 _ATTEMPT = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]+)")
 # Reading 10,000 records takes 1 s of CPU. So a nightly look does not go further back than to tasks
 # that took a week from their creation to their end; once a week, and at first, it looks at all.

@@ -10,10 +10,8 @@ from daemon.console import say, say_json
 from daemon.errors import UsageError
 from daemon.numbers import number
 from daemon.operator_queue import opened_queue
-from daemon.retention import cleanup
+from daemon.retention import MOST_DAYS, cleanup
 from daemon.spool_errors import SpoolError
-
-_MOST_DAYS = 3650
 
 
 class NotAllRemoved(SpoolError):
@@ -32,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number,
         required=True,
         metavar="N",
-        help=f"those that ended at least so many days ago, 0 to {_MOST_DAYS}; 0 is all ended",
+        help=f"those that ended at least so many days ago, 0 to {MOST_DAYS}; 0 is all ended",
     )
 
 
@@ -44,8 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         NotAllRemoved: some are still there.
     """
     days = arguments.days
-    if not 0 <= days <= _MOST_DAYS:
-        raise UsageError(f"--days is {days:g}; allowed is a number from 0 to {_MOST_DAYS}.")
+    if not 0 <= days <= MOST_DAYS:
+        raise UsageError(f"--days is {days:g}; allowed is a number from 0 to {MOST_DAYS}.")
     with opened_queue(arguments) as queue:
         mounts = health.known_mounts(queue.state)
         cleaned = cleanup(queue.spool, days, queue.spool.now(), mounts)

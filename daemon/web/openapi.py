@@ -15,12 +15,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from daemon.config import Config
+from daemon.retention import MOST_DAYS
 from daemon.task import Status
 from daemon.task_id import PATTERN as TASK_ID
 from daemon.web import examples, schemas
 from daemon.web.auth import HEADER
 from daemon.web.context import context
-from daemon.web.tasks import DEFAULT_DAYS, DEFAULT_LIMIT, MOST_DAYS, MOST_TASKS
+from daemon.web.tasks import DEFAULT_DAYS, DEFAULT_LIMIT, MOST_TASKS
 
 blueprint = Blueprint("openapi", __name__)
 

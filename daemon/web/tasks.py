@@ -10,6 +10,7 @@ from flask import Blueprint, request
 
 from daemon import health
 from daemon.logs import queue_log, server_log
+from daemon.retention import MOST_DAYS
 from daemon.retention import cleanup as remove_ended
 from daemon.spool import Page
 from daemon.spool_errors import TaskBusy
@@ -29,7 +30,7 @@ from pipeline.parameters import Parameters
 blueprint = Blueprint("tasks", __name__)
 
 DEFAULT_LIMIT, MOST_TASKS = 50, 500
-DEFAULT_DAYS, MOST_DAYS = 7, 3650
+DEFAULT_DAYS = 7
 _MOST_FORM_BYTES = 64 << 10  # of a body that is held in memory as a whole
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _SHOWN_NAME = 60  # characters of a field that is not known

@@ -25,7 +25,7 @@ from werkzeug.exceptions import BadRequest, RequestTimeout
 
 from daemon import health
 from daemon.asked_process import NoProcess
-from daemon.idempotency import Idempotency, OtherContent
+from daemon.idempotency import FOLDER, Idempotency, OtherContent
 from daemon.inbox_place import InboxUnavailable
 from daemon.logs import server_log
 from daemon.prober import Prober
@@ -240,7 +240,7 @@ def _parts_of(known: Context) -> _Parts:
             known_mount=lambda: _known_mount(known, inbox.name),
         ),
         prober=Prober(config.settings.limits),
-        idempotency=Idempotency(known.state / "idempotency", time.time),
+        idempotency=Idempotency(known.state / FOLDER, time.time),
         patience=Patience(_PATIENCE_SECONDS),
         free=threading.BoundedSemaphore(_MOST_AT_ONCE),
     )
