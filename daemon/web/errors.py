@@ -95,14 +95,13 @@ def error_answer(
 
 def invalid(field: str, value: object, allowed: str) -> ApiError:
     """Return the refusal of a value; `allowed` says what may be, in the caller's language."""
-    return ApiError(
-        422,
-        InvalidParameters.code,
-        "errors.invalid_parameter",
-        field=field,
-        value=shown(repr(value)),
-        allowed=allowed,
-    )
+    key = "errors.invalid_parameter"
+    return refused(field, key, value=shown(repr(value)), allowed=allowed)
+
+
+def refused(field: str, key: str, **facts: Any) -> ApiError:
+    """Return the refusal of a parameter; `key` names the text that says why."""
+    return ApiError(422, InvalidParameters.code, key, field=shown(field), **facts)
 
 
 def unknown_task(task_id: str) -> ApiError:

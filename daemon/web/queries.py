@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from flask import request
 
-from daemon.web.errors import ApiError, shown
-from pipeline.errors import InvalidParameters
+from daemon.web.errors import refused
 
 
 def query_of(*known: str) -> dict[str, str]:
@@ -23,7 +22,7 @@ def query_of(*known: str) -> dict[str, str]:
     for name in given:
         if name not in known:
             key = "errors.unknown_parameter" if known else "errors.no_parameters"
-            raise _refused(key, name, known=", ".join(known))
+            raise refused(name, key, known=", ".join(known))
     return given
 
 
@@ -37,10 +36,6 @@ def whole_query() -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in request.args.items(multi=True):
         if name in found:
-            raise _refused("errors.given_twice", name)
+            raise refused(name, "errors.given_twice")
         found[name] = value
     return found
-
-
-def _refused(key: str, name: str, known: str = "") -> ApiError:
-    return ApiError(422, InvalidParameters.code, key, field=shown(name), known=known)

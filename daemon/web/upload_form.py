@@ -19,8 +19,7 @@ from urllib.parse import unquote
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from werkzeug.http import parse_options_header
 
-from daemon.web.errors import ApiError, shown
-from pipeline.errors import InvalidParameters
+from daemon.web.errors import ApiError, refused, shown
 
 FILE_FIELD = "file"
 # All of a form but its file.
@@ -194,11 +193,6 @@ def _file_name(part: MultipartSegment) -> str | None:
         if _QUOTED.fullmatch(name) and not (meant := unquote(name, errors="strict")).isascii():
             return meant
     return name
-
-
-def refused(name: str, key: str) -> ApiError:
-    """Return the refusal of a field; `key` names the text that says why."""
-    return ApiError(422, InvalidParameters.code, key, field=shown(name))
 
 
 def _bad(reason: str) -> ApiError:

@@ -36,14 +36,13 @@ from daemon.uploads import NameRefused, NoRoom, Uploads
 from daemon.web.answers import success
 from daemon.web.auth import Caller, caller, check_key_again
 from daemon.web.context import Context, context
-from daemon.web.errors import BUSY_SECONDS, ApiError, invalid, shown
+from daemon.web.errors import BUSY_SECONDS, ApiError, invalid, refused, shown
 from daemon.web.languages import text
 from daemon.web.patience import Patience, Visit
 from daemon.web.queries import whole_query
 from daemon.web.tasks import task_answer
 from daemon.web.upload_form import MOST_FORM_BYTES, Form, boundary_of, read_form
 from daemon.webhook_url import check_url
-from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters
 
 blueprint = Blueprint("uploads", __name__)
@@ -336,7 +335,7 @@ def _parameters(given: Mapping[str, str]) -> Parameters:
 def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
-        raise ApiError(422, InvalidParameters.code, "uploads.bad_key", field="Idempotency-Key")
+        raise refused("Idempotency-Key", "uploads.bad_key")
     return key
 
 
