@@ -37,7 +37,7 @@ from daemon.task import Status, Task
 from daemon.web.answers import success
 from daemon.web.auth import caller, is_forwarded
 from daemon.web.context import context
-from daemon.web.errors import BUSY_SECONDS, ApiError
+from daemon.web.errors import ApiError, unavailable
 from daemon.web.languages import text
 from daemon.web.own_tasks import own_task
 from daemon.web.tickets import SECONDS, ticket_of
@@ -147,8 +147,7 @@ def _not_finished(task: Task) -> ApiError:
 def _gone(task: Task, outbox: Path) -> ApiError:
     if outbox.is_dir():
         return ApiError(410, "removed", "downloads.removed", task_id=task.task_id)
-    again = {"Retry-After": str(BUSY_SECONDS)}
-    return ApiError(503, "outbox_unavailable", "downloads.away", headers=again)
+    return unavailable("outbox_unavailable", "downloads.away")
 
 
 def _check_unmodified(result: Result) -> None:

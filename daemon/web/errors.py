@@ -35,9 +35,8 @@ from pipeline.errors import InvalidParameters
 from pipeline.parameters import Parameters, allowed_values
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-# When a caller should try again, in seconds.
-BUSY_SECONDS = 2
-FULL_SECONDS = 30
+# When a caller should try again, in seconds: what passes at once, and what takes a task's end.
+_SOON, _LATER = {"Retry-After": "2"}, {"Retry-After": "30"}
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After", "WWW-Authenticate")
 
 
@@ -104,6 +103,11 @@ def refused(field: str, key: str, **facts: Any) -> ApiError:
     return ApiError(422, InvalidParameters.code, key, field=shown(field), **facts)
 
 
+def unavailable(code: str, key: str) -> ApiError:
+    """Return the refusal of what may be had soon; `key` names the text that says why."""
+    return ApiError(503, code, key, headers=_SOON)
+
+
 def unknown_task(task_id: str) -> ApiError:
     """Return the refusal that says nothing but that the caller has no such task."""
     return ApiError(404, UnknownTask.code, "spool.unknown_task", task_id=shown(task_id))
@@ -136,11 +140,9 @@ def _spool_refused(error: SpoolError) -> Response:
     if isinstance(error, TaskExists):
         return _refused(_of_spool(409, error, task_id=error.task_id))
     if isinstance(error, QueueFull):
-        again = {"Retry-After": str(FULL_SECONDS)}
-        return _refused(_of_spool(429, error, again, max_pending=error.max_pending))
+        return _refused(_of_spool(429, error, _LATER, max_pending=error.max_pending))
     if isinstance(error, TaskBusy):
-        again = {"Retry-After": str(BUSY_SECONDS)}
-        return _refused(_of_spool(503, error, again, task_id=error.task_id))
+        return _refused(_of_spool(503, error, _SOON, task_id=error.task_id))
     return _not_foreseen(error)
 
 
@@ -188,8 +190,7 @@ def _storage_failed(error: OSError) -> Response:
     if error.errno in NO_ROOM:
         return error_answer(507, "insufficient_storage", text("errors.no_room"))
     server_log().error("a request met a trouble with files", route=request.path, exc_info=error)
-    again = {"Retry-After": str(BUSY_SECONDS)}
-    return error_answer(503, "storage_unavailable", text("errors.storage"), headers=again)
+    return error_answer(503, "storage_unavailable", text("errors.storage"), headers=_SOON)
 
 
 def _not_foreseen(error: Exception) -> Response:

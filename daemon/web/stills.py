@@ -29,7 +29,7 @@ from daemon.prober import Picture, Prober, Refusal
 from daemon.task import Task
 from daemon.web.context import context
 from daemon.web.downloads import opened_result
-from daemon.web.errors import BUSY_SECONDS, ApiError, invalid
+from daemon.web.errors import ApiError, invalid, unavailable
 from daemon.web.languages import text
 from daemon.web.own_tasks import own_task
 from daemon.web.queries import query_of
@@ -68,7 +68,7 @@ def show(task_id: str) -> Response:
     task = own_task(task_id)
     parts: _Parts = current_app.extensions[_NAME]
     if not parts.free.acquire(blocking=False):
-        raise ApiError(503, "too_many_stills", "stills.too_many", headers=_again())
+        raise unavailable("too_many_stills", "stills.too_many")
     with contextlib.ExitStack() as place:
         place.callback(parts.free.release)
         response = _sent(_looked_at(parts.prober, task, which, moment))
@@ -82,7 +82,7 @@ def _looked_at(prober: Prober, task: Task, which: str, moment: Fraction) -> Pict
             found = prober.still(descriptor, moment)
         except NoProcess as error:
             server_log().error("nobody to look at videos", reason=str(error))
-            raise ApiError(503, "no_prober", "stills.no_prober", headers=_again()) from error
+            raise unavailable("no_prober", "stills.no_prober") from error
     if isinstance(found, Refusal):
         name = task.input_video
         raise ApiError(415, found.code, "stills.unreadable", name=name, reason=found.reason)
@@ -141,7 +141,3 @@ def _moment(asked: Mapping[str, str]) -> Fraction:
     if not _SECONDS.fullmatch(value):
         raise invalid("at", value, text("stills.at"))
     return Fraction(value)
-
-
-def _again() -> dict[str, str]:
-    return {"Retry-After": str(BUSY_SECONDS)}

@@ -36,7 +36,7 @@ from daemon.uploads import NameRefused, NoRoom, Uploads
 from daemon.web.answers import success
 from daemon.web.auth import Caller, caller, check_key_again
 from daemon.web.context import Context, context
-from daemon.web.errors import BUSY_SECONDS, ApiError, invalid, refused, shown
+from daemon.web.errors import ApiError, invalid, refused, shown, unavailable
 from daemon.web.languages import text
 from daemon.web.patience import Patience, Visit
 from daemon.web.queries import whole_query
@@ -255,7 +255,7 @@ def _known_mount(known: Context, name: str) -> str | None:
 def _place(parts: _Parts) -> Iterator[None]:
     """Hold one of the places for uploads."""
     if not parts.free.acquire(blocking=False):
-        raise ApiError(503, "too_many_uploads", "uploads.too_many", headers=_again())
+        raise unavailable("too_many_uploads", "uploads.too_many")
     try:
         yield
     finally:
@@ -277,11 +277,10 @@ def _refusals(parts: _Parts) -> Iterator[None]:
         raise invalid("file", str(error), text("uploads.name")) from error
     except InboxUnavailable as error:
         server_log().warning("no inbox for an upload", reason=error.reason)
-        away = "uploads.inbox_away"
-        raise ApiError(503, "inbox_unavailable", away, headers=_again()) from error
+        raise unavailable("inbox_unavailable", "uploads.inbox_away") from error
     except NoProcess as error:
         server_log().error("nobody to look at uploads", reason=str(error))
-        raise ApiError(503, "no_prober", "uploads.no_prober", headers=_again()) from error
+        raise unavailable("no_prober", "uploads.no_prober") from error
     except OtherContent as error:
         raise ApiError(409, "idempotency_conflict", "uploads.other_content") from error
 
@@ -365,7 +364,3 @@ def _find(task_id: str) -> Task | None:
 
 def _too_slow() -> ApiError:
     return ApiError(408, "upload_too_slow", "uploads.too_slow")
-
-
-def _again() -> dict[str, str]:
-    return {"Retry-After": str(BUSY_SECONDS)}
