@@ -210,7 +210,7 @@ def of_service(config: Config) -> Iterator[Finding]:
             "service", "it does not run: systemctl start media-cleaner, or media-cleaner serve"
         )
         return
-    found = health.problems_now(told, now, True, trouble=health.trouble_of(state))
+    found = health.problems_now(told, now, True, health.trouble_of(state))
     for sentence in found:
         yield of_sentence("service", sentence)
     if told is not None and not found:

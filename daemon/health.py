@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -174,26 +174,15 @@ def is_fresh(health: Health | None, now: datetime) -> bool:
 
 
 def problems_now(
-    health: Health | None,
-    now: datetime,
-    is_alive: bool,
-    damaged: Iterable[Path] = (),
-    trouble: str | None = None,
+    health: Health | None, now: datetime, is_alive: bool, trouble: str | None = None
 ) -> tuple[str, ...]:
     """
     Return all that is wrong, in sentences that say what to do; empty when all is well.
 
     Args:
         is_alive: what `is_process_alive` said.
-        damaged: the records that were set aside.
         trouble: what `trouble_of` said; counts while the service is silent.
     """
-    return (*_of_service(health, now, is_alive, trouble), *_of_records(list(damaged)))
-
-
-def _of_service(
-    health: Health | None, now: datetime, is_alive: bool, trouble: str | None
-) -> tuple[str, ...]:
     if health is not None and is_fresh(health, now):
         return health.problems
     if trouble is not None:  # it may be well, and not be able to say so
@@ -208,17 +197,19 @@ def _of_service(
     )
 
 
+def records_to_mend(damaged: Sequence[Path]) -> tuple[str, ...]:
+    """Return what is to be done about records that were set aside, in a sentence if there are."""
+    if not damaged:
+        return ()
+    count = f"{len(damaged)} records lie" if len(damaged) > 1 else "A record lies"
+    return (
+        f"{count} in {damaged[0].parent}, such as {damaged[0].name}; mend what is a task's and"
+        " move it back to its status' folder, or move it away.",
+    )
+
+
 def _silence_seconds(health: Health, now: datetime) -> float:
     return (now - health.updated_at).total_seconds()
-
-
-def _of_records(damaged: list[Path]) -> Iterable[str]:
-    if damaged:
-        count = f"{len(damaged)} records lie" if len(damaged) > 1 else "A record lies"
-        yield (
-            f"{count} in {damaged[0].parent}, such as {damaged[0].name}; mend what is a task's and"
-            " move it back to its status' folder, or move it away."
-        )
 
 
 def _lives(pid: int) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -463,7 +463,7 @@ class Spool:
         """Return how many tasks each status has, from names alone."""
         return {status: self._store.shelves.count(status) for status in Status}
 
-    def damaged(self) -> Iterable[Path]:
+    def damaged(self) -> Sequence[Path]:
         """Return the records that were set aside and wait for somebody to look at them."""
         return self._store.shelves.damaged()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from daemon import health
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     with opened_queue(arguments) as queue:
         counts = counted(queue)
         intake = intake_of(queue)
-        damaged = list(queue.spool.damaged())
+        damaged = queue.spool.damaged()
         service, problems = _service(queue, damaged)
     if arguments.json:
         told = service and service.as_dict()
@@ -33,12 +33,15 @@ def run(arguments: argparse.Namespace) -> None:
         say(aligned(_rows(counts, intake, service, problems)))
 
 
-def _service(queue: OperatorQueue, damaged: list[Path]) -> tuple[Health | None, tuple[str, ...]]:
+def _service(
+    queue: OperatorQueue, damaged: Sequence[Path]
+) -> tuple[Health | None, tuple[str, ...]]:
     told, now = health.read(queue.state), queue.spool.now()
     is_alive = health.is_process_alive(queue.state)
     trouble = health.trouble_of(queue.state)
-    problems = health.problems_now(told, now, is_alive, damaged, trouble)
-    return (told if is_alive or health.is_fresh(told, now) else None), problems
+    problems = health.problems_now(told, now, is_alive, trouble)
+    service = told if is_alive or health.is_fresh(told, now) else None
+    return service, (*problems, *health.records_to_mend(damaged))
 
 
 def _rows(

@@ -8,7 +8,7 @@ has counted: so every web process tells the same, and all of them survive a rest
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,16 +73,15 @@ def _look(known: Context) -> _Seen:
     told, now = health.read(known.state), known.spool.now()
     is_alive = health.is_process_alive(known.state)
     trouble = health.trouble_of(known.state)
-    problems = health.problems_now(told, now, is_alive, trouble=trouble)
-    # A damaged record keeps nothing from working, and may lie there for long.
-    everything = health.problems_now(told, now, is_alive, _damaged(known), trouble)
+    problems = health.problems_now(told, now, is_alive, trouble)
     service = told if health.is_fresh(told, now) else None
-    return _Seen(service, problems, everything[len(problems) :])
+    # A damaged record keeps nothing from working, and may lie there for long.
+    return _Seen(service, problems, health.records_to_mend(_damaged(known)))
 
 
-def _damaged(known: Context) -> list[Path]:
+def _damaged(known: Context) -> Sequence[Path]:
     try:
-        return list(known.spool.damaged())
+        return known.spool.damaged()
     except OSError:  # the state cannot be read, which is a problem told by itself
         return []
 
@@ -129,8 +128,10 @@ class _Gauges(Collector):
         seen = _look(self._known)
         yield from self._of_tasks()
         yield _gauge("service_up", "Is the service heard of?", seen.service is not None)
-        yield _gauge("problems", "Things that are not well, as /health names them.", seen.problems)
-        damaged = list(self._known.spool.damaged())
+        yield _gauge(
+            "problems", "Things that are not well, as /health names them.", len(seen.problems)
+        )
+        damaged = len(self._known.spool.damaged())
         yield _gauge("damaged_records", "Records set aside for somebody to look at.", damaged)
         if seen.service is not None:
             yield from _of_service(seen.service)
@@ -171,6 +172,5 @@ def _of_service(service: Health) -> Iterator[Metric]:
     yield free
 
 
-def _gauge(name: str, help_text: str, value: float | tuple[str, ...] | list[Any]) -> Metric:
-    number = len(value) if isinstance(value, (tuple, list)) else float(value)
-    return GaugeMetricFamily(f"media_cleaner_{name}", help_text, value=number)
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"media_cleaner_{name}", help_text, value=float(value))

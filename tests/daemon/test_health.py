@@ -114,8 +114,9 @@ def test_a_service_that_is_starting_has_not_told_yet() -> None:
 
 
 def test_damaged_records_are_a_problem_that_says_what_to_do(tmp_path: Path) -> None:
-    one = problems_now(TOLD, NOW, True, [tmp_path / "a.json"])[-1]
-    two = problems_now(TOLD, NOW, True, [tmp_path / "a.json", tmp_path / "b.json"])[-1]
+    assert health.records_to_mend([]) == ()
+    (one,) = health.records_to_mend([tmp_path / "a.json"])
+    (two,) = health.records_to_mend([tmp_path / "a.json", tmp_path / "b.json"])
     assert one.startswith("A record lies")
     assert two.startswith("2 records lie")
     assert str(tmp_path) in two
@@ -130,8 +131,8 @@ def test_a_state_that_nothing_can_be_written_to_is_why_a_service_is_silent() -> 
     silent, trouble = NOW + timedelta(seconds=37), "state: /state is full; make room."
     for told in (TOLD, None):
         for is_alive in (True, False):
-            assert problems_now(told, silent, is_alive, trouble=trouble) == (trouble,)
-    assert problems_now(TOLD, NOW, True, trouble=trouble) == TOLD.problems
+            assert problems_now(told, silent, is_alive, trouble) == (trouble,)
+    assert problems_now(TOLD, NOW, True, trouble) == TOLD.problems
 
 
 def test_what_is_wrong_with_a_state_is_said_with_what_to_do(

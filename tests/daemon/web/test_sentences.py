@@ -21,7 +21,7 @@ from translations import is_known
 
 from daemon.asked_process import NoAnswer
 from daemon.disk import DiskWatch
-from daemon.health import Health, ServiceStatus, Workers, problems_now
+from daemon.health import Health, ServiceStatus, Workers, problems_now, records_to_mend
 from daemon.heartbeat import Heartbeat
 from daemon.held_folder import held_own_folder
 from daemon.inbox_place import InboxUnavailable, find_place
@@ -118,8 +118,9 @@ def test_what_health_says_is_known(tmp_path: Path) -> None:
     told = Health(1, now, now, ServiceStatus.RUNNING, Workers(1, 1, 1))
     later, damaged = now + timedelta(seconds=SECONDS), [tmp_path / "a.json", tmp_path / "b.json"]
     said = [
-        *problems_now(told, now, True, damaged),
-        *problems_now(told, now, True, damaged[:1]),
+        *problems_now(told, now, True),
+        *records_to_mend(damaged),
+        *records_to_mend(damaged[:1]),
         *problems_now(told, later, True),
         *problems_now(told, later, False),
         *problems_now(None, now, True),
