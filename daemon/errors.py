@@ -19,28 +19,24 @@ class ConfigError(Exception):
         self.message = problems[0] if count == 1 else f"{count} problems, the first: {problems[0]}"
 
 
-class CannotListen(Exception):
+class _InOneSentence(Exception):
+    """What is wrong and what to do, in one sentence: its `message`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class CannotListen(_InOneSentence):
     """The address that requests are to come to cannot be had, as when another program has it."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
-
-class Unwell(Exception):
+class Unwell(_InOneSentence):
     """Something that the service needs is not as it should be; `media-cleaner doctor` tells."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
-
-class UsageError(Exception):
+class UsageError(_InOneSentence):
     """The command cannot be carried out as it was given."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class Interrupted(BaseException):
