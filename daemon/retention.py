@@ -77,15 +77,10 @@ def is_due(moment: datetime, days: float | None, now: datetime) -> bool:
     return days is not None and moment + timedelta(days=days) <= now
 
 
-def ended_at(task: Task) -> datetime:
-    """Return when an ended task ended; a record moved to an end by hand may not say."""
-    return task.completed_at or task.created_at
-
-
 def may_lose_result(task: Task, rules: Rules, now: datetime) -> bool:
     """May the result go?"""
     is_done = task.status is Status.COMPLETED
-    return is_done and is_due(ended_at(task), rules.results_days, now)
+    return is_done and is_due(task.ended_at, rules.results_days, now)
 
 
 def may_lose_upload(task: Task, rules: Rules, now: datetime) -> bool:
@@ -93,20 +88,20 @@ def may_lose_upload(task: Task, rules: Rules, now: datetime) -> bool:
     if task.inbox is not None or not task.is_ended:
         return False
     is_done = task.status is Status.COMPLETED
-    return is_due(ended_at(task), rules.results_days if is_done else rules.failed_days, now)
+    return is_due(task.ended_at, rules.results_days if is_done else rules.failed_days, now)
 
 
 def may_lose_dropped(task: Task, rules: Rules, now: datetime) -> bool:
     """May the original and its sidecar go? True only of one that was dropped."""
     if task.inbox is None or not task.is_ended or may_be_retried(task, rules, now):
         return False
-    return is_due(ended_at(task), rules.originals_days, now)
+    return is_due(task.ended_at, rules.originals_days, now)
 
 
 def may_be_retried(task: Task, rules: Rules, now: datetime) -> bool:
     """Is its original kept, as that of a task that has ended without a result?"""
     is_done = task.status is Status.COMPLETED
-    return not is_done and not is_due(ended_at(task), rules.failed_days, now)
+    return not is_done and not is_due(task.ended_at, rules.failed_days, now)
 
 
 class Retention:

@@ -446,7 +446,7 @@ class Spool:
         """Yield the tasks that had ended by then, newest first, and records set aside."""
         later = lowest_id(moment + timedelta(milliseconds=1))  # cannot have ended by then
         for item in self._read(self._store.shelves.newest(ENDED, later)):
-            if isinstance(item, RecordDamaged) or _had_ended(item, moment):
+            if isinstance(item, RecordDamaged) or item.is_ended and item.ended_at <= moment:
                 yield item
 
     def ended_ids_since(self, moment: datetime) -> Iterator[str]:
@@ -598,8 +598,3 @@ class Spool:
                 yield error
             except (UnknownTask, TaskBusy):
                 continue  # removed meanwhile; or damaged, and somebody else is at it
-
-
-def _had_ended(task: Task, moment: datetime) -> bool:
-    # A record that was moved to an end by hand may not say when.
-    return task.is_ended and (task.completed_at or task.created_at) <= moment

@@ -134,6 +134,11 @@ class Task:
         """Is it completed, failed or cancelled?"""
         return self.status in ENDED
 
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended, if it has; a record that was moved to an end by hand may not say."""
+        return self.completed_at or self.created_at
+
 
 def submitted(submission: Submission, now: datetime) -> Task:
     """Return the task as it enters the queue."""
