@@ -18,7 +18,7 @@ from typing import Any
 
 from daemon import health
 from daemon.config import Config, current_config
-from daemon.console import complain, printable
+from daemon.console import complain, printable, say, say_json
 from daemon.errors import ConfigError
 from daemon.outbox import StatusFiles, results_folder
 from daemon.spool import Spool
@@ -56,7 +56,15 @@ class OperatorQueue:
             return {}
         return {task_id: n for n, task_id in enumerate(self.spool.pending_ids(), 1)}
 
-    def refresh(self, task: Task) -> None:
+    def say_changed(self, task: Task, act: str, as_json: bool) -> None:
+        """Say what was done to a task, and have its status file say so."""
+        self._refresh(task)
+        if as_json:
+            say_json(self.view(task, self.positions([task])))
+        else:
+            say([f"{act}: {task.task_id} ({task.input_video})"])
+
+    def _refresh(self, task: Task) -> None:
         """Write a task's status file; where that fails it is told, and is the service's to do."""
         try:
             mounts = health.known_mounts(self.state)
@@ -124,11 +132,6 @@ def tell_damaged(damaged: Sequence[RecordDamaged]) -> None:
 def local_time(moment: datetime | None) -> str:
     """Return a time as people of this place write it; empty for none."""
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def name_of(task: Task) -> str:
-    """Return a task by its id and its video."""
-    return f"{task.task_id} ({task.input_video})"
 
 
 def fitted(text: str, width: int) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from daemon.console import say, say_json
-from daemon.operator_queue import name_of, opened_queue
+from daemon.operator_queue import opened_queue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +16,4 @@ def run(arguments: argparse.Namespace) -> None:
     """Put a failed or cancelled task back into the queue."""
     with opened_queue(arguments) as queue:
         task = queue.spool.retry(arguments.task_id)
-        queue.refresh(task)
-        values = queue.view(task, queue.positions([task]))
-    if arguments.json:
-        say_json(values)
-    else:
-        say([f"pending again: {name_of(task)}"])
+        queue.say_changed(task, "pending again", arguments.json)
