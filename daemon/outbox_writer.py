@@ -89,12 +89,6 @@ class OutboxWriter:
         return f"{len(refused)} cannot be written: {refused[-1].reason}"
 
     @property
-    def is_behind(self) -> bool:
-        """Are there files that are still to be written?"""
-        with self._wake:
-            return bool(self._marked or self._batch or self._refused)
-
-    @property
     def waiting(self) -> frozenset[str]:
         """The tasks whose files are still to be written."""
         with self._wake:

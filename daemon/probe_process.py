@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VIDEO = b"v"
-LONGEST_REFUSAL = 2000
+_LONGEST_REFUSAL = 2000
 CODES = tuple(kind.code for kind in (UnreadableMedia, UnsupportedMedia, LimitExceeded, OutOfMemory))
 _MOST_DESCRIPTORS = 64
 # The kernel kills the process with the highest sum of memory and this (-1000 to 1000) first.
@@ -88,7 +88,7 @@ def _answer(descriptor: int, look: Callable[[Path], bytes]) -> bytes:
 
 
 def _refusal(code: str, reason: str) -> bytes:
-    return b"\0".join((code.encode(), reason.encode("utf-8", "replace")))[:LONGEST_REFUSAL]
+    return b"\0".join((code.encode(), reason.encode("utf-8", "replace")))[:_LONGEST_REFUSAL]
 
 
 def _give_up_what_is_not_needed(memory_gb: float) -> None:

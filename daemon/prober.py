@@ -14,13 +14,13 @@ from fractions import Fraction
 
 from daemon.asked_process import AskedProcess, NoAnswer
 from daemon.logs import server_log
-from daemon.probe_process import CODES, LONGEST_REFUSAL, VIDEO
+from daemon.probe_process import CODES, VIDEO
 from pipeline.errors import UnreadableMedia
 from pipeline.settings import Limits
 
 _MODULE = "daemon.probe_process"
 # A picture of 33 million pixels, which is 8K, in which nothing is like anything.
-_LONGEST_PICTURE = 128 << 20
+_LONGEST_ANSWER = 128 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Prober:
             _MODULE,
             json.dumps(dataclasses.asdict(limits)),
             timeout_seconds=timeout_seconds,
-            longest_answer=max(LONGEST_REFUSAL, _LONGEST_PICTURE),
+            longest_answer=_LONGEST_ANSWER,
         )
 
     def refusal(self, descriptor: int) -> Refusal | None:

@@ -69,7 +69,7 @@ class StatusWriter:
         """Are there changes that status files do not tell of yet?"""
         with self._wake:
             is_here = bool(self._marked) or self._is_sorting
-        return is_here or any(writer.is_behind for writer in list(self._writers.values()))
+        return is_here or any(writer.waiting for writer in list(self._writers.values()))
 
     def start(self) -> None:
         """Begin."""

@@ -103,7 +103,7 @@ class Supervision:
         stuck = [f"inbox {watcher.name}" for watcher in watchers if watcher.is_wedged()]
         if self._pool.polls == self._polls_seen:
             stuck.append("the pool of workers")
-        self._once.tell("no sign of life for systemd", bool(stuck), reason=_listed(stuck))
+        self._once.tell("no sign of life for systemd", bool(stuck), reason=", ".join(stuck))
         if stuck:
             return
         if self._notifier.tell(WATCHDOG=1):
@@ -131,13 +131,9 @@ class Supervision:
             return f"stopping: {pool.busy} at work"
         if missing:
             trouble = f" ({pool.trouble})" if pool.trouble else ""
-            return f"starting: waits for {_listed(missing)}{trouble}"
+            return f"starting: waits for {', '.join(missing)}{trouble}"
         return f"{waiting} waiting, {pool.busy} at work, {pool.ready} of {pool.size} workers there"
 
     def _tell_status(self, words: str) -> None:
         if words != self._status and self._notifier.tell(STATUS=words):
             self._status = words
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
