@@ -123,7 +123,7 @@ class AskedProcess:
                 child.wait(1.0)  # its end may be a moment behind that of its pipe
                 reason = child.exit_text
                 self._end_child()
-        raise NoAnswer(f"the process that looks at files was {reason}")
+        raise NoAnswer(f"the process that looks at files {reason}")
 
     def _asked_once(self, child: Child, question: _Question) -> bytes:
         if question.descriptor is not None:

@@ -166,13 +166,13 @@ class Child:
 
     @property
     def exit_text(self) -> str:
-        """How it ended, to stand behind "the process": `killed by signal 9 (SIGKILL)`."""
+        """How it ended, to stand behind "the process": `was killed by signal 9 (SIGKILL)`."""
         code = self._process.poll()
         if code is None:
-            return "still running"
+            return "is still running"
         if code >= 0:
             return f"ended with exit code {code}"
-        return f"killed by signal {-code} ({_signal_name(-code)})"
+        return f"was killed by signal {-code} ({_signal_name(-code)})"
 
 
 def answer_of(module: str, patience_seconds: float, *questions: object) -> Any:

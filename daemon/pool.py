@@ -359,7 +359,7 @@ class Pool:
         """Part from a worker whose pipe has ended."""
         # The pipe ends a moment before the process does.
         has_ended = worker.child.wait(_DEATH_SECONDS)
-        reason = _as_predicate(worker.child.exit_text) if has_ended else "closed its pipe"
+        reason = worker.child.exit_text if has_ended else "closed its pipe"
         worker.child.kill()
         self._end_lost(worker, "worker_died", reason)
 
@@ -379,10 +379,6 @@ class Pool:
         else:
             server_log().warning("worker lost", pid=worker.child.pid, reason=reason)
             self._tell_end(Lost(job, _failure(job, code, reason)))
-
-
-def _as_predicate(exit_text: str) -> str:
-    return exit_text if exit_text.startswith("ended") else f"was {exit_text}"
 
 
 def _failure(job: Job, code: str, reason: str) -> Failure:

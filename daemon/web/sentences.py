@@ -115,7 +115,6 @@ SENTENCES: Mapping[str, str] = {
     "the process that answers requests {reason}": "процесс, отвечающий на запросы: {reason}",
     "cannot be started: {reason}": "не запускается: {reason}",
     "ended with exit code {code}": "завершился с кодом {code}",
-    "killed by signal {signal}": "остановлен сигналом {signal}",
     "was killed by signal {signal}": "остановлен сигналом {signal}",
     "was stopped by somebody ({signal}) and did not go on": "кем-то приостановлен ({signal}) и не"
     " продолжил работу",

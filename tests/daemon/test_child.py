@@ -131,7 +131,7 @@ def test_messages_go_both_ways(child: Child) -> None:
     child.send("arguments")
     assert child.recv() == ["--colour", "red"]
     assert child.is_alive
-    assert child.exit_text == "still running"
+    assert child.exit_text == "is still running"
 
 
 def test_a_child_is_waited_for_like_any_descriptor(child: Child) -> None:
@@ -144,7 +144,7 @@ def test_a_child_is_waited_for_like_any_descriptor(child: Child) -> None:
     ("message", "text"),
     [
         ("exit", "ended with exit code 3"),
-        ("raise", "killed by signal 40 (unnamed)"),
+        ("raise", "was killed by signal 40 (unnamed)"),
     ],
 )
 def test_the_end_of_a_child_is_told_with_its_reason(child: Child, message: str, text: str) -> None:
@@ -162,7 +162,7 @@ def test_a_child_that_was_killed_says_by_which_signal(child: Child) -> None:
     with pytest.raises(EOFError):
         child.recv()
     assert child.wait(PATIENCE_SECONDS)
-    assert child.exit_text == "killed by signal 9 (SIGKILL)"
+    assert child.exit_text == "was killed by signal 9 (SIGKILL)"
 
 
 def test_a_message_to_a_child_that_is_gone_is_told(child: Child) -> None:
@@ -212,7 +212,7 @@ def test_kill_ends_a_child_that_heeds_nothing_and_leaves_no_zombie(modules: Path
     os.kill(child.pid, signal.SIGSTOP)
     child.kill()
     assert not Path(f"/proc/{child.pid}").exists()
-    assert child.exit_text == "killed by signal 9 (SIGKILL)"
+    assert child.exit_text == "was killed by signal 9 (SIGKILL)"
     child.kill()  # once more does no harm
 
 

@@ -254,7 +254,7 @@ def test_it_comes_back_when_it_was_killed_and_requests_wait(house: House) -> Non
     wait_for(lambda: all(map(is_gone, before)))  # those below it go with it
     house.web.look()
     assert not house.web.is_ready
-    assert house.web.trouble == ("the process that answers requests killed by signal 9 (SIGKILL)")
+    assert house.web.trouble == "the process that answers requests was killed by signal 9 (SIGKILL)"
     answers: list[int] = []
     asking = threading.Thread(target=lambda: answers.append(house.get("stats").status_code))
     asking.start()

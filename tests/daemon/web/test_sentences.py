@@ -26,7 +26,7 @@ from daemon.heartbeat import Heartbeat
 from daemon.held_folder import held_own_folder
 from daemon.inbox_place import InboxUnavailable, find_place
 from daemon.jobs import Bounds
-from daemon.pool import Pool, _as_predicate
+from daemon.pool import Pool
 from daemon.probe_process import _answer
 from daemon.prober import Prober, Refusal
 from daemon.restarts import Restarts
@@ -157,7 +157,7 @@ def test_what_is_said_of_inboxes_is_known(tmp_path: Path) -> None:
 def test_what_is_said_of_processes_is_known() -> None:
     reasons = (
         "ended with exit code 1",
-        "killed by signal 9 (SIGKILL), before it was ready",
+        "was killed by signal 9 (SIGKILL), before it was ready",
         f"cannot be started: {os.strerror(errno.EAGAIN)}",
     )
     for name in ("a worker process", "the process that answers requests"):
@@ -179,8 +179,8 @@ def test_what_the_pool_says_of_a_worker_that_is_lost_without_a_task_is_known(
     stopped = Heartbeat(os.getpid(), 0.0)
     stopped.stopped_seconds = 120.0
     reasons = [
-        _as_predicate("killed by signal 9 (SIGKILL)"),
-        _as_predicate("ended with exit code 1"),
+        "was killed by signal 9 (SIGKILL)",
+        "ended with exit code 1",
         "closed its pipe",
         f"sent what cannot be read ({ValueError('odd')!r})",
         pool._stall(still),
