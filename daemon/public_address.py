@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
@@ -68,6 +69,7 @@ def resolved(host: str, port: int, seconds: float) -> tuple[Address, ...]:
         LookupFailed: it is not known, or not within so many seconds.
     """
     answers: queue.SimpleQueue[tuple[Address, ...] | Exception] = queue.SimpleQueue()
+    deadline = time.monotonic() + seconds
     if not _lookups.acquire(timeout=seconds):
         raise LookupFailed("too many lookups are waiting for an answer")
     thread = threading.Thread(
@@ -79,7 +81,7 @@ def resolved(host: str, port: int, seconds: float) -> tuple[Address, ...]:
         _lookups.release()
         raise LookupFailed(str(error)) from error
     try:
-        answer = answers.get(timeout=max(seconds, 0.0))
+        answer = answers.get(timeout=max(deadline - time.monotonic(), 0.0))
     except queue.Empty:
         raise LookupFailed("no answer in time") from None
     if isinstance(answer, Exception):

@@ -288,6 +288,19 @@ def test_lookups_that_hang_do_not_pile_up(
     assert resolved("example.com", 80, 60.0)
 
 
+def test_waiting_for_a_place_counts_as_waiting_for_the_answer(
+    slow_lookups: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(public_address, "_lookups", places)
+    places.acquire()
+    threading.Timer(0.9, places.release).start()
+    began = time.monotonic()
+    with pytest.raises(LookupFailed, match="in time"):
+        resolved("example.com", 80, 1.0)
+    assert time.monotonic() - began < 1.5
+
+
 def test_the_two_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["2606::1", "2606::2", "2606::3", "1.1.1.1", "1.1.1.1", "1.0.0.1"]
     infos = [(0, 0, 0, "", (text, 80)) for text in texts]
