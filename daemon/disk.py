@@ -17,9 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.inbox_place import why_away
 from daemon.logs import Once, server_log
-from daemon.mounts import mount_of
+from daemon.mounts import mount_of, why_away
 
 _GB = 1 << 30
 # What a full disk, or a quota that is used up, answers a write with.

@@ -13,9 +13,8 @@ from pathlib import Path, PurePath
 from daemon.atomic import make_folder
 from daemon.config import Config
 from daemon.errors import ConfigError
-from daemon.inbox_place import why_away
 from daemon.machine import too_many_workers
-from daemon.mounts import origin_of
+from daemon.mounts import origin_of, why_away
 from pipeline.settings import EMBEDDED
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.atomic import make_folder
-from daemon.mounts import Mount, mount_of
+from daemon.mounts import mount_of, why_away, why_hidden
 
 
 class InboxUnavailable(Exception):
@@ -59,7 +59,7 @@ def find_place(root: Path, known_mount: str | None) -> Place:
         raise InboxUnavailable(f"{root}: {error.strerror}") from error
     if not stat.S_ISDIR(status.st_mode):
         raise InboxUnavailable(f"{root} is not a folder")
-    if (away := _why_hidden(root, mount, known_mount)) is not None:
+    if (away := why_hidden(root, mount, known_mount)) is not None:
         raise InboxUnavailable(away)
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         raise InboxUnavailable(_why_closed(root))
@@ -86,35 +86,8 @@ def make_place(root: Path, known_mount: str | None) -> None:
         raise InboxUnavailable(f"{root}: {error.strerror}") from error
 
 
-def why_away(folder: Path, known_mount: str | None) -> str | None:
-    """
-    Return that another file system shows where a folder lay, its own being gone; None if not.
-
-    Or would show, were the folder made: what mounts a disk when it is plugged in takes the mount
-    point away with the disk.
-
-    Args:
-        known_mount: the mount point that it lay in when it was seen last, None if never.
-
-    Raises:
-        OSError: the folder cannot be reached.
-    """
-    mount = mount_of(next(place for place in (folder, *folder.parents) if place.exists()))
-    return _why_hidden(folder, mount, known_mount)
-
-
 def _why_closed(root: Path) -> str:
     with contextlib.suppress(OSError):  # it has gone in this moment; the next look says so
         if os.statvfs(root).f_flag & os.ST_RDONLY:
             return f"{root} is read-only"
     return f"{root} may not be read and written by this user"
-
-
-def _why_hidden(folder: Path, mount: Mount | None, known_mount: str | None) -> str | None:
-    """Return that the known mount, if it were there, would hide what the present one shows."""
-    if mount is None or known_mount is None or mount.point == known_mount:
-        return None
-    is_within = Path(os.path.realpath(folder)).is_relative_to(known_mount)
-    if not (is_within and Path(known_mount).is_relative_to(mount.point)):
-        return None
-    return f"nothing is mounted on {known_mount} any more, where {folder} was"

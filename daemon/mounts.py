@@ -1,5 +1,5 @@
 """
-On which file system does a path lie, and is it another machine's?
+On which file system does a path lie, is it another machine's, and is it still there?
 
 The kernel is asked for the mount of an open descriptor, which is exact: neither symlinks nor
 a mount over a mount can mislead it, as they can whoever compares paths.
@@ -92,6 +92,33 @@ def mount_of(path: Path) -> Mount | None:
         return mount_of_descriptor(descriptor)
     finally:
         os.close(descriptor)
+
+
+def why_away(folder: Path, known_mount: str | None) -> str | None:
+    """
+    Return that another file system shows where a folder lay, its own being gone; None if not.
+
+    Or would show, were the folder made: what mounts a disk when it is plugged in takes the mount
+    point away with the disk.
+
+    Args:
+        known_mount: the mount point that it lay in when it was seen last, None if never.
+
+    Raises:
+        OSError: the folder cannot be reached.
+    """
+    mount = mount_of(next(place for place in (folder, *folder.parents) if place.exists()))
+    return why_hidden(folder, mount, known_mount)
+
+
+def why_hidden(folder: Path, mount: Mount | None, known_mount: str | None) -> str | None:
+    """Return that the known mount, if it were there, would hide what the present one shows."""
+    if mount is None or known_mount is None or mount.point == known_mount:
+        return None
+    is_within = Path(os.path.realpath(folder)).is_relative_to(known_mount)
+    if not (is_within and Path(known_mount).is_relative_to(mount.point)):
+        return None
+    return f"nothing is mounted on {known_mount} any more, where {folder} was"
 
 
 def mount_of_descriptor(descriptor: int) -> Mount | None:

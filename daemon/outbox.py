@@ -25,7 +25,7 @@ from daemon.atomic import (
     write_volatile,
 )
 from daemon.held_folder import held_folder, held_new_folder, told_as
-from daemon.inbox_place import why_away
+from daemon.mounts import why_away
 from daemon.removal import remove_file
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask

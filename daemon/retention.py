@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 
-from daemon.inbox_place import why_away
+from daemon.mounts import why_away
 from daemon.originals import CLAIMING, ORIGINALS, inbox_of, own_place
 from daemon.outbox import remove_status, result_path
 from daemon.removal import names_in, remove_file, remove_folder, remove_if_empty
