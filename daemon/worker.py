@@ -2,7 +2,7 @@
 A worker process: `python -m daemon.worker`, run by the pool, protects one video after the other.
 
 It never touches `state/` and publishes nothing: it says where the finished file lies, and the
-service decides. Only here does `daemon` import torch, PyAV and OpenCV.
+service decides.
 """
 
 from __future__ import annotations
