@@ -7,8 +7,10 @@ from pathlib import Path
 
 from flask import Flask, current_app
 
+from daemon import health
 from daemon.config import Config
 from daemon.keys import Keys
+from daemon.mounts import why_away
 from daemon.outbox import StatusFiles
 from daemon.spool import Spool
 from daemon.web.index import Index
@@ -33,6 +35,10 @@ class Context:
     statuses: StatusFiles
     index: Index
     keys: Keys
+
+    def is_away(self, folder: Path) -> bool:
+        """Is the share that a folder lay on, when the service saw it last, not mounted now?"""
+        return why_away(folder, health.known_mounts(self.state).get(str(folder))) is not None
 
 
 def keep(app: Flask, context: Context) -> None:

@@ -145,7 +145,7 @@ def _not_finished(task: Task) -> ApiError:
 
 
 def _gone(task: Task, outbox: Path) -> ApiError:
-    if outbox.is_dir():
+    if outbox.is_dir() and not context().is_away(outbox):
         return ApiError(410, "removed", "downloads.removed", task_id=task.task_id)
     return unavailable("outbox_unavailable", "downloads.away")
 

@@ -24,7 +24,7 @@ from flask.blueprints import BlueprintSetupState
 
 from daemon.asked_process import NoProcess
 from daemon.logs import server_log
-from daemon.originals import held_original
+from daemon.originals import held_original, inbox_of
 from daemon.prober import Picture, Prober, Refusal
 from daemon.task import Task
 from daemon.web.context import context
@@ -118,6 +118,8 @@ def _open_original(task: Task) -> int:
     except OSError as error:
         if error.errno not in _NOT_THERE:
             raise
+        if context().is_away(inbox_of(Path(task.original))):
+            raise unavailable("storage_unavailable", "errors.storage") from error
         raise _gone(task) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

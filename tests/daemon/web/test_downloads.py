@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote
@@ -15,6 +16,8 @@ from web_servers import gunicorn
 from werkzeug.http import http_date
 from werkzeug.test import TestResponse
 
+from daemon import health
+from daemon.health import Health, ServiceStatus, Workers
 from daemon.outbox import result_name
 from daemon.spool import Spool
 from daemon.task import Submission
@@ -281,6 +284,16 @@ def test_an_outbox_that_is_away_may_come_back(house: WebApp) -> None:
     answer = house.get(f"/download/{task_id}")
     assert refused(answer) == (503, "outbox_unavailable")
     assert answer.headers["Retry-After"]
+
+
+def test_an_outbox_of_which_only_the_mount_point_is_there_may_come_back(house: WebApp) -> None:
+    """To who asks, 410 would say that there is nothing to wait for."""
+    task_id, path = finished(house.spool, house.outbox)
+    path.unlink()
+    told = Health(1, house.clock(), house.clock(), ServiceStatus.RUNNING, Workers(1, 1, 1))
+    health.write(house.state, replace(told, mounts={str(house.outbox): str(house.outbox)}))
+    assert refused(house.get(f"/download/{task_id}")) == (503, "outbox_unavailable")
+    assert refused(house.post(f"/link/{task_id}")) == (503, "outbox_unavailable")
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "pipe", "directory"])

@@ -16,7 +16,9 @@ from media import Video, make_video
 from web_apps import WebApp
 from werkzeug.test import TestResponse
 
+from daemon import health
 from daemon.asked_process import NoProcess
+from daemon.health import Health, InboxHealth, ServiceStatus, Workers
 from daemon.originals import own_place
 from daemon.prober import Picture, Prober
 from daemon.task import Submission
@@ -124,6 +126,18 @@ def test_what_is_gone_is_said_to_be_gone(web: WebApp) -> None:
     result.unlink()
     assert refused(web.get(f"/still/{task_id}")) == (410, "removed")
     assert refused(web.get("/still/7")) == (404, "unknown_task")
+
+
+def test_an_inbox_of_which_only_the_mount_point_is_there_may_come_back(web: WebApp) -> None:
+    task_id, original, _ = pair(web)
+    original.unlink()
+    inbox = str(web.folder / "inbox")
+    told = Health(1, web.clock(), web.clock(), ServiceStatus.RUNNING, Workers(1, 1, 1))
+    seen = InboxHealth(inbox, True, "events", mount=inbox)
+    health.write(web.state, replace(told, inboxes={"main": seen}))
+    answer = web.get(f"/still/{task_id}?of=original")
+    assert refused(answer) == (503, "storage_unavailable")
+    assert answer.headers["Retry-After"]
 
 
 def test_no_link_and_no_pipe_is_opened(web: WebApp, tmp_path: Path) -> None:
