@@ -423,11 +423,12 @@ class Service:
         return disk.is_away
 
     def _unavailable(self) -> frozenset[str | None]:
-        seen = [watcher.health() for watcher in self._watchers]
+        away = {watcher.name for watcher in self._watchers if not watcher.health().is_available}
+        uploads = {None} if self._config.inboxes[0].name in away else set()  # they lie there
         # Also those whose tasks still wait and that are configured no longer.
         inboxes = self._disks.of.keys() | self._dispatcher.inboxes
         full = {name for name in inboxes if not self._disks.of_task(name).has_room}
-        return frozenset(full | {inbox.name for inbox in seen if not inbox.is_available})
+        return frozenset(full | away | uploads)
 
     # --- The inboxes ---
 

@@ -1005,6 +1005,24 @@ def test_an_inbox_that_goes_away_is_told_and_its_tasks_wait(house: House) -> Non
         stays(lambda: not is_begun(pool, "waits.mp4"))
 
 
+def test_uploads_wait_while_the_inbox_that_they_lie_in_is_away(house: House) -> None:
+    house.configure(inboxes=TWO_INBOXES)
+    with house.running() as pool:
+        wait_until(lambda: house.health().inboxes["main"].is_available, "there")
+        pool.size = 0
+        house.submit("upload.mp4", None)
+        house.inbox.rename(house.folder / "away")
+        house.inbox.write_text("no folder")
+        house.problem("inbox main")
+        pool.size = 2
+        house.drop("clip.mp4", "in2")
+        job_of(pool, "clip.mp4")
+        stays(lambda: not is_begun(pool, "upload.mp4"))
+        house.inbox.unlink()
+        (house.folder / "away").rename(house.inbox)
+        job_of(pool, "upload.mp4")
+
+
 def test_trouble_with_the_workers_is_told(house: House) -> None:
     with house.running() as pool:
         pool.trouble = "a worker process ended with exit code 1"
