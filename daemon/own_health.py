@@ -65,7 +65,7 @@ class OwnHealth:
         Write it; a disk that refuses is told in the log.
 
         Args:
-            mounts: where inboxes lay when they were last seen, by name.
+            mounts: where inboxes lay when they were last seen, by folder.
             web: None where a unit of its own answers requests.
             lost: what is wrong with the folders that are to be this service's alone.
         """
@@ -147,5 +147,5 @@ def _inbox(seen: WatcherHealth, mounts: Mapping[str, str]) -> health.InboxHealth
         is_available=seen.is_available,
         watching=seen.watching,
         reason=seen.reason,
-        mount=seen.mount or mounts.get(seen.name),
+        mount=seen.mount or mounts.get(str(seen.path)),
     )

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -90,7 +90,7 @@ class Service:
             self._spool, self._config.language, lambda: self._disks.mounts
         )
         self._statuses = StatusWriter(self._files, lambda: self._dispatcher.queue)
-        self._disks = Disks(self._config, _known_disk_mounts(health.read(self._state)))
+        self._disks = Disks(self._config, health.known_mounts(self._state))
         self._pool = self._made_pool()
         self._attempts = Attempts(
             self._spool,
@@ -133,7 +133,7 @@ class Service:
         self._signals: ServiceSignals | None = None
         self._is_stopping = False
         self._is_state_replaced = lambda: False
-        self._mounts: dict[str, str] = {}
+        self._mounts: dict[str, str] = {}  # of inboxes, by folder, as they were seen last
         self._once = Once(server_log())
 
     def run(self, signals: ServiceSignals) -> None:
@@ -182,7 +182,7 @@ class Service:
 
     def _recover(self) -> None:
         last = health.read(self._state)
-        self._mounts = _known_mounts(last)
+        self._mounts = health.known_mounts(self._state)
         self._housekeeping.retention_hold.take_over(
             last.retention_held_until if last else None,
             last.updated_at if last else None,
@@ -449,7 +449,7 @@ class Service:
         for watcher in self._watchers:
             seen = watcher.health()
             if seen.mount is not None:
-                self._mounts[seen.name] = seen.mount
+                self._mounts[str(seen.path)] = seen.mount
         for inspector in self._inspectors:
             inspector.close()
         self._watchers, self._inspectors = [], []
@@ -486,7 +486,7 @@ class Service:
             lambda: self._may_claim(inbox.name),
             inspector.is_truncated,
             self._accepted,
-            known_mount=self._mounts.get(inbox.name),
+            known_mount=self._mounts.get(str(root)),
             min_free_gb=config.min_free_gb,
         )
 
@@ -593,13 +593,3 @@ def _telling_of(state: Path) -> Iterator[None]:
 
 def _bounds(config: Config) -> Bounds:
     return Bounds(memory_gb=config.limits.worker_memory_gb, device=config.device)
-
-
-def _known_disk_mounts(last: health.Health | None) -> Mapping[str, str]:
-    return last.mounts if last else {}
-
-
-def _known_mounts(last: health.Health | None) -> dict[str, str]:
-    """Return where each inbox lay mounted when a service last ran, by name."""
-    found = last.inboxes.items() if last else ()
-    return {name: inbox.mount for name, inbox in found if inbox.mount}

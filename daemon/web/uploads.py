@@ -225,10 +225,10 @@ class _Body:
 
 def _parts_of(known: Context) -> _Parts:
     config = known.config
-    inbox = config.inboxes[0]
+    inbox = config.place(config.inboxes[0].inbox)
     return _Parts(
         uploads=Uploads(
-            inbox=config.place(inbox.inbox),
+            inbox=inbox,
             outbox=config.place(config.outbox),
             spool=known.spool,
             statuses=known.statuses,
@@ -236,19 +236,13 @@ def _parts_of(known: Context) -> _Parts:
             max_bytes=config.max_video_bytes,
             min_free_gb=config.min_free_gb,
             needs_room=tuple(config.place(p) for p in (config.outbox, config.temp, config.state)),
-            known_mount=lambda: _known_mount(known, inbox.name),
+            known_mount=lambda: health.known_mounts(known.state).get(str(inbox)),
         ),
         prober=Prober(config.settings.limits),
         idempotency=Idempotency(known.state / FOLDER, time.time),
         patience=Patience(_PATIENCE_SECONDS),
         free=threading.BoundedSemaphore(_MOST_AT_ONCE),
     )
-
-
-def _known_mount(known: Context, name: str) -> str | None:
-    told = health.read(known.state)
-    inbox = told.inboxes.get(name) if told else None
-    return inbox.mount if inbox else None
 
 
 @contextlib.contextmanager

@@ -712,8 +712,9 @@ def test_a_reload_remembers_where_an_inbox_lay_mounted(
     monkeypatch.setattr(service_module, "InboxWatcher", Watcher)
     with house.running():
         wait_until(lambda: house.health().inboxes["main"].mount is not None, "seen")
-        house.reload()
-        assert known == [None, house.health().inboxes["main"].mount]
+        mount = house.health().inboxes["main"].mount
+        house.reload(inboxes=[{"name": "renamed", "inbox": "inbox"}])
+        assert known == [None, mount]
 
 
 def test_a_reload_takes_over_retention(house: House) -> None:
