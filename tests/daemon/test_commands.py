@@ -140,7 +140,7 @@ def test_status_of_a_completed_task_has_the_report_and_whether_the_result_is_the
     shell: Shell, spool: Spool
 ) -> None:
     said = shell("status", completed(spool))
-    assert "/outbox/result.mp4 (removed)" in said
+    assert "/outbox/result.mp4 (not there)" in said
     assert "report psnr_db" in said
     assert "38.5" in said
 
