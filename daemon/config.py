@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -315,10 +314,9 @@ class Config(_Section):
     @property
     def settings(self) -> Settings:
         """What the work on every video takes from the configuration."""
-        weights = {name: self.place(path) for name, path in self.weights.items()}
         return Settings(
             surrogates=tuple(self._surrogate_place(name) for name in self.surrogate),
-            weights=MappingProxyType(weights),
+            weights={name: self.place(path) for name, path in self.weights.items()},
             crf=self.crf,
             preset=self.preset,
             odd_size=self.odd_size,

@@ -67,11 +67,6 @@ class Job:
             self, settings=dataclasses.replace(self.settings, threads=threads)
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A read-only view of a mapping cannot be pickled.
-        settings = dataclasses.replace(self.settings, weights=dict(self.settings.weights))
-        return {**vars(self), "settings": settings}
-
 
 @dataclass(frozen=True)
 class Stop:

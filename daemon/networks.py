@@ -32,8 +32,6 @@ def network_problems(settings: Settings) -> list[str]:
     )
     if asked.is_embedded and asked.device != "cuda" and not asked.faces:
         return []
-    # As a `Job` does it: a view of a mapping cannot be sent.
-    asked = dataclasses.replace(asked, weights=dict(asked.weights))
     try:
         messages: tuple[str, ...] = answer_of("daemon.network_process", _PATIENCE_SECONDS, asked)
     except (OSError, EOFError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 EMBEDDED = "embedded"
@@ -85,7 +84,7 @@ class Settings:
     """
 
     surrogates: tuple[str, ...] = (EMBEDDED,)
-    weights: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    weights: Mapping[str, Path] = field(default_factory=dict)
     crf: int = 20
     preset: str = "veryfast"
     odd_size: Literal["pad", "keep"] = "pad"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from types import MappingProxyType
 
 from daemon.jobs import (
     Bounds,
@@ -31,7 +30,7 @@ JOB = Job(
     subfolder="alice",
     parameters=Parameters(epsilon=0.2, audio_level=AudioLevel.STRONG),
     settings=Settings(
-        weights=MappingProxyType({"a": Path("/a.pt")}),
+        weights={"a": Path("/a.pt")},
         faces=FaceSettings(Path("/yunet.onnx"), (Path("/sface.onnx"),)),
         limits=Limits(max_fps=60),
     ),
