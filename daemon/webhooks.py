@@ -8,6 +8,7 @@ send. Each try is written down before the next, so none is lost or forgotten ove
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -179,17 +180,12 @@ class Webhooks:
                 self._spool.settle_webhook(task_id)
                 return
         except UnknownTask:
-            self._settle_unknown(task_id)
+            with contextlib.suppress(SpoolError):  # held by whoever submits it in this moment
+                self._spool.settle_webhook(task_id)
         except SpoolError:
             return  # damaged, which others tell, or held; there is another look
         else:
             self._turns.add(_turn_of(task, state, self._spool.now()))
-
-    def _settle_unknown(self, task_id: str) -> None:
-        try:
-            self._spool.settle_webhook(task_id)
-        except SpoolError:
-            return  # held by whoever submits it in this moment
 
     # --- Telling it, in threads beside ---
 
