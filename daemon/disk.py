@@ -48,7 +48,7 @@ def why_closed(path: Path) -> str | None:
             return None
         is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError as error:
-        return _unusable(path, error)
+        return unusable(path, error)
     reason = "is read-only" if is_read_only else "may not be written by this user"
     return f"{path} {reason}; mend that."
 
@@ -60,7 +60,22 @@ def shortage(path: Path, min_free_gb: float) -> str | None:
     Raises:
         OSError: it is not there, or does not answer.
     """
-    return _shortage(path, os.statvfs(path), min_free_gb)
+    found = os.statvfs(path)
+    free = _free(found)
+    if free is not None and free < min_free_gb:
+        return (
+            f"{path} has {in_words(free)} free, less than min_free_gb ({min_free_gb:g}); make room."
+        )
+    if free is not None and free < FULL_GB:
+        return f"{path} is full; make room."
+    if found.f_files and found.f_favail < _LEAST_FILES:
+        return f"{path} has no room for more files (inodes); remove some."
+    return None
+
+
+def unusable(path: Path, error: OSError) -> str:
+    """Return that a folder does not answer, in a sentence."""
+    return f"{path} cannot be used ({error.strerror}); bring it back."
 
 
 def in_words(gb: float) -> str:
@@ -146,12 +161,11 @@ class DiskWatch:
             problem = self._why_away(path)
             if problem is not None:
                 is_away, free[name] = True, None
-                problem = f"{name}: {problem}"
             else:
-                free[name], problem = self._look(name, path)
+                free[name], problem = self._look(path)
             # Without the number, or each look at a disk that fills up would be told of.
             self._once.tell("no room for new work", problem is not None, of=name, folder=str(path))
-            problems += [problem] if problem else []
+            problems += [f"{name}: {problem}"] if problem else []
         self._is_away = is_away
         self._free, self._found, self._looking = free, tuple(problems), None
         return self._found
@@ -165,35 +179,16 @@ class DiskWatch:
                 return reason
             mount = mount_of(path)
         except OSError as error:
-            return _unusable(path, error)
+            return unusable(path, error)
         if mount is not None:
             self._mounts[str(path)] = mount.point
         return None
 
-    def _look(self, name: str, path: Path) -> tuple[float | None, str | None]:
+    def _look(self, path: Path) -> tuple[float | None, str | None]:
         try:
-            found = os.statvfs(path)
+            return free_gb(path), shortage(path, self._min_free_gb)
         except OSError as error:  # gone in this moment
-            return None, f"{name}: {_unusable(path, error)}"
-        reason = _shortage(path, found, self._min_free_gb)
-        return _free(found), None if reason is None else f"{name}: {reason}"
-
-
-def _shortage(path: Path, found: os.statvfs_result, min_free_gb: float) -> str | None:
-    free = _free(found)
-    if free is not None and free < min_free_gb:
-        return (
-            f"{path} has {in_words(free)} free, less than min_free_gb ({min_free_gb:g}); make room."
-        )
-    if free is not None and free < FULL_GB:
-        return f"{path} is full; make room."
-    if found.f_files and found.f_favail < _LEAST_FILES:
-        return f"{path} has no room for more files (inodes); remove some."
-    return None
-
-
-def _unusable(path: Path, error: OSError) -> str:
-    return f"{path} cannot be used ({error.strerror}); bring it back."
+            return None, unusable(path, error)
 
 
 def _free(found: os.statvfs_result) -> float | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.atomic import write_volatile
-from daemon.disk import shortage, why_closed
+from daemon.disk import shortage, unusable, why_closed
 
 WRITE_SECONDS = 2.0
 STALE_SECONDS = 15.0
@@ -148,7 +148,7 @@ def trouble_of(state: Path) -> str | None:
     try:
         reason = why_closed(state) or shortage(state, 0.0)
     except OSError as error:
-        reason = f"{state} cannot be used ({error.strerror}); bring it back."
+        reason = unusable(state, error)
     return None if reason is None else f"state: {reason}"
 
 
