@@ -100,8 +100,10 @@ class Shelves:
 
     def ids(self, status: Status) -> list[str]:
         """Return the tasks of one status, oldest first; for one who does not want their places."""
-        days = self._days([status])
-        return sorted({task_id for day in days for _, task_id in self._found(status, day)})
+        found = set(_task_ids(self._folders[status]))
+        for folder in self._day_folders(status):
+            found.update(t for t in _task_ids(folder) if creation_day(t) == folder.name)
+        return sorted(found)
 
     def changed_since(self, status: Status, moment: datetime) -> Iterator[str]:
         """Yield the tasks whose records came to a status, or were written there, since then."""
@@ -116,7 +118,7 @@ class Shelves:
     def count(self, status: Status) -> int:
         """Return how many records a status has."""
         folders = (self._folders[status], *self._day_folders(status))
-        return sum(1 for folder in folders for name in _names(folder) if _task_id(name))
+        return sum(1 for folder in folders for _ in _task_ids(folder))
 
     def bring(self, source: Path, task_id: str, status: Status) -> Path:
         """
@@ -183,7 +185,7 @@ class Shelves:
         seen: set[str] = set()
         twice: set[str] = set()
         for folder in self._all_folders():
-            ids = {task_id for name in _names(folder) if (task_id := _task_id(name))}
+            ids = set(_task_ids(folder))
             twice |= seen & ids
             seen |= ids
         return sorted(twice)
@@ -244,14 +246,6 @@ class Shelves:
             if is_calm:
                 break
         return [places[task_id] for task_id in sorted(places, reverse=True)]
-
-    def _found(self, status: Status, day: str) -> Iterator[tuple[Path, str]]:
-        """Yield the records of a day: the folder and the task."""
-        for folder in (self._folders[status], self._folders[status] / day):
-            for name in _names(folder):
-                task_id = _task_id(name)
-                if task_id and creation_day(task_id) == day:
-                    yield folder, task_id
 
     def _day_folders(self, status: Status) -> list[Path]:
         folder = self._folders[status]
@@ -316,6 +310,11 @@ def _changed_at(path: Path) -> float:
     except FileNotFoundError:
         return 0.0
     return max(status.st_mtime, status.st_ctime)
+
+
+def _task_ids(folder: Path) -> Iterator[str]:
+    """Return the tasks whose records lie in a folder, from their names."""
+    return filter(None, map(_task_id, _names(folder)))
 
 
 def _task_id(name: str) -> str:
