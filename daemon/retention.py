@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 
+from daemon.claim_file import SUFFIX
 from daemon.mounts import why_away
 from daemon.originals import CLAIMING, ORIGINALS, inbox_of, own_place
 from daemon.outbox import remove_status, result_path
@@ -198,7 +199,7 @@ class Retention:
         if not is_due(created_at(task_id), self._rules.originals_days, now):
             return  # whatever became of it since
         # Looked at before the record: a claim goes only after its record has come.
-        if os.path.lexists(inbox / CLAIMING / f"{task_id}.json"):
+        if os.path.lexists(inbox / CLAIMING / f"{task_id}{SUFFIX}"):
             return
 
         def act(task: Task) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,11 @@ from datetime import datetime
 from pathlib import Path
 
 from daemon.atomic import is_no_folder, make_folder, move_atomically, temporary_of
-from daemon.looks import MOST_LOOKS, TICK_NS
+from daemon.looks import DAY, MOST_LOOKS, SUFFIX, TICK_NS
 from daemon.task import Status
 from daemon.task_id import creation_day, is_task_id
 
 DAMAGED = "damaged"
-_SUFFIX = ".json"
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # Which of two records of one task counts (docs/STATE.md, "Two records of one task").
 _RANK = {
     status: rank
@@ -73,7 +70,7 @@ class Shelves:
 
     def home(self, task_id: str, status: Status) -> Path:
         """Return where the record of a task of this status belongs."""
-        return self._folders[status] / creation_day(task_id) / (task_id + _SUFFIX)
+        return self._folders[status] / creation_day(task_id) / (task_id + SUFFIX)
 
     def find(self, task_id: str) -> list[Place]:
         """Return the places with a record of this task, the one that counts first."""
@@ -205,7 +202,7 @@ class Shelves:
                     continue
                 names = _names(day)
                 yield from _elsewhere(status, day, names, self.home)
-                for folder in (day / name for name in names if _DAY.fullmatch(name)):
+                for folder in (day / name for name in names if DAY.fullmatch(name)):
                     yield from _elsewhere(status, folder, _names(folder), self.home)
 
     def blocked_days(self) -> Iterator[Path]:
@@ -215,7 +212,7 @@ class Shelves:
 
     def _possible(self, task_id: str) -> Iterator[tuple[Status, str]]:
         # Text, not paths: each act on a task asks this several times, and it takes a third.
-        name, day = task_id + _SUFFIX, creation_day(task_id)
+        name, day = task_id + SUFFIX, creation_day(task_id)
         for status in _SCAN:
             folder = self._folders[status]
             yield status, os.path.join(folder, day, name)
@@ -225,7 +222,7 @@ class Shelves:
         days: set[str] = set()
         for status in statuses:
             for name in _names(self._folders[status]):
-                if _DAY.fullmatch(name):
+                if DAY.fullmatch(name):
                     days.add(name)
                 elif task_id := _task_id(name):
                     days.add(creation_day(task_id))
@@ -249,7 +246,7 @@ class Shelves:
 
     def _day_folders(self, status: Status) -> list[Path]:
         folder = self._folders[status]
-        return [folder / name for name in _names(folder) if _DAY.fullmatch(name)]
+        return [folder / name for name in _names(folder) if DAY.fullmatch(name)]
 
     def _all_folders(self) -> Iterator[Path]:
         for status, folder in self._folders.items():
@@ -319,5 +316,5 @@ def _task_ids(folder: Path) -> Iterator[str]:
 
 def _task_id(name: str) -> str:
     """Return the task that a record's name tells; empty where it is no record's name."""
-    stem = name.removesuffix(_SUFFIX)
+    stem = name.removesuffix(SUFFIX)
     return stem if stem != name and is_task_id(stem) else ""

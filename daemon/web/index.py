@@ -25,7 +25,7 @@ from daemon.spool import Page, Spool
 from daemon.spool_errors import RecordDamaged, TaskBusy, UnknownTask
 from daemon.task import Status, Task
 from daemon.task_id import creation_day
-from daemon.web.shelf_memory import FolderMemory, ShelfMemory, read_owners
+from daemon.web.shelf_memory import FolderMemory, ShelfMemory, read_owners, record_path
 
 # Tasks that are remembered as they were read, some 5 KB each.
 _MOST_KEPT = 2000
@@ -42,7 +42,7 @@ class _Found(NamedTuple):
 
     @property
     def path(self) -> str:
-        return f"{self.folder.path}/{self.task_id}.json"
+        return record_path(self.folder.path, self.task_id)
 
 
 class _Run(NamedTuple):

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from daemon.looks import TICK_NS
+from daemon.looks import DAY, SUFFIX, TICK_NS
 from daemon.task_id import creation_day, is_task_id
 
-_SUFFIX = ".json"
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # To look whether the owners that are known still hold takes 3.5 µs for each; where there are more
 # of them it is not done with every change of the folder. A task changes hands only where its
 # sidecar was changed before a retry.
@@ -119,9 +116,9 @@ class FolderMemory:
     def _take(self, names: Sequence[str]) -> bool:
         """Remember what is there; say whether other records are."""
         known = set(self._task_ids)
-        stems = {name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX)}
+        stems = {name[: -len(SUFFIX)] for name in names if name.endswith(SUFFIX)}
         found = {stem for stem in stems if stem in known or self._may_hold(stem)}
-        self.others = frozenset(name for name in names if not name.endswith(_SUFFIX))
+        self.others = frozenset(name for name in names if not name.endswith(SUFFIX))
         self._are_checked = not self._owners
         if found != known:
             for task_id in known - found:
@@ -148,7 +145,7 @@ class FolderMemory:
         if self._are_checked or (len(self._owners) > _FEW_OWNERS and now < self._check_due):
             return
         known = self._owners.items()
-        gone = [t for t, (mark, _) in known if mark != _mark_of(_record(self.path, t))]
+        gone = [t for t, (mark, _) in known if mark != _mark_of(record_path(self.path, t))]
         for task_id in gone:
             del self._owners[task_id]
             self._by_owner = None
@@ -167,7 +164,7 @@ class ShelfMemory:
     def look(self) -> None:
         """Learn which days there are."""
         self._own.look()
-        days = {name for name in self._own.others if _DAY.fullmatch(name)}
+        days = {name for name in self._own.others if DAY.fullmatch(name)}
         for day in self._days.keys() - days:
             del self._days[day]
         for day in days - self._days.keys():
@@ -214,12 +211,13 @@ class ShelfMemory:
 
 def read_owners(folder: str, task_ids: Iterable[str]) -> Owners:
     """Return whose these tasks in a folder are, but for those that are gone. For any thread."""
-    read = ((task_id, _owner(_record(folder, task_id))) for task_id in task_ids)
+    read = ((task_id, _owner(record_path(folder, task_id))) for task_id in task_ids)
     return {task_id: found for task_id, found in read if found is not None}
 
 
-def _record(folder: str, task_id: str) -> str:
-    return f"{folder}/{task_id}{_SUFFIX}"
+def record_path(folder: str, task_id: str) -> str:
+    """Return where a task's record lies in a folder."""
+    return f"{folder}/{task_id}{SUFFIX}"
 
 
 def _owner(path: str) -> tuple[_Mark, str | None] | None:
