@@ -194,7 +194,7 @@ class Claims:
         return task
 
     def _submitted(self, moves: Moves, max_pending: int) -> Task:
-        claim, home = moves.claim, self._home(moves.claim)
+        claim, home = moves.claim, self._root / own_place(moves.claim.task_id)
         parameters, failure = self._wishes(moves)
         has_sidecar = claim.sidecar is not None and os.path.lexists(moves.home / claim.sidecar)
         submission = Submission(
@@ -264,7 +264,8 @@ class Claims:
     def _brought_to_an_end(self, claim: Claim, record: Path) -> Task | None:
         with ExitStack() as held:
             home = _entered(held, held_own_folder(self._root, *own_place(claim.task_id).parts))
-            dropped = _entered(held, self._dropped_folder(claim.subfolder))
+            subfolder = PurePath(claim.subfolder)
+            dropped = _entered(held, held_folder(self._root, *subfolder.parts))
             moves = None if home is None else Moves(claim, dropped, home)
             if moves is None or not moves.has_original():
                 self._remove_home(claim)
@@ -284,12 +285,6 @@ class Claims:
         return True
 
     # --- Folders ---
-
-    def _dropped_folder(self, subfolder: str) -> AbstractContextManager[Path]:
-        return held_folder(self._root, *PurePath(subfolder).parts)
-
-    def _home(self, claim: Claim) -> Path:
-        return self._root / own_place(claim.task_id)
 
     def _remove_home(self, claim: Claim) -> None:
         place = own_place(claim.task_id)

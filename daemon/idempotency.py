@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,13 +122,10 @@ def sweep(folder: Path, now: float) -> int:
         now: seconds since the epoch.
     """
     with contextlib.suppress(FileNotFoundError):
-        return sum(_removed_if_old(path, now) for path in _files(folder))
+        # Listed as a whole first: names come and go while they are removed.
+        files = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file()]
+        return sum(_removed_if_old(path, now) for path in files)
     return 0
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    # Listed as a whole first: names come and go while they are removed.
-    yield from [Path(entry.path) for entry in os.scandir(folder) if entry.is_file()]
 
 
 def _removed_if_old(path: Path, now: float) -> bool:

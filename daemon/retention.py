@@ -239,7 +239,9 @@ def sweep_temp(temp: Path, is_running: Callable[[str, str], bool]) -> Cleaned:
             match = _ATTEMPT.fullmatch(name)
             if match and is_task_id(match[1]) and not is_running(match[1], match[2]):
                 with tally.noting(f"the left-over {temp / name}"):
-                    _remove_tree(temp / name)
+                    # Its own attempt, ending just now, may be faster. No link is followed.
+                    with contextlib.suppress(FileNotFoundError):
+                        shutil.rmtree(temp / name)
                     tally.removed += 1
     return tally.total()
 
@@ -330,12 +332,6 @@ def _remove_upload(task: Task) -> int:
     if folder.parts[-len(place.parts) :] != place.parts:
         return 0
     return remove_folder(folder.parents[len(place.parts) - 1], place)
-
-
-def _remove_tree(path: Path) -> None:
-    # Its own attempt, ending just now, may be faster. Links are neither followed nor entered.
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
 
 
 @dataclass

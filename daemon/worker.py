@@ -241,7 +241,7 @@ def _finished(job: Job, meter: _Meter, cancelled: Callable[[], bool]) -> Finishe
         staging.told_as_disk_full(job.original.name, job.folder.parent),
     ):
         suffix = planned_suffix(original, job.parameters, job.settings)
-        made = _made_as(job, suffix)
+        made = job.folder / f"result{suffix}"
         report = protect_into(
             original,
             made,
@@ -269,10 +269,6 @@ def _held_original(job: Job) -> Iterator[Path]:
                 " give the video in anew."
             ) from error
         yield original
-
-
-def _made_as(job: Job, suffix: str) -> Path:
-    return job.folder / f"result{suffix}"
 
 
 def _foreseen(error: PipelineError, job: Job, is_memory_used_up: bool) -> Failed:

@@ -141,7 +141,7 @@ class _Door:
         given = request.headers.get(HEADER)
         key = self._keys.find(given) if given else self._key_behind_ticket()
         if key is not None:
-            return _caller_of(key)
+            return Caller(key.user_id, key.is_admin, key.name)
         refusal = self._refusal_of_wrong_key() if given else None
         if self._keys.were_there:
             if not _is_open_route():
@@ -171,10 +171,6 @@ class _Door:
 
     def _client(self) -> Address | None:
         return client_address(_peer(), request.headers.get("X-Forwarded-For"), self._trusted)
-
-
-def _caller_of(key: Key) -> Caller:
-    return Caller(key.user_id, key.is_admin, key.name)
 
 
 def _is_open_route() -> bool:

@@ -17,6 +17,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -169,7 +170,9 @@ class Index:
             if day <= last_day:
                 runs = self._runs(day, wanted, user_id)
                 found = heapq.merge(
-                    *(_downwards(run, before) for run in runs), key=_id_of, reverse=True
+                    *(_downwards(run, before) for run in runs),
+                    key=attrgetter("task_id"),
+                    reverse=True,
                 )
                 yield from _once_each(found if user_id is None else self._of_user(found, user_id))
 
@@ -243,10 +246,6 @@ def _count(shelf: ShelfMemory, user_id: str | None) -> int:
     if user_id is None:
         return sum(len(folder.task_ids) for folder in shelf.folders)
     return sum(len(folder.of_user(user_id)) for folder in shelf.folders)
-
-
-def _id_of(found: _Found) -> str:
-    return found.task_id
 
 
 def _once_each(found: Iterator[_Found]) -> Iterator[_Found]:
