@@ -30,16 +30,6 @@ def problems(config: Config) -> list[str]:
     ]
 
 
-def check_folders(config: Config) -> None:
-    """
-    Raises:
-        ConfigError: with all `problems`.
-    """
-    found = problems(config)
-    if found:
-        raise ConfigError(*found)
-
-
 def make_folders(config: Config, mounts: Mapping[str, str]) -> None:
     """
     Make the folders of a configuration where they are missing.

@@ -25,7 +25,8 @@ from daemon.config import Config, Inbox
 from daemon.disks import Disks
 from daemon.dispatcher import Dispatcher
 from daemon.errors import ConfigError, UsageError
-from daemon.folders import check_folders, make_folders
+from daemon.folders import make_folders
+from daemon.folders import problems as folder_problems
 from daemon.housekeeping import Housekeeping
 from daemon.inbox import InboxWatcher
 from daemon.inbox import Rules as InboxRules
@@ -82,8 +83,8 @@ class Service:
         self._path = path
         self._overrides = overrides
         self._config = self._loaded()
-        check_folders(self._config)
-        _check_networks(self._config)
+        _refuse(folder_problems(self._config))
+        _refuse(network_problems(self._config.settings))
         self._state = self._config.place(self._config.state)
         self._spool = _made_spool(self._state)
         self._files = outbox.StatusFiles(
@@ -307,9 +308,9 @@ class Service:
     def _reload(self) -> None:
         try:
             config = self._kept_until_restart(self._loaded())
-            check_folders(config)
+            _refuse(folder_problems(config))
             if config.settings != self._config.settings:  # it takes seconds
-                _check_networks(config)
+                _refuse(network_problems(config.settings))
             make_folders(config, self._disks.mounts)
             self._temp_locks.hold(config.place(config.temp))
         except ConfigError as error:
@@ -552,14 +553,13 @@ class _Drain:
             self._put_back()
 
 
-def _check_networks(config: Config) -> None:
+def _refuse(problems: Sequence[str]) -> None:
     """
     Raises:
-        ConfigError: a network or the device that it names cannot be had.
+        ConfigError: with all of these, if there are any.
     """
-    found = network_problems(config.settings)
-    if found:
-        raise ConfigError(*found)
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _made_spool(state: Path) -> Spool:
