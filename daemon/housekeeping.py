@@ -150,8 +150,10 @@ class Housekeeping:
                 outbox.sweep(folder, is_wanted, time.time())
         with self._passed_over("keys of uploads"):
             idempotency.sweep(config.place(config.state) / idempotency.FOLDER, time.time())
-        with self._passed_over("uploads"):
-            uploads.sweep(config.place(config.inboxes[0].inbox), self._spool, time.time())
+        for inbox in config.inboxes:  # any may have been the first, which uploads lie in
+            place = config.place(inbox.inbox)
+            with self._passed_over(f"uploads in {place}"):
+                uploads.sweep(place, self._spool, time.time())
 
     @contextlib.contextmanager
     def _passed_over(self, what: str) -> Iterator[None]:

@@ -472,6 +472,19 @@ def test_an_outbox_that_cannot_be_swept_keeps_no_other_place_from_it(house: Hous
         assert [line["of"] for line in told] == [str(house.folder / "outbox")]
 
 
+def test_what_uploads_left_is_swept_of_an_inbox_that_was_the_first_before(house: House) -> None:
+    house.configure(inboxes=TWO_INBOXES)
+    with house.running():
+        assert house.service is not None
+        part = house.folder / "in2/.media-cleaner/uploads" / f"{'0' * 32}.part"
+        part.parent.mkdir(parents=True, mode=0o750)
+        part.parent.parent.chmod(0o750)
+        part.write_bytes(b"x")
+        os.utime(part, (0, 0))
+        house.service._housekeeping.sweep()
+        assert not part.exists()
+
+
 def test_without_room_in_one_outbox_only_its_own_inbox_waits(house: House) -> None:
     house.configure(inboxes=TWO_INBOXES)
     house.full.add("out2")
