@@ -43,7 +43,7 @@ def _rows(task: Task, values: Mapping[str, Any]) -> Iterator[Row]:
     yield from _if_any("error code", task.error_code)
     result = result_path(task)
     if result is not None:
-        yield "result", str(result) if result.exists() else f"{result} (not there)"
+        yield "result", str(result) if os.path.exists(result) else f"{result} (not there)"
     yield "original", task.original
     if task.sidecar is not None:
         yield "sidecar", task.sidecar if os.path.lexists(task.sidecar) else f"{task.sidecar} (gone)"

@@ -145,6 +145,21 @@ def test_status_of_a_completed_task_has_the_report_and_whether_the_result_is_the
     assert "38.5" in said
 
 
+def test_status_of_a_task_whose_outbox_does_not_answer_is_told_all_the_same(
+    shell: Shell, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the server of a share was set up anew."""
+    task_id, real = completed(spool), os.stat
+
+    def stale(path: Any, *words: Any, **named: Any) -> os.stat_result:
+        if str(path) == "/outbox/result.mp4":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return real(path, *words, **named)
+
+    monkeypatch.setattr(os, "stat", stale)
+    assert "/outbox/result.mp4 (not there)" in shell("status", task_id)
+
+
 def test_status_tells_what_was_done_to_faces(shell: Shell, spool: Spool) -> None:
     task_id, token = claimed(spool)
     faces = {"embedders": ["sface.onnx", "mine.pt"], "found": 12, "similarity": 0.31}
