@@ -87,13 +87,13 @@ def opened_queue(arguments: argparse.Namespace) -> Iterator[OperatorQueue]:
     """
     config = current_config(arguments.config)
     state = config.place(config.state)
-    if not state.is_dir():
-        # Most likely the wrong folder to call from; a new, empty queue would only hide that.
-        raise ConfigError(
-            f"there is no queue at {state}; name the configuration by --config,"
-            " or start the service, which makes it."
-        )
     try:
+        if not state.is_dir():
+            # Most likely the wrong folder to call from; a new, empty queue would only hide that.
+            raise ConfigError(
+                f"there is no queue at {state}; name the configuration by --config,"
+                " or start the service, which makes it."
+            )
         yield OperatorQueue(config, Spool(state), state)
     except OSError as error:
         raise unusable("the queue", state, error) from error

@@ -79,7 +79,11 @@ def open_pair(original: Path, protected: Path, limits: Limits) -> tuple[MediaInf
         UnreadableMedia: naming the one that is not there or cannot be read.
     """
     for path in (original, protected):
-        if not path.is_file():
+        try:
+            is_file = path.is_file()
+        except OSError as error:  # in a folder that may not be entered, on a share that is stale
+            raise UnreadableMedia(f"{path} cannot be read: {error.strerror}.") from error
+        if not is_file:
             raise UnreadableMedia(f"{path} is not a file; check the name.")
     return probe(original, limits), probe(protected, limits)
 

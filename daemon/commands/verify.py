@@ -54,5 +54,5 @@ def _check_picture(png: Path, *videos: Path) -> None:
     if png.suffix.lower() != ".png":
         raise UsageError(f"--picture {png} is no name of a PNG file; end it in .png.")
     for video in videos:
-        if png.exists() and video.exists() and os.path.samefile(png, video):
+        if os.path.exists(png) and os.path.exists(video) and os.path.samefile(png, video):
             raise UsageError(f"--picture {png} is one of the videos; name another.")

@@ -145,6 +145,24 @@ def test_status_of_a_completed_task_has_the_report_and_whether_the_result_is_the
     assert "38.5" in said
 
 
+@pytest.mark.parametrize("words", [("list",), ("stats",), ("cleanup", "--days", "1"), ("pause",)])
+def test_whoever_may_not_enter_the_folder_of_the_state_is_told_whom_to_be(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    real = os.stat
+
+    def closed(path: Any, *rest: Any, **named: Any) -> os.stat_result:
+        if str(path) == str(folder / "state"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert shell.refused(*words) == (
+        f"media-cleaner: the queue cannot be used: Permission denied ({folder / 'state'});"
+        " call this as the service's user.\n"
+    )
+
+
 def test_status_of_a_task_whose_outbox_does_not_answer_is_told_all_the_same(
     shell: Shell, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -490,6 +508,25 @@ def test_a_cancel_says_that_the_outbox_is_away_and_writes_nothing_in_its_place(
     assert code == 0
     assert "the status file was not written: nothing is mounted on" in err
     assert list((folder / "outbox").iterdir()) == []
+
+
+def test_verify_says_what_may_not_be_read(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, closed = os.stat, str(folder / "closed")
+
+    def stat(path: Any, *rest: Any, **named: Any) -> os.stat_result:
+        if str(path).startswith(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *rest, **named)
+
+    (folder / "b.mp4").write_bytes(b"")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        said = shell.refused("verify", f"{closed}/a.mp4", str(folder / "b.mp4"))
+        assert said == f"media-cleaner: {closed}/a.mp4 cannot be read: Permission denied.\n"
+        words = ("verify", str(folder / "a.mp4"), str(folder / "b.mp4"))
+        assert "not a file" in shell.refused(*words, "--picture", f"{closed}/p.png")
 
 
 @pytest.mark.parametrize("days", ["-1", "3651", "nan", "inf", "week", "1_0", " 5", "٥", "1,5"])
