@@ -380,12 +380,23 @@ def config_of(path: Path | None) -> Config:
 
 
 def find_config(named: Path | None) -> Path | None:
-    """Return the file to read: the one named, else $MEDIA_CLEANER_CONFIG, else ./config.yaml."""
+    """
+    Return the file to read: the one named, else $MEDIA_CLEANER_CONFIG, else ./config.yaml.
+
+    Raises:
+        ConfigError: the current folder may not be entered, so nobody can tell whether it has one.
+    """
     if named is not None:
         return named
     if from_environment := os.environ.get(ENVIRONMENT_NAME):
         return Path(from_environment)
-    return Path(DEFAULT_NAME) if Path(DEFAULT_NAME).exists() else None
+    try:
+        return Path(DEFAULT_NAME) if Path(DEFAULT_NAME).exists() else None
+    except OSError as error:  # as where root has another user do it from its own home
+        raise ConfigError(
+            f"{DEFAULT_NAME} in the current folder cannot be read: {error.strerror}; name the"
+            " configuration by --config, or call this from another folder."
+        ) from error
 
 
 def load_config(path: Path) -> Config:

@@ -163,6 +163,23 @@ def test_whoever_may_not_enter_the_folder_of_the_state_is_told_whom_to_be(
     )
 
 
+def test_a_command_in_a_folder_that_its_user_may_not_enter_asks_for_the_configuration(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `sudo -u media-cleaner` is called in root's home."""
+    real = os.stat
+
+    def closed(path: Any, *rest: Any, **named: Any) -> os.stat_result:
+        if str(path) == "config.yaml":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "stat", closed)
+    code, _, err = shell.run("list")
+    assert code == 2
+    assert "current folder cannot be read: Permission denied; name the configuration" in err
+
+
 def test_status_of_a_task_whose_outbox_does_not_answer_is_told_all_the_same(
     shell: Shell, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
