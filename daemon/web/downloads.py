@@ -44,7 +44,8 @@ from daemon.web.tickets import SECONDS, ticket_of
 
 blueprint = Blueprint("downloads", __name__)
 
-# Not left to the machine's own table, which may lack them.
+# Not left to the machine's own table, which may lack them, or know their endings as another kind of
+# file's: to it `.ts` is a translation, `.mts` a drawing and `.3gp` sound.
 _TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -52,6 +53,10 @@ _TYPES = {
     ".webm": "video/webm",
     ".mov": "video/quicktime",
     ".avi": "video/x-msvideo",
+    ".ts": "video/mp2t",
+    ".mts": "video/mp2t",
+    ".m2ts": "video/mp2t",
+    ".3gp": "video/3gpp",
 }
 _OTHER_TYPE = "application/octet-stream"
 # Nothing, or a link, which is not followed.
@@ -106,7 +111,10 @@ class Result:
     def media_type(self) -> str:
         """As HTTP names it."""
         suffix = self.place.suffix.lower()
-        return _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or _OTHER_TYPE
+        if suffix in _TYPES:
+            return _TYPES[suffix]
+        guess = mimetypes.guess_type(f"x{suffix}")[0] or ""
+        return guess if guess.startswith("video/") else _OTHER_TYPE
 
 
 @contextlib.contextmanager

@@ -91,6 +91,11 @@ def test_the_result_is_sent_as_a_file_to_keep(house: WebApp) -> None:
         (".webm", "video/webm"),
         (".mov", "video/quicktime"),
         (".avi", "video/x-msvideo"),
+        (".ts", "video/mp2t"),
+        (".MTS", "video/mp2t"),
+        (".3gp", "video/3gpp"),
+        (".mpg", "video/mpeg"),
+        (".mid", "application/octet-stream"),
         (".nut", "application/octet-stream"),
     ],
 )
