@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.progress import Progress
@@ -19,7 +20,10 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(unit=" frames", leave=False, dynamic_ncols=True, file=sys.stderr) as bar:
+    # A serial console and a container's terminal may state no size; on none tqdm draws nothing.
+    has_size = all(os.get_terminal_size(sys.stderr.fileno()))
+    size: dict[str, Any] = {"dynamic_ncols": True} if has_size else {"ncols": 80, "nrows": 24}
+    with tqdm(unit=" frames", leave=False, file=sys.stderr, **size) as bar:
 
         def show(progress: Progress) -> None:
             if not bar.desc.startswith(progress.phase):
