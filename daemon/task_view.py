@@ -92,4 +92,4 @@ def _webhook(task: Task) -> dict[str, Any] | None:
 
 
 def _written(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+    return None if moment is None else moment.isoformat(timespec="microseconds")

@@ -52,3 +52,11 @@ def test_at_the_beginning_nobody_can_tell_what_is_left(progress: float) -> None:
 def test_of_what_does_not_run_nothing_is_left(status: Status) -> None:
     now = NOON + timedelta(seconds=60)
     assert view(task(status, progress=50.0), "ru", now)["eta_s"] is None
+
+
+@pytest.mark.parametrize("microsecond", [0, 120000, 345678])
+def test_times_are_of_one_form_whole_seconds_too(microsecond: int) -> None:
+    """Programs read them by one pattern, and sort them as text."""
+    moment = NOON.replace(microsecond=microsecond)
+    written = view(task(Status.COMPLETED, completed_at=moment), "ru", NOON)["completed_at"]
+    assert written == f"2026-11-24T12:00:00.{microsecond:06}+00:00"
