@@ -108,16 +108,17 @@ class Spool:
             QueueFull: `max_pending` tasks are pending.
             TaskExists: a task of this name was submitted before, and is as it was.
         """
-        if failure is None:
-            task = change.submitted(submission, self._clock())
-        else:
-            task = change.rejected(submission, failure, self._clock())
-        with self._store.lock(task.task_id):
-            known = self._store.status(task.task_id)
+        task_id = submission.task_id
+        with self._store.lock(task_id):
+            known = self._store.status(task_id)
             if known is not None:
-                raise TaskExists(task.task_id, known)
+                raise TaskExists(task_id, known)
             if failure is None and not self._limit.has_room(max_pending):
                 raise QueueFull(max_pending)
+            if failure is None:
+                task = change.submitted(submission, self._clock())
+            else:
+                task = change.rejected(submission, failure, self._clock())
             self._mind_webhook(task)
             self._store.add(task)
         return task

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
+from daemon.task_id import created_at
 from daemon.webhook_state import WebhookState
 from pipeline.parameters import Parameters
 
@@ -143,7 +144,10 @@ class Task:
 def submitted(submission: Submission, now: datetime) -> Task:
     """Return the task as it enters the queue."""
     fields = {f.name: getattr(submission, f.name) for f in dataclasses.fields(submission)}
-    return Task(**fields, status=Status.PENDING, created_at=now)
+    # When it got its name, so that the order of names is that of times: what was named first may be
+    # accepted last. A name is ahead of a clock that has been set back.
+    created = min(created_at(submission.task_id), now)
+    return Task(**fields, status=Status.PENDING, created_at=created)
 
 
 def rejected(submission: Submission, failure: Failure, now: datetime) -> Task:

@@ -91,6 +91,25 @@ def test_a_submitted_task_is_pending(spool: Spool, state: Path, clock: Clock) ->
     assert leftovers(state) == []
 
 
+def test_a_task_named_first_is_the_older_also_where_it_is_accepted_last(
+    spool: Spool, clock: Clock
+) -> None:
+    """As a large upload beside a small one: lists are in the order of names, the newest first."""
+    older = new(spool)
+    clock.now += timedelta(seconds=1)
+    newer = spool.submit(new(spool), max_pending=2)
+    clock.now += timedelta(seconds=1)
+    assert spool.submit(older, max_pending=2).created_at < newer.created_at
+
+
+def test_no_task_is_from_the_future_where_the_clock_has_been_set_back(
+    spool: Spool, clock: Clock
+) -> None:
+    spool.submit(new(spool), max_pending=2)
+    clock.now -= timedelta(hours=1)
+    assert spool.submit(new(spool), max_pending=2).created_at == clock.now
+
+
 def test_the_same_task_is_not_taken_twice(spool: Spool) -> None:
     asked = new(spool)
     spool.submit(asked, 9)
