@@ -41,15 +41,19 @@ def free_gb(path: Path) -> float | None:
 
 
 def why_closed(path: Path) -> str | None:
-    """Return why nothing can be written to a folder, however much room there is; None if it can."""
+    """
+    Return why a folder cannot be worked in, however much room there is; None if it can.
+
+    Without the right to read it, it can be neither opened, as is done below it, nor flushed.
+    """
     folder = os.path.join(path, "")  # with its slash, a file in the folder's place is no folder
     try:
-        if os.access(folder, os.W_OK | os.X_OK):
+        if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return None
         is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError as error:
         return unusable(path, error)
-    reason = "is read-only" if is_read_only else "may not be written by this user"
+    reason = "is read-only" if is_read_only else "may not be read and written by this user"
     return f"{path} {reason}; mend that."
 
 
@@ -171,7 +175,7 @@ class DiskWatch:
         return self._found
 
     def _why_away(self, path: Path) -> str | None:
-        """Return why nothing can be written to a folder, however much room there is."""
+        """Return why a folder cannot be worked in, however much room there is."""
         try:
             if (away := why_away(path, self._mounts.get(str(path)))) is not None:
                 return f"{away}; mount it."

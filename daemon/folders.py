@@ -84,13 +84,15 @@ def _problem_of(folder: Path) -> str | None:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not existing.is_dir():
         return f"{existing} is not a folder; name another or move it away."
-    if not os.access(existing, os.W_OK | os.X_OK):
+    # One that is there already is opened and listed, too; one above it is only written to.
+    needed = os.W_OK | os.X_OK | (os.R_OK if existing == folder else 0)
+    if not os.access(existing, needed):
         if os.statvfs(existing).f_flag & os.ST_RDONLY:
             return (
                 f"{existing} is read-only; mount it for writing, name it in ReadWritePaths where"
                 " systemd starts the service, or name another."
             )
-        return f"{existing} may not be written by this user; change its owner or mode."
+        return f"{existing} may not be read and written by this user; change its owner or mode."
     return None
 
 

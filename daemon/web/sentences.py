@@ -70,8 +70,8 @@ SENTENCES: Mapping[str, str] = {
     "nothing is mounted on {mount} any more, where {path} was; mount it.": "на {mount}, где была"
     " {path}, больше ничего не смонтировано; смонтируйте.",
     "{path} is read-only; mend that.": "{path} доступна только для чтения; исправьте это.",
-    "{path} may not be written by this user; mend that.": "у этого пользователя нет права писать в"
-    " {path}; исправьте это.",
+    "{path} may not be read and written by this user; mend that.": "у этого пользователя нет права"
+    " читать и писать в {path}; исправьте это.",
     "{path} cannot be used ({reason}); bring it back.": "{path} недоступна ({reason}); восстановите"
     " доступ.",
     "{path} has {free} free, less than min_free_gb ({least}); make room.": "в {path} свободно"

@@ -119,6 +119,15 @@ def test_a_file_in_the_place_of_a_folder_is_told_as_that(tmp_path: Path, mode: i
     assert watch.check() == ()
 
 
+def test_a_folder_that_may_be_written_and_not_read_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a drop box is: nothing below it can be opened as it is done here, nor be flushed."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.R_OK)
+    (problem,) = DiskWatch({"outbox": tmp_path}, 0.0).check()
+    assert problem == (f"outbox: {tmp_path} may not be read and written by this user; mend that.")
+
+
 def test_a_disk_that_is_out_of_files_has_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

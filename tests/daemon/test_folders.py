@@ -80,6 +80,19 @@ def test_a_file_system_that_may_only_be_read_is_told(
     assert "mode" not in found(tmp_path, "")
 
 
+def test_a_folder_that_may_be_written_and_not_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is still to be made asks no more of the one above it than to be written to."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.R_OK)
+    assert found(tmp_path, "") == ""
+    (tmp_path / "outbox").mkdir()
+    assert found(tmp_path, "") == (
+        f"outbox: {tmp_path}/outbox may not be read and written by this user;"
+        " change its owner or mode."
+    )
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "temp").mkdir(mode=0o500)

@@ -149,7 +149,7 @@ def test_what_is_wrong_with_a_state_is_said_with_what_to_do(
         assert health.trouble_of(tmp_path) == f"state: {tmp_path} is full; make room."
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert health.trouble_of(tmp_path) == (
-        f"state: {tmp_path} may not be written by this user; mend that."
+        f"state: {tmp_path} may not be read and written by this user; mend that."
     )
     monkeypatch.setattr(os, "statvfs", lambda path: _room(room, f_flag=os.ST_RDONLY, f_bavail=0))
     assert health.trouble_of(tmp_path) == f"state: {tmp_path} is read-only; mend that."

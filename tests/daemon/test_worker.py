@@ -304,7 +304,7 @@ class TestAJob:
         assert isinstance(end, Failed)
         assert end.failure.code == "output_failed"
         assert end.failure.message == (
-            f"holiday.mp4: {job.folder} may not be written by this user; mend that."
+            f"holiday.mp4: {job.folder} may not be read and written by this user; mend that."
         )
         assert end.is_retryable
 
