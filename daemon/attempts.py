@@ -37,10 +37,13 @@ from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, StaleAttempt, TaskBusy, UnknownTask, WrongStatus
 from daemon.staging import remove_part
 from daemon.task import Failure, Status, Task
+from pipeline.errors import InputFailed, UnreadableMedia
 from pipeline.parameters import Parameters
 from pipeline.settings import Settings
 
 _OUTPUT_FAILED = "output_failed"
+# What a worker says of an original that it cannot open, or read on, whatever the reason.
+_OF_ORIGINAL = (UnreadableMedia.code, InputFailed.code)
 # What cannot be written to the state is tried again after so long, and for good: it is the
 # last small write after hours of work. Only when the service ends it is given up after a while;
 # the next start finds it and goes on from there.
@@ -114,6 +117,7 @@ class Attempts:
         changed: Callable[[str], None],
         lacks_room: Callable[[Task], bool],
         is_outbox_away: Callable[[Task], bool],
+        is_inbox_away: Callable[[Task], bool],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -123,8 +127,10 @@ class Attempts:
             lacks_room: is a folder that the task's work is written to full, away or read-only?
                 Looks anew, as the next; where they say yes the task waits, and spends no attempt.
             is_outbox_away: is the folder of its results away or read-only?
+            is_inbox_away: is the inbox away, or closed, that its original lies in? Looks anew.
         """
         self._lacks_room, self._is_outbox_away = lacks_room, is_outbox_away
+        self._is_inbox_away = is_inbox_away
         self.rules = rules
         self.is_stopping = False
         self._spool = spool
@@ -214,6 +220,9 @@ class Attempts:
     ) -> None:
         """End an attempt that its worker gave up for a reason; `details` are for the log."""
         if failure.code == _OUTPUT_FAILED and self._lacks_room(attempt.task):
+            self._let_wait(attempt)
+            return
+        if failure.code in _OF_ORIGINAL and self._is_inbox_away(attempt.task):
             self._let_wait(attempt)
             return
         if is_retryable:
@@ -409,7 +418,7 @@ class Attempts:
         if error.errno in NO_ROOM:
             message = f"{task.input_video}: no space is left for {where}; make room, then retry."
             self._fail(task, Failure("disk_full", message))
-        elif self._lacks_room(task):
+        elif self._lacks_room(task) or self._is_inbox_away(task):
             self._postpone(task)
         elif where == results_folder(task) and is_name_refused(error):
             self._fail(task, _not_to_be_named(task, error))

@@ -107,6 +107,7 @@ class InboxWatcher:
         self._was_there = False
         self._place: Place | None = None
         self._away: str | None = _NOT_YET
+        self._missed: str | None = None  # why it was away, since the watcher looked last
         self._min_free_gb = min_free_gb
         self._shortage: str | None = None
         self._candidates: Candidates | None = None
@@ -129,6 +130,11 @@ class InboxWatcher:
         return self._name
 
     @property
+    def root(self) -> Path:
+        """Which folder it is."""
+        return self._root
+
+    @property
     def has_looked(self) -> bool:
         """Has it looked at the inbox, there or away, at least once? For any thread."""
         return self._away != _NOT_YET
@@ -149,9 +155,23 @@ class InboxWatcher:
         """Look at everything soon. For any thread."""
         self._hints.rescan()
 
+    def is_away(self) -> bool:
+        """
+        Is it away, or of no use, just now? For any thread, which waits for as long as it hangs.
+
+        If so its health tells of that from now on, however long the next scan is still to come.
+        """
+        try:
+            find_place(self._root, self._mount)
+        except InboxUnavailable as error:
+            self._missed = error.reason
+            self.rescan()
+            return True
+        return self._away is not None
+
     def health(self) -> WatcherHealth:
         """Return how it is. For any thread."""
-        away, lack, unwatched = self._away, self._shortage, self._unwatched
+        away, lack, unwatched = self._away or self._missed, self._shortage, self._unwatched
         since = self._busy_since
         silent = 0.0 if since is None else self._clock() - since
         if away is None and silent > _HUNG_AFTER_S:
@@ -249,6 +269,7 @@ class InboxWatcher:
             if not self._was_there:
                 make_place(self._root, self._mount)
             place = find_place(self._root, self._mount)
+            self._missed = None
             if place == self._place and self._left_claims:
                 self._finish_claims()
             if place != self._place:

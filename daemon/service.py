@@ -36,6 +36,7 @@ from daemon.listening import check_host
 from daemon.logs import Once, configure_logs, queue_log, server_log
 from daemon.machine import default_workers
 from daemon.networks import network_problems
+from daemon.originals import inbox_of
 from daemon.own_health import OwnHealth
 from daemon.pool import Pool
 from daemon.signals import ServiceSignals
@@ -99,6 +100,7 @@ class Service:
             self._changed,
             lacks_room=self._lacks_room,
             is_outbox_away=self._is_outbox_away,
+            is_inbox_away=self._is_inbox_away,
         )
         self._dispatcher = self._made_dispatcher()
         self._watchers: list[InboxWatcher] = []
@@ -422,6 +424,11 @@ class Service:
         disk = self._disks.of_task(task.inbox)
         disk.check()
         return disk.is_away
+
+    def _is_inbox_away(self, task: Task) -> bool:
+        root = inbox_of(Path(task.original))  # of an upload, too
+        of_task = (w for w in self._watchers if w.name == task.inbox or w.root == root)
+        return any(watcher.is_away() for watcher in of_task)
 
     def _unavailable(self) -> frozenset[str | None]:
         away = {watcher.name for watcher in self._watchers if not watcher.health().is_available}

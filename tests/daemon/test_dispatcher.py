@@ -104,6 +104,7 @@ class House:
             self.changed.append,
             lacks_room=lambda task: False,
             is_outbox_away=lambda task: False,
+            is_inbox_away=lambda task: False,
             clock=lambda: self.now,
             sleep=lambda seconds: time.sleep(0.002),
         )
@@ -583,6 +584,27 @@ def test_an_outbox_that_comes_and_goes_costs_neither_attempts_nor_interruptions(
         assert (back.status, back.attempts, back.interruptions) == (Status.PENDING, 0, 0)
         house.unavailable.clear()
     away[0] = False
+    house.settle()
+    house.say_done(house.pool.jobs[0])
+    house.settle()
+    assert house.get(task).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("code", ["unreadable_media", "input_failed"])
+def test_an_original_that_is_away_with_its_inbox_costs_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """All that waits would fail one after the other, until the inbox is looked through again."""
+    task = house.drop()
+    house.settle()
+    monkeypatch.setattr(house.attempts, "_is_inbox_away", lambda task: True)
+    house.unavailable.add("main")
+    failure = Failure(code, "clip.mov cannot be read: No such file or directory")
+    house.pool.say(Refused(house.pool.jobs[0], failure, code == "input_failed", None))
+    house.settle()
+    back = house.get(task)
+    assert (back.status, back.attempts, back.interruptions) == (Status.PENDING, 0, 0)
+    house.unavailable.clear()
     house.settle()
     house.say_done(house.pool.jobs[0])
     house.settle()

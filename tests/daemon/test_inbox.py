@@ -666,6 +666,25 @@ def test_a_share_that_goes_and_comes_back(house: House) -> None:
         unmount(house.root)
 
 
+def test_an_inbox_that_somebody_misses_is_away_before_the_next_scan(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.start_and_look(rescan_s=600)
+    watcher = house.watcher
+    assert watcher is not None
+    assert not watcher.is_away()
+    with monkeypatch.context() as closed:
+        closed.setattr(watcher, "rescan", lambda: None)  # it is long in coming
+        closed.setattr(os, "access", lambda path, mode: False)
+        assert house.health.is_available
+        assert watcher.is_away()
+        assert not house.health.is_available
+        assert "may not be read and written" in str(house.health.reason)
+    watcher.rescan()
+    wait_until(lambda: house.health.is_available, "there again")
+    assert not watcher.is_away()
+
+
 def test_a_share_that_is_mounted_anew_at_once_is_taken_up_again(house: House) -> None:
     """Its device and the number of its mount may be the same as before."""
     claims = house.claims = Recovering(house.claims, OSError())  # type: ignore[assignment]

@@ -1037,6 +1037,30 @@ def test_uploads_wait_while_the_inbox_that_they_lie_in_is_away(house: House) -> 
         job_of(pool, "upload.mp4")
 
 
+def test_tasks_wait_as_soon_as_the_first_of_them_misses_its_inbox(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next scan of the inbox may be long in coming."""
+    real = os.access
+    house.configure(rescan_s=600)
+    with house.running() as pool:
+        wait_until(lambda: house.health().inboxes["main"].is_available, "there")
+        pool.size = 1
+        house.submit("clip.mp4")
+        job = job_of(pool, "clip.mp4")
+        with monkeypatch.context() as closed:
+            closed.setattr(
+                os, "access", lambda path, mode: Path(path) != house.inbox and real(path, mode)
+            )
+            failure = Failure("unreadable_media", "clip.mp4 cannot be read: Permission denied")
+            pool.say(Refused(job, failure, False, None))
+            house.problem("may not be read and written")
+            back = house.wait_for("clip.mp4", Status.PENDING)
+            assert (back.attempts, back.interruptions) == (0, 0)
+            house.submit("upload.mp4", None)
+            stays(lambda: not is_begun(pool, "upload.mp4"))
+
+
 def test_trouble_with_the_workers_is_told(house: House) -> None:
     with house.running() as pool:
         pool.trouble = "a worker process ended with exit code 1"
