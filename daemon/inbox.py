@@ -18,9 +18,11 @@ from typing import Literal
 from daemon.candidates import Candidates, Rules
 from daemon.claims import Claims, Found
 from daemon.disk import shortage
+from daemon.held_folder import held_own_folder
 from daemon.hints import Hints, News
 from daemon.inbox_place import InboxUnavailable, Place, find_place, make_place
 from daemon.logs import Once, server_log
+from daemon.originals import OWN_FOLDER
 from daemon.scan import files_below
 from daemon.spool_errors import QueueFull, SpoolError
 from daemon.task import Task
@@ -159,15 +161,26 @@ class InboxWatcher:
         """
         Is it away, or of no use, just now? For any thread, which waits for as long as it hangs.
 
+        So it is, too, where the service's own folder in it is closed, or might be anybody's.
         If so its health tells of that from now on, however long the next scan is still to come.
         """
         try:
             find_place(self._root, self._mount)
+            self._look_at_own_folder()
         except InboxUnavailable as error:
             self._missed = error.reason
             self.rescan()
             return True
         return self._away is not None
+
+    def _look_at_own_folder(self) -> None:
+        try:
+            with held_own_folder(self._root, OWN_FOLDER):
+                return
+        except FileNotFoundError:
+            return  # who took that away for good must not be waited for
+        except OSError as error:
+            raise InboxUnavailable(f"{error.filename}: {error.strerror}") from error
 
     def health(self) -> WatcherHealth:
         """Return how it is. For any thread."""
@@ -269,13 +282,15 @@ class InboxWatcher:
             if not self._was_there:
                 make_place(self._root, self._mount)
             place = find_place(self._root, self._mount)
-            self._missed = None
+            if self._missed is not None:
+                self._place = None  # who enters looks at all that is needed
             if place == self._place and self._left_claims:
                 self._finish_claims()
             if place != self._place:
                 self._enter(place)
             elif self._is_rebuilding or (self._watch is None and now >= self._watch_again):
                 self._open_watch()
+            self._missed = None
             self._look_at_all()
             self._shortage = self._found_shortage()
         except InboxUnavailable as error:
@@ -335,6 +350,7 @@ class InboxWatcher:
         self._close_watch()
         self._hints.forget_events()
         self._place, self._candidates, self._away = None, None, reason
+        self._missed = None
         self._once.tell("inbox is not available", True, of=self._name, reason=reason)
 
     def _open_watch(self) -> None:

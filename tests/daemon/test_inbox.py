@@ -685,6 +685,34 @@ def test_an_inbox_that_somebody_misses_is_away_before_the_next_scan(
     assert not watcher.is_away()
 
 
+def test_an_inbox_in_which_our_own_folder_is_anybodys_is_away_as_soon_as_it_is_missed(
+    house: House,
+) -> None:
+    """As after a `chmod -R g+w` of the inbox: what waits would fail, one after the other."""
+    house.start_and_look(rescan_s=600)
+    (house.root / "a.mp4").touch()
+    house.wait_for("a.mp4")
+    watcher = house.watcher
+    assert watcher is not None
+    assert not watcher.is_away()
+    own = house.root / ".media-cleaner"
+    own.chmod(0o770)
+    assert watcher.is_away()
+    assert not house.health.is_available
+    wait_until(lambda: "cannot be recovered" in str(house.health.reason), "the watcher knows")
+    assert "chmod go-w" in str(house.health.reason)
+    own.chmod(0o750)
+    watcher.rescan()
+    wait_until(lambda: house.health.is_available, "there again")
+    assert not watcher.is_away()
+
+
+def test_nobody_waits_for_an_own_folder_that_was_taken_away(house: House) -> None:
+    house.start_and_look()
+    assert house.watcher is not None
+    assert not house.watcher.is_away()
+
+
 def test_a_share_that_is_mounted_anew_at_once_is_taken_up_again(house: House) -> None:
     """Its device and the number of its mount may be the same as before."""
     claims = house.claims = Recovering(house.claims, OSError())  # type: ignore[assignment]
