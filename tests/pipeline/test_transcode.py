@@ -337,6 +337,15 @@ def test_the_sound_of_two_protections_differs(tmp_path: Path) -> None:
     assert np.abs(first - second).max() > 0.01
 
 
+def test_sound_that_goes_out_lossless_keeps_its_24_bits(tmp_path: Path) -> None:
+    deep = Audio("pcm_s24le", rate=192_000, layout="mono")
+    original = make_video(tmp_path / "a.mov", replace(SMALL, audio=[deep]))
+    output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
+    before, after = sound_of(original), sound_of(output)
+    assert (before % (1 << 16)).any()  # more than 16 bits, of the 32 as which they are decoded
+    assert np.array_equal(after, before)
+
+
 def with_speech(path: Path, seconds: float) -> Path:
     """Write a video with a voice that the detector of speech takes for one; returns `path`."""
     rate = 16000
