@@ -104,6 +104,7 @@ class AudioTrack:
         is_deep: its codec is lossless, with more than 16 bits a sample.
         end: seconds on the file's clock, where an MP4 states it.
         is_counted: what the file says of times is wrong, and `FrameCount` is right.
+        has_guessed_times: the file states only some blocks' times; see `StatedTimes`.
     """
 
     index: int
@@ -119,6 +120,7 @@ class AudioTrack:
     unkept_speakers: str | None = None
     is_deep: bool = False
     is_counted: bool = False
+    has_guessed_times: bool = False
 
 
 @dataclass(frozen=True)

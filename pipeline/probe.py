@@ -316,6 +316,7 @@ def _audio_track(stream: Any, channels: Channels, is_counted: bool) -> AudioTrac
         unkept_speakers=channels.unkept,
         is_deep=_is_deep(codec, context.format),
         is_counted=is_counted,
+        has_guessed_times=stream.container.format.name in ("mpegts", "mpeg"),
     )
 
 

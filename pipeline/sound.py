@@ -21,7 +21,7 @@ from pipeline.errors import LimitExceeded
 from pipeline.jitter import Block, Settler
 from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
-from pipeline.timeline import AudioClock, JoinedClock
+from pipeline.timeline import AudioClock, JoinedClock, StatedTimes
 
 _LONGEST_FILLING = 4096  # samples: two frames of HE-AAC
 # PyAV 18.1 reads beyond the planes of a frame of so many, and crashes.
@@ -106,6 +106,7 @@ class SoundProtector:
         self._rate = plan.track.sample_rate
         self._resampler = self._new_resampler()
         self._kind: tuple[str, str, int] | None = None  # of the last block
+        self._times = StatedTimes(plan.track.has_guessed_times)
         self._clock = AudioClock(self._rate, origin)
         self._joins = joins
         self._settler = Settler(self._rate)
@@ -146,9 +147,7 @@ class SoundProtector:
 
     def protect(self, frame: av.AudioFrame) -> Iterator[Sound]:
         """Take the next decoded block and yield what is ready."""
-        time = None
-        if frame.pts is not None and frame.time_base is not None:
-            time = Fraction(frame.pts * frame.time_base)
+        time = self._times.of(frame)
         if self._is_filling(time):
             return
         kind = kind_of(frame)

@@ -27,7 +27,7 @@ from pipeline.media import AudioTrack, MediaInfo
 from pipeline.probe import open_media
 from pipeline.settings import Limits
 from pipeline.sound import kind_of, without_wild
-from pipeline.timeline import AudioClock, JoinedClock, time_of
+from pipeline.timeline import AudioClock, JoinedClock, StatedTimes
 
 Samples = NDArray[np.float32]
 
@@ -254,6 +254,7 @@ def _decoded(source: SoundSource, rate: int) -> Iterator[tuple[Fraction | None, 
     """Yield (seconds on the file's clock, (channels, n) samples), past what is damaged."""
     layout = source.track.layout
     convert = av.AudioResampler(format="flt", layout=layout, rate=rate)
+    times = StatedTimes(source.track.has_guessed_times)
     kind = None
     for frame in _frames(source):
         if kind_of(frame) != kind:  # at the start, or where rate or layout changed halfway
@@ -261,7 +262,7 @@ def _decoded(source: SoundSource, rate: int) -> Iterator[tuple[Fraction | None, 
                 yield None, _by_channel(piece)
             convert = av.AudioResampler(format="flt", layout=layout, rate=rate)
             kind = kind_of(frame)
-        time = time_of(frame)
+        time = times.of(frame)
         frame.pts = None  # the resampler objects to gaps; the clock sees to them
         for piece in convert.resample(frame):
             yield time, _by_channel(piece)

@@ -292,6 +292,32 @@ def decoding_times(shown: Sequence[int]) -> list[int]:
     return [due - delay for due in ordered]
 
 
+class StatedTimes:
+    """
+    Tells the times that a file states for a track's blocks from those that FFmpeg makes up.
+
+    An MPEG stream states a time for some blocks only. FFmpeg has each of the others begin where the
+    one before ends, by the rate that the track began with: where that has changed, too early or too
+    late, up to the next one stated.
+    """
+
+    def __init__(self, has_guessed_times: bool) -> None:
+        self._has_guessed_times = has_guessed_times
+        self._made_up: int | None = None
+
+    def of(self, frame: av.AudioFrame) -> Fraction | None:
+        """Return when the next block begins, as `time_of`; None also where that is made up."""
+        made_up, self._made_up = self._made_up, None
+        if not self._has_guessed_times or frame.pts is None or not frame.time_base:
+            return time_of(frame)
+        stated = frame.duration * Fraction(frame.time_base)
+        if abs(stated - Fraction(frame.samples, frame.sample_rate)) > frame.time_base:
+            self._made_up = frame.pts + frame.duration
+        # Lengths are rounded to ticks, and the rests of all of them are added up.
+        is_made_up = made_up is not None and abs(frame.pts - made_up) <= 1
+        return None if is_made_up else time_of(frame)
+
+
 @dataclass(frozen=True)
 class Gap:
     """What to do before a block of samples: insert silence, or drop its first samples."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from pipeline.timeline import (
     JoinedClock,
     PacketClock,
     Placed,
+    StatedTimes,
     VideoClock,
     decoding_times,
 )
@@ -125,6 +127,28 @@ def joined(first: int, second: int, shifts: list[Fraction]) -> list[Fraction]:
     clock = JoinedClock(shifts)
     times = [n * TENTH for n in (*range(first), *range(second))]
     return [(time + clock.shift(time, TENTH)) / TENTH for time in times]
+
+
+def _block(pts: int, duration: int, rate: int) -> av.AudioFrame:
+    block = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+    block.pts, block.duration, block.sample_rate = pts, duration, rate
+    block.time_base = Fraction(1, 90_000)
+    return block
+
+
+def test_times_that_follow_from_the_length_at_another_rate_are_not_taken() -> None:
+    times = StatedTimes(has_guessed_times=True)
+    blocks = [(0, 2089, 48_000), (2090, 2089, 48_000), (4179, 2090, 48_000), (5760, 2090, 44_100)]
+    found = [times.of(_block(*block)) for block in blocks]
+    assert found == [0, None, None, Fraction(5760, 90_000)]
+
+
+def test_times_that_a_file_states_are_taken_whatever_its_lengths_are() -> None:
+    times = StatedTimes(has_guessed_times=False)
+    assert [times.of(_block(2090 * n, 2090, 48_000)) for n in range(2)] == [
+        0,
+        Fraction(2090, 90_000),
+    ]
 
 
 def test_sound_goes_on_with_the_picture_where_the_clock_starts_anew() -> None:

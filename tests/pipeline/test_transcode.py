@@ -79,6 +79,24 @@ def test_a_clock_that_does_not_begin_at_zero_shifts_no_sound(
     assert sound_at - picture == pytest.approx(sound_before - picture_before, abs=0.025)
 
 
+@pytest.mark.parametrize("rates", [(24_000, 48_000), (48_000, 24_000)])
+def test_an_mpeg_stream_whose_sound_changes_its_rate_loses_none(
+    tmp_path: Path, rates: tuple[int, int]
+) -> None:
+    """As where an advertisement was cut in: FFmpeg goes on to count by the first rate."""
+    original = tmp_path / "a.ts"
+    for part, rate in enumerate(rates):
+        # With a delay allowed, several blocks of sound share a stated time, as in most streams.
+        muxer = {"output_ts_offset": f"{3.2 * part}", "max_delay": "700000"}
+        made = replace(SMALL, frames=75, muxer=muxer)
+        sound = Audio(rate=rate, layout="mono")
+        make_video(tmp_path / f"{part}.ts", replace(made, audio=[sound]))
+        with original.open("ab") as whole:
+            whole.write((tmp_path / f"{part}.ts").read_bytes())
+    report = protect(original, tmp_path / "out.mp4", Parameters(), FAST).report
+    assert not [note for note in report.notes if "left out" in note]
+
+
 def test_reordered_h264_in_avi_lies_evenly(tmp_path: Path) -> None:
     """AVI says in which order frames are decoded, and nothing of when they are shown."""
     video = replace(SMALL, options={"bf": "3", "b_strategy": "0"})
