@@ -247,6 +247,7 @@ class _Changer:
         self._control = control
         self._meter = NoiseToMaskMeter(model.sample_rate, channels)
         self._signs = _Signs(model.bands, seed)
+        self._listener = _Listener()
         self._held: NDArray[np.float32] | None = None
         overlap = (OVERLAP - 1) * model.hop
         self._past = np.zeros((channels, overlap), np.float32)
@@ -265,7 +266,8 @@ class _Changer:
         self._past = whole[:, block.shape[1] :]
         change = self._overlapped(self._windows(whole, openness), block.shape[1])
         original, changed = self._guard.push(whole[:, : block.shape[1]], change)
-        self._control.measured(self._meter.push(original, changed - original))
+        quietest = self._listener.quietest
+        self._control.measured(self._meter.push(original, changed - original, quietest))
         return changed
 
     def _windows(self, whole: Samples, openness: Samples) -> Samples | None:
@@ -275,15 +277,17 @@ class _Changer:
             return None
         model = self._model
         spectra = model.spectra(whole)
-        gains = self._gains(model.power(spectra)) - 1
+        gains = self._gains(model.power(spectra), openness) - 1
         spectra *= model.interpolation(gains * openness[:, None])
         # Hann squared, four times overlapped, adds up to 1.5.
         return fft.irfft(spectra, len(model.window), axis=2) * (model.window / 1.5)
 
-    def _gains(self, power: NDArray[np.float32]) -> Gains:
-        held = hold(self._model.threshold(power), self._held)
+    def _gains(self, power: NDArray[np.float32], openness: Samples) -> Gains:
+        energy = self._model.band_energy(power)
+        self._listener.hear(energy.sum(axis=1), openness)
+        held = hold(self._model.threshold(power, self._listener.quietest), self._held)
         self._held = held[-1]
-        headroom = self._model.band_energy(power) / (held * np.float32(self._control.strength))
+        headroom = energy / (held * np.float32(self._control.strength))
         return self._control.goal.gains(headroom, self._signs.next(len(held)))
 
     def _overlapped(self, windows: Samples | None, length: int) -> Samples:
@@ -296,6 +300,35 @@ class _Changer:
                 change[:, number * hop : (number + OVERLAP) * hop] += windows[:, number]
         self._unfinished = change[:, length:]
         return change[:, :length]
+
+
+class _Listener:
+    """
+    Who turns the sound up until speech is as loud as in conversation, and so hears more of it.
+
+    What is below the threshold of hearing at the volume that suits other recordings is heard then.
+    Taken away, it left quiet speech dull and broken: at -50 dBFS its PESQ fell from 4.2 to 3.7.
+    """
+
+    _SPEECH = 10**-2.7  # energy of -30 dBFS, 66 dB SPL; a full-scale sine has 1
+    _LEAST = 1e-6  # nobody turns it up by more: -90 dBFS is the last bit of 16
+    _MEMORY_WINDOWS = 375  # 2 s of speech
+
+    def __init__(self) -> None:
+        self._energy = self._windows = 0.0
+
+    @property
+    def quietest(self) -> float:
+        """As of `HearingModel.threshold`."""
+        if not self._windows:
+            return 1.0
+        return float(np.clip(self._energy / self._windows / self._SPEECH, self._LEAST, 1))
+
+    def hear(self, energy: NDArray[np.float32], openness: Samples) -> None:
+        """Learn the (frames,) energy of windows, which count by how much of them is speech."""
+        memory = float(np.exp(-openness.sum() / self._MEMORY_WINDOWS))
+        self._energy = self._energy * memory + float((energy * openness).sum())
+        self._windows = self._windows * memory + float(openness.sum())
 
 
 class _Signs:

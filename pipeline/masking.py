@@ -117,7 +117,7 @@ class HearingModel:
         """Return the energy of each band of (frames, bins) power."""
         return np.add.reduceat(power[:, : self.edges[-1]], self.edges[:-1], axis=1)
 
-    def threshold(self, power: NDArray[np.float32]) -> BandEnergy:
+    def threshold(self, power: NDArray[np.float32], quietest: float = 1.0) -> BandEnergy:
         """
         Return the energy per band below which an added sound goes unheard.
 
@@ -125,11 +125,16 @@ class HearingModel:
         the sound is tonal and 5.5 dB where it is noise, and kept above the absolute
         threshold of hearing. Where we depart from Johnston: the tonality is the spectral
         flatness near each band, not of the whole spectrum.
+
+        Args:
+            quietest: energy of what is just heard in silence, as a part of that at
+                `_FULL_SCALE_DB`; less than 1 where the sound is turned up.
         """
         spread = self.band_energy(power) @ self.spreading
         tonality = self._tonality(power)
         offset = self.offset_tone**tonality * self.offset_noise ** (1 - tonality)
-        return np.maximum(spread * np.minimum(offset, self.offset_least), self.hearing)
+        hearing = self.hearing * np.float32(quietest)
+        return np.maximum(spread * np.minimum(offset, self.offset_least), hearing)
 
     def _tonality(self, power: NDArray[np.float32]) -> BandEnergy:
         floored = power + np.float32(_TINY)
@@ -237,12 +242,13 @@ class NoiseToMaskMeter:
     def _overlap(self) -> int:
         return (OVERLAP - 1) * self._model.hop
 
-    def push(self, original: Samples, change: Samples) -> NoiseToMask:
+    def push(self, original: Samples, change: Samples, quietest: float = 1.0) -> NoiseToMask:
         """
         Return the sums of the windows that (channels, n) more samples complete.
 
         Args:
             change: changed minus original, same shape.
+            quietest: as of `HearingModel.threshold`.
         """
         whole_original = np.concatenate([self._original, original], axis=1)
         whole_change = np.concatenate([self._change, change], axis=1)
@@ -252,7 +258,7 @@ class NoiseToMaskMeter:
         if windows == 0 or not whole_change.any():
             return NoiseToMask()
         end = used + self._overlap
-        return _measured(self._model, whole_original[:, :end], whole_change[:, :end])
+        return _measured(self._model, whole_original[:, :end], whole_change[:, :end], quietest)
 
 
 @lru_cache(maxsize=8)
@@ -345,11 +351,14 @@ def _near(barks: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[n
     return np.stack([np.maximum(first, 1), np.minimum(end, len(barks) - 1)], axis=1)
 
 
-def _measured(model: HearingModel, original: Samples, change: Samples) -> NoiseToMask:
+def _measured(
+    model: HearingModel, original: Samples, change: Samples, quietest: float
+) -> NoiseToMask:
     noise_power = model.power(model.spectra(change))
     changed = noise_power.any(axis=1)
     power = model.power(model.spectra(original))
-    ratio = model.band_energy(noise_power[changed]) / model.threshold(power[changed])
+    threshold = model.threshold(power[changed], quietest)
+    ratio = model.band_energy(noise_power[changed]) / threshold
     return NoiseToMask(
         float(changed.sum()),
         float(ratio.mean(axis=1).sum()),

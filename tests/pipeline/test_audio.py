@@ -284,6 +284,16 @@ def test_real_speech_is_changed_as_far_as_its_level_allows(name: str, level: Aud
     _assert_within_goal(*_clip(name), level)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_quiet_speech_is_changed_no_more_than_loud_when_it_is_turned_up(level: AudioLevel) -> None:
+    """Nobody hears all of it at the volume that suits loud speech; nobody listens to it at that."""
+    loud = voice(8, 48_000)
+    changed, _ = _mask(loud / 200, 48_000, level)
+    measured = noise_to_mask(loud, 200 * changed, 48_000)
+    assert measured.nmr_db is not None
+    assert measured.nmr_db <= NMR_BOUND_DB[level] + 0.5
+
+
 @pytest.mark.parametrize("seconds", [0.6, 1.5])
 def test_a_single_word_is_within_its_goal_too(seconds: float) -> None:
     changed, summary = _mask(voice(seconds, 48_000, seed=9), 48_000, AudioLevel.WEAK)
