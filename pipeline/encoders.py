@@ -121,6 +121,12 @@ class PictureEncoder:
         return fitting
 
 
+# By itself FFmpeg's encoder puts noise of its own in the place of a sound's upper bands, and one
+# channel's in the place of both, which at this rate nothing calls for: of music and wind, what
+# lay in the middle was everywhere, and the noise-to-mask ratio 2 to 13 dB worse.
+_AAC_OPTIONS = {"aac_pns": "0", "aac_is": "0"}
+
+
 class SoundEncoder:
     """
     Encodes one track of sound; its times are samples after the origin.
@@ -137,7 +143,8 @@ class SoundEncoder:
         self._sample_rate = plan.track.sample_rate
         self._first: int | None = None
         self._end = 0
-        stream: Any = container.add_stream(plan.encoder, rate=self._sample_rate)
+        options = _AAC_OPTIONS if plan.encoder == "aac" else {}
+        stream: Any = container.add_stream(plan.encoder, self._sample_rate, options)
         stream.layout = plan.layout
         if plan.track.is_deep:
             stream.format = stream.codec_context.codec.audio_formats[-1]  # FLAC's first has 16 bits

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from media import Audio, Video, make_video, scene
+from scipy import signal
 
 from pipeline.boxes import walk_boxes
 from pipeline.errors import LimitExceeded
@@ -364,23 +365,42 @@ def test_sound_that_goes_out_lossless_keeps_its_24_bits(tmp_path: Path) -> None:
     assert np.array_equal(after, before)
 
 
-def with_speech(path: Path, seconds: float) -> Path:
-    """Write a video with a voice that the detector of speech takes for one; returns `path`."""
-    rate = 16000
+def test_sounds_that_both_channels_share_stay_in_the_middle(tmp_path: Path) -> None:
+    """FFmpeg's AAC encoder would give each channel a noise of its own for the upper bands."""
+    rate = 48_000
+    random = np.random.default_rng(3)
+    middle, left, right = 0.1 * random.standard_normal((3, 2 * rate))
+    hiss = np.stack([middle + 0.3 * left, middle + 0.3 * right]).astype(np.float32)
+    output = protect(with_sound(tmp_path / "a.mkv", hiss, rate), None, Parameters(), FAST).output
+    upper = signal.butter(6, 12_000, "high", fs=rate, output="sos")
+    before, after = (
+        np.corrcoef(signal.sosfilt(upper, sound)[:, rate // 2 : rate])[0, 1]
+        for sound in (hiss, sound_of(output))
+    )
+    assert after == pytest.approx(before, abs=0.15)
+
+
+def with_sound(path: Path, samples: np.ndarray[Any, Any], rate: int) -> Path:
+    """Write a grey picture beside (channels, n) samples; returns `path`."""
     with av.open(str(path), "w") as out:
         picture: Any = out.add_stream("ffv1", rate=5)
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
         sound: Any = out.add_stream("flac", rate=rate)
-        sound.layout = "mono"
-        frame = av.AudioFrame.from_ndarray(voice(seconds, rate), format="fltp", layout="mono")
+        sound.layout = "stereo" if len(samples) == 2 else "mono"
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=sound.layout.name)
         frame.sample_rate, frame.pts = rate, 0
         out.mux([*sound.encode(frame), *sound.encode(None)])
-        for n in range(round(5 * seconds)):
+        for n in range(5 * samples.shape[1] // rate):
             still = av.VideoFrame(64, 48, "yuv420p")
             still.pts, still.time_base = n, Fraction(1, 5)
             out.mux(picture.encode(still))
         out.mux(picture.encode(None))
     return path
+
+
+def with_speech(path: Path, seconds: float) -> Path:
+    """Write a video with a voice that the detector of speech takes for one; returns `path`."""
+    return with_sound(path, voice(seconds, 16_000), 16_000)
 
 
 def sound_of(path: Path) -> np.ndarray[Any, Any]:
