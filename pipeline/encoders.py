@@ -151,8 +151,6 @@ class SoundEncoder:
         stream.time_base = stream.codec_context.time_base = Fraction(1, self._sample_rate)
         if plan.bit_rate is not None:
             stream.bit_rate = plan.bit_rate
-        if plan.encoder == "flac":
-            stream.codec_context.format = "s32"  # of 24 bits; it would be 16 by itself
         stream.flags |= _BITEXACT
         self.stream = stream
 

@@ -14,8 +14,9 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.boxes import payload_of, walk_boxes
+from pipeline.boxes import walk_boxes
 from pipeline.language import three_letters
+from pipeline.parts import payload_of
 
 _UNSTATED = 0x7FFF
 _PACKED = re.compile("[a-z]{3}")

@@ -356,15 +356,6 @@ def test_the_sound_of_two_protections_differs(tmp_path: Path) -> None:
     assert np.abs(first - second).max() > 0.01
 
 
-def test_sound_that_goes_out_lossless_keeps_its_24_bits(tmp_path: Path) -> None:
-    deep = Audio("pcm_s24le", rate=192_000, layout="mono")
-    original = make_video(tmp_path / "a.mov", replace(SMALL, audio=[deep]))
-    output = protect(original, tmp_path / "out.mp4", Parameters(), FAST).output
-    before, after = sound_of(original), sound_of(output)
-    assert (before % (1 << 16)).any()  # more than 16 bits, of the 32 as which they are decoded
-    assert np.array_equal(after, before)
-
-
 def test_sounds_that_both_channels_share_stay_in_the_middle(tmp_path: Path) -> None:
     """FFmpeg's AAC encoder would give each channel a noise of its own for the upper bands."""
     rate = 48_000
