@@ -247,7 +247,7 @@ class _Changer:
         self._control = control
         self._meter = NoiseToMaskMeter(model.sample_rate, channels)
         self._signs = _Signs(model.bands, seed)
-        self._listener = _Listener()
+        self._listener = Listener()
         self._held: NDArray[np.float32] | None = None
         overlap = (OVERLAP - 1) * model.hop
         self._past = np.zeros((channels, overlap), np.float32)
@@ -302,7 +302,7 @@ class _Changer:
         return change[:, :length]
 
 
-class _Listener:
+class Listener:
     """
     Who turns the sound up until speech is as loud as in conversation, and so hears more of it.
 

@@ -7,6 +7,7 @@ through in blocks, so that memory does not grow with length.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,16 +18,18 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audio import Listener
 from pipeline.avi_sound import FrameCount
 from pipeline.channels import ChannelSorter
 from pipeline.errors import LimitExceeded
 from pipeline.jitter import Block, Settler
-from pipeline.masking import MAX_RATE, MIN_RATE, NoiseToMask, NoiseToMaskMeter
+from pipeline.masking import MAX_RATE, MIN_RATE, NoiseToMask, NoiseToMaskMeter, hearing_model
 from pipeline.measure import snr_db
 from pipeline.media import AudioTrack, MediaInfo
 from pipeline.probe import open_media
 from pipeline.settings import Limits
 from pipeline.sound import kind_of, without_wild
+from pipeline.speech import SpeechGate
 from pipeline.timeline import AudioClock, JoinedClock, StatedTimes
 
 Samples = NDArray[np.float32]
@@ -47,8 +50,9 @@ class SoundMeasure:
         seconds: how much of it both have; the ratios are of this.
         shift_ms: how much later the second one's sound is than its timestamps say.
         snr_db: over all channels; None for a silent original.
-        nmr_db: noise-to-mask ratio of the changed windows; None where nothing was changed
-            and for a sample rate that the model of hearing does not cover.
+        nmr_db: noise-to-mask ratio of the changed windows, heard as `audio.Listener` does; None
+            where nothing was changed and for a sample rate that the model of hearing does not
+            cover.
     """
 
     seconds: float
@@ -99,7 +103,7 @@ def measure_sound(original: SoundSource, protected: SoundSource, limits: Limits)
         seconds=length / rate,
         shift_ms=1000 * shift / rate,
         snr_db=snr_db(signal, noise),
-        nmr_db=masked.nmr_db,
+        nmr_db=masked.nmr_db(),
     )
 
 
@@ -120,25 +124,70 @@ def best_shift(original: NDArray[Any], protected: NDArray[Any], reach: int) -> i
 
 
 class _Masked:
-    """Adds up noise against the masking threshold, a second at a time to spare memory."""
+    """Adds up noise against the masking threshold that the change was made for."""
 
     def __init__(self, original: AudioTrack, protected: AudioTrack) -> None:
         rate = original.sample_rate
         channels = original.channels if original.channels == protected.channels else 1
-        self._meter = NoiseToMaskMeter(rate, channels) if MIN_RATE <= rate <= MAX_RATE else None
-        self._second = rate
-        self._total = NoiseToMask()
-
-    @property
-    def nmr_db(self) -> float | None:
-        return self._total.nmr_db
+        self._meter = _Meter(rate, channels) if MIN_RATE <= rate <= MAX_RATE else None
 
     def add(self, original: Samples, change: Samples) -> None:
-        if self._meter is None:
+        if self._meter is not None:
+            self._meter.push(original, change)
+
+    def nmr_db(self) -> float | None:
+        """Of all that was added."""
+        return None if self._meter is None else self._meter.finish().nmr_db
+
+
+class _Meter:
+    """Measures as much as the gate for speech knows, a third of a second at a time."""
+
+    _HOPS = 64
+
+    def __init__(self, rate: int, channels: int) -> None:
+        self._model = hearing_model(rate)
+        self._meter = NoiseToMaskMeter(rate, channels)
+        self._gate = SpeechGate(rate, channels)
+        self._listener = Listener()
+        self._silence = np.zeros((channels, rate), np.float32)
+        self._waiting: deque[tuple[Samples, Samples]] = deque()
+        self._measured = 0
+        self._total = NoiseToMask()
+
+    def push(self, original: Samples, change: Samples) -> None:
+        """Take (channels, n) more samples of both."""
+        size = self._HOPS * self._model.hop
+        for at in range(0, original.shape[1], size):
+            piece = slice(at, at + size)
+            self._gate.push(original[:, piece])
+            self._waiting.append((original[:, piece], change[:, piece]))
+            self._measure()
+
+    def finish(self) -> NoiseToMask:
+        """Return the sums of all."""
+        while self._waiting:
+            self._gate.push(self._silence)
+            self._measure()
+        return self._total
+
+    def _measure(self) -> None:
+        while self._waiting:
+            original, change = self._waiting[0]
+            if self._gate.known_until < self._measured + original.shape[1]:
+                return
+            self._waiting.popleft()
+            self._hear(original)
+            self._measured += original.shape[1]
+            self._total += self._meter.push(original, change, self._listener.quietest)
+
+    def _hear(self, original: Samples) -> None:
+        model = self._model
+        if original.shape[1] < len(model.window):
             return
-        for at in range(0, original.shape[1], self._second):
-            piece = slice(at, at + self._second)
-            self._total += self._meter.push(original[:, piece], change[:, piece])
+        energy = model.band_energy(model.power(model.spectra(original))).sum(axis=1)
+        centres = self._measured + len(model.window) // 2 + model.hop * np.arange(len(energy))
+        self._listener.hear(energy, self._gate.openness(centres))
 
 
 def _shift(original: SoundSource, protected: SoundSource, limits: Limits) -> int:

@@ -16,12 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline import soundpair
+from pipeline.audio import TrackMasker
 from pipeline.errors import LimitExceeded
 from pipeline.measure import EQUAL_DB
 from pipeline.pairing import frame_times
+from pipeline.parameters import AudioLevel
 from pipeline.probe import probe
 from pipeline.settings import Limits
 from pipeline.soundpair import SoundMeasure, SoundSource, best_shift, measure_sound
+from tests.pipeline.voices import voice
 
 RATE = 48000
 
@@ -118,6 +121,19 @@ def test_more_noise_has_a_greater_noise_to_mask_ratio(tmp_path: Path) -> None:
     assert soft is not None
     assert loud is not None
     assert loud == pytest.approx(soft + 20 * math.log10(4), abs=0.5)
+
+
+@pytest.mark.parametrize("loudness", [1, 0.01])
+def test_noise_to_mask_is_what_it_was_when_the_sound_was_protected(
+    tmp_path: Path, loudness: float
+) -> None:
+    clean = voice(12, RATE) * np.float32(loudness)  # longer than a block
+    masker = TrackMasker(RATE, 1, AudioLevel.WEAK, seed=5)
+    changed = np.concatenate([masker.push(clean), masker.finish()], axis=1)
+
+    found = _measured(_file(tmp_path / "a.mkv", clean), _file(tmp_path / "b.mkv", changed))
+
+    assert found.nmr_db == pytest.approx(masker.summary.nmr_db, abs=0.3)
 
 
 def test_all_channels_count(tmp_path: Path) -> None:
