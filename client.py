@@ -1118,7 +1118,10 @@ def _bar(arguments: argparse.Namespace, **options: Any) -> Any:
         from tqdm import tqdm
     except ImportError:
         return None
-    return tqdm(file=sys.stderr, leave=False, dynamic_ncols=True, **options)
+    # A serial console and a container's terminal may state no size; on none tqdm draws nothing.
+    has_size = all(os.get_terminal_size(sys.stderr.fileno()))
+    size: dict[str, Any] = {"dynamic_ncols": True} if has_size else {"ncols": 80, "nrows": 24}
+    return tqdm(file=sys.stderr, leave=False, **size, **options)
 
 
 def run() -> NoReturn:

@@ -1720,15 +1720,24 @@ def test_what_comes_from_the_server_controls_no_terminal(
 
 
 @pytest.mark.parametrize(
-    ("words", "is_shown"), [(["upload", "F"], True), (["--json", "upload", "F"], False)]
+    ("words", "size", "is_shown"),
+    [
+        (["upload", "F"], (24, 80), True),
+        (["upload", "F"], (0, 0), True),  # as a serial console states it
+        (["--json", "upload", "F"], (24, 80), False),
+    ],
 )
 def test_a_terminal_shows_how_far_an_upload_is(
-    trouble: type[Trouble], tmp_path: Path, words: list[str], is_shown: bool
+    trouble: type[Trouble],
+    tmp_path: Path,
+    words: list[str],
+    size: tuple[int, int],
+    is_shown: bool,
 ) -> None:
     (tmp_path / "F").write_bytes(bytes(3_000_000))
     trouble.script = [task_json]
     ours, theirs = os.openpty()
-    termios.tcsetwinsize(theirs, (24, 80))
+    termios.tcsetwinsize(theirs, size)
     done = subprocess.run(
         [sys.executable, ROOT / "client.py", "--server", caller(trouble).base_url, *words],
         cwd=tmp_path,
