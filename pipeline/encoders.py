@@ -123,7 +123,7 @@ class PictureEncoder:
 
 # By itself FFmpeg's encoder puts noise of its own in the place of a sound's upper bands, and one
 # channel's in the place of both, which at this rate nothing calls for: of music and wind, what
-# lay in the middle was everywhere, and the noise-to-mask ratio 2 to 13 dB worse.
+# lay in the middle was everywhere, and the noise-to-mask ratio up to 13 dB worse.
 _AAC_OPTIONS = {"aac_pns": "0", "aac_is": "0"}
 
 
