@@ -581,3 +581,33 @@ def test_a_part_that_cannot_be_measured_is_refused(part: str, message: str) -> N
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_the_table_of_words_is_net_and_by_language() -> None:
+    words, records = import_module("words"), import_module("records")
+    text = words.word_tables(
+        [
+            records.Record("words", clip, "es", "protect", "weak", "base", "word_error", value, 0.1)
+            for clip, value in (("one", 0.2), ("two", 0.4))
+        ]
+    )
+    assert "### Es" in text
+    assert "| protect | weak | – | – | 0.20 [0.10, 0.30] n2 |" in text
+
+
+def test_prompts_are_spread_over_those_of_three_to_eight_seconds(tmp_path: Path) -> None:
+    pieces = import_module("pieces")
+    for speaker in pieces._VOICES:
+        folder = tmp_path / "usr/share/asterisk/sounds" / speaker
+        folder.mkdir(parents=True)
+        for number in range(16):
+            (folder / f"{number:02}.g722").write_bytes(bytes(24_000 + number))
+        (folder / "00-short.g722").write_bytes(bytes(23_999))
+        (folder / "15-long.g722").write_bytes(bytes(64_000))
+    found = list(pieces.prompts(tmp_path))
+    assert [language for _, language in found] == [
+        x for x in ("en", "es", "fr", "it", "ru") for _ in range(8)
+    ]
+    assert [Path(piece.name).stem for piece, _ in found[:8]] == [f"{n:02}" for n in range(1, 16, 2)]
+    with pytest.raises(SystemExit, match="--prompts"):
+        next(pieces.prompts(tmp_path / "none"))

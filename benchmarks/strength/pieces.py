@@ -9,6 +9,7 @@ left out as synthetic patterns, and one because its picture is another's.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +155,17 @@ FILMS = (
     Film("toy cars", _PYVISION, "pyvision/data/test/toy_car.m4v", 0.0),
 )
 _FILM_SIZE = (1280, 720)
+_PROMPTS = "usr/share/asterisk/sounds"
+_VOICES = (
+    "en_US_f_Allison",
+    "es_MX_f_Allison",
+    "fr_CA_f_June",
+    "it_IT_m_Carlo",
+    "ru_RU_f_IvrvoiceRU",
+)
+_PROMPTS_EACH = 8
+_G722_RATE = 8000  # bytes a second
+_SHORTEST, _LONGEST = 3 * _G722_RATE, 8 * _G722_RATE  # bytes
 # Nothing is lost by cutting, so that a piece is an original in its own right.
 _LOSSLESS = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0"]
 
@@ -168,6 +180,29 @@ def check_media(folder: Path, names: set[str], option: str = "--media") -> None:
         raise SystemExit(
             f"{folder} lacks {', '.join(missing)}: give the folder that has them with {option}."
         )
+
+
+def prompts(folder: Path) -> Iterator[tuple[Speech, str]]:
+    """
+    Yield prompts of telephone menus, 3 to 8 s long, eight of each language, and the language.
+
+    Args:
+        folder: with what packages of Debian have unpacked there: asterisk-core-sounds-en-g722,
+            -es-, -fr-, -it- and -ru-g722, 1.6.1-1. No constant was chosen by them.
+
+    Raises:
+        SystemExit: they are not there.
+    """
+    for voice in _VOICES:
+        files = sorted((folder / _PROMPTS / voice).glob("*.g722"))
+        files = [file for file in files if _SHORTEST <= file.stat().st_size < _LONGEST]
+        if len(files) < _PROMPTS_EACH:
+            raise SystemExit(f"{folder / _PROMPTS / voice} has no prompts: give --prompts.")
+        language = voice[:2]
+        for number in range(_PROMPTS_EACH):
+            file = files[(2 * number + 1) * len(files) // (2 * _PROMPTS_EACH)]
+            seconds = file.stat().st_size / _G722_RATE
+            yield Speech(str(file.relative_to(folder)), 0.0, seconds, language), language
 
 
 def cut_piece(source: Path, start: float, seconds: float, target: Path, *options: str) -> Path:

@@ -2,9 +2,10 @@
 Measure what the protection does to recognisers, and what people see and hear of it.
 
     PYTHONPATH=. python benchmarks/strength/run.py
-        [picture] [sound] [network] [faces] [photographs] [films] [tables]
+        [picture] [sound] [network] [faces] [photographs] [films] [words] [tables]
         [--quick] [--media DIR] [--recognisers DIR] [--detector FILE] [--embedder FILE]
-        [--photographs DIR] [--films DIR] [--out DIR]
+        [--photographs DIR] [--films DIR]
+        [--prompts DIR] [--whisper DIR ...] [--out DIR]
 
 Real clips and pretrained recognisers are the user's and never part of the project. Needs the
 packages cvvdp, pesq, visqol-python, pocketsphinx, ai-edge-litert, onnxruntime, ncnn, matplotlib;
@@ -16,17 +17,20 @@ embedded one on the clips with faces, and writes faces.csv and FACES.md; it need
 extra `onnx`, and DETECTOR and EMBEDDER, YuNet and SFace of the OpenCV Zoo. `photographs` takes
 pictures that packages of Debian and Python bring (`pieces.PICTURES`), unpacked into one folder, and
 writes photographs.csv and PHOTOGRAPHS.md; `films` takes films in the same way (`pieces.FILMS`), in
-motion, and writes films.csv and FILMS.md. `tables` writes all tables anew.
+motion, and writes films.csv and FILMS.md. `words` asks Whisper what it still understands of the
+stretches of speech, and of prompts that packages of Debian bring (`pieces.prompts`), and writes
+words.csv and WORDS.md; it needs faster-whisper and jiwer beside what `sound` needs, and folders of
+Whisper's weights for CTranslate2. `tables` writes all tables anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,11 +38,21 @@ from face_tables import face_tables
 from faces import FaceBench, FacePlan, face_settings
 from packages import required
 from picture import PictureBench, Plan
-from pieces import CLIPS, FILMS, PICTURES, QUICK_CLIPS, SPEECHES, check_media, picture_name
+from pieces import (
+    CLIPS,
+    FILMS,
+    PICTURES,
+    QUICK_CLIPS,
+    SPEECHES,
+    check_media,
+    picture_name,
+    prompts,
+)
 from plot import draw_plot
 from records import Record, read_csv, write_csv
 from tables import film_tables, network_tables, picture_tables, tables
 from variants import BASELINES, FACES, NETWORK, PROTECT, REFERENCE, Method
+from words import WordBench, word_tables
 
 from pipeline.settings import Settings
 
@@ -47,7 +61,7 @@ _SHARED = _HERE.parents[2] / "shared"
 _EPSILONS = (0.08, 0.12, 0.16, 0.20)
 _FACE_EPSILONS = (0.08, 0.12, 0.20)
 _DEFAULT = Method(PROTECT, 0.12)
-_PARTS = ("picture", "sound", "network", "faces", "photographs", "films", "tables")
+_PARTS = ("picture", "sound", "network", "faces", "photographs", "films", "words", "tables")
 _LISTED = ", ".join(_PARTS)
 
 
@@ -63,12 +77,14 @@ def main() -> None:
         arguments.out / "photographs.csv", arguments.out / "PHOTOGRAPHS.md", picture_tables
     )
     films = _Book(arguments.out / "films.csv", arguments.out / "FILMS.md", film_tables)
+    words = _Book(arguments.out / "words.csv", arguments.out / "WORDS.md", word_tables)
     if "tables" in parts:
         book.read()
         asked.read()
         faces.read()
         photographs.read()
         films.read()
+        words.read()
     with tempfile.TemporaryDirectory() as folder:
         if "sound" in parts:
             _measure_sound(arguments, Path(folder), book)
@@ -82,6 +98,8 @@ def main() -> None:
             _measure_photographs(arguments, Path(folder), photographs)
         if "films" in parts:
             _measure_films(arguments, Path(folder), films)
+        if "words" in parts:
+            _measure_words(arguments, Path(folder), words)
     if book.records:
         draw_plot(book.records, arguments.out / "plot.svg")
 
@@ -114,7 +132,7 @@ def _measure_network(arguments: argparse.Namespace, scratch: Path, book: _Book) 
     from asked import asked_network
 
     methods = tuple(Method(name, 0.12) for name in (PROTECT, NETWORK, REFERENCE))
-    plan = dataclasses.replace(
+    plan = replace(
         _plan(arguments.quick),
         stills=4,  # of each clip; networks take their time
         methods=methods,
@@ -174,7 +192,7 @@ def _unseen_bench(arguments: argparse.Namespace, scratch: Path, media: Path) -> 
 
     ours = tuple(Method(PROTECT, epsilon) for epsilon in _EPSILONS)
     plan = _plan(arguments.quick)
-    plan = dataclasses.replace(plan, methods=ours, clip_methods=ours, jod_methods=ours)
+    plan = replace(plan, methods=ours, clip_methods=ours, jod_methods=ours)
     return PictureBench(media, scratch, plan, Judges(arguments.recognisers), Jod())
 
 
@@ -201,6 +219,18 @@ def _measure_sound(arguments: argparse.Namespace, scratch: Path, book: _Book) ->
     bench = SoundBench(arguments.media, scratch, import_recognisers(arguments.recognisers))
     for piece in pieces:
         book.add(f"{piece.stem}, sound", list(bench.speech(piece)))
+
+
+def _measure_words(arguments: argparse.Namespace, scratch: Path, book: _Book) -> None:
+    check_media(arguments.media, {piece.name for piece in SPEECHES})
+    bench = WordBench(scratch, arguments.whisper)
+    stretches = [
+        *((arguments.media, replace(piece, half="clips"), "en") for piece in SPEECHES),
+        *((arguments.prompts, piece, language) for piece, language in prompts(arguments.prompts)),
+    ]
+    for folder, piece, language in stretches[:: 8 if arguments.quick else 1]:
+        records = list(bench.stretch(folder / piece.name, piece, language))
+        book.add(f"{piece.stem}, {language}", records)
 
 
 def _plan(quick: bool) -> Plan:
@@ -235,6 +265,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--embedder", type=Path, help="for faces: SFace, an ONNX file")
     parser.add_argument("--photographs", type=Path, help="for photographs: where they lie")
     parser.add_argument("--films", type=Path, help="for films: where they lie")
+    parser.add_argument("--prompts", type=Path, help="for words: where they lie")
+    parser.add_argument("--whisper", type=Path, nargs="+", help="for words: folders of weights")
     parser.add_argument("--quick", action="store_true", help="four clips, little of each")
     parser.add_argument("--out", type=Path, default=_HERE)
     arguments = parser.parse_args(sys.argv[1:])
@@ -243,6 +275,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {_LISTED}")
     if "faces" in arguments.parts and not (arguments.detector and arguments.embedder):
         parser.error("faces needs --detector and --embedder")
+    if "words" in arguments.parts and not (arguments.prompts and arguments.whisper):
+        parser.error("words needs --prompts and --whisper")
     for part in ("photographs", "films"):
         if part in arguments.parts and not getattr(arguments, part):
             parser.error(f"{part} needs --{part}")

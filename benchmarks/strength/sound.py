@@ -20,7 +20,7 @@ from pipeline.report import Report
 from pipeline.verify import compare
 
 _RATE = 16_000  # Hz, which PocketSphinx and wide-band PESQ take
-_LEVELS = {
+LEVELS = {
     "weak": AudioLevel.WEAK,
     "medium": AudioLevel.MEDIUM,
     "strong": AudioLevel.STRONG,
@@ -54,7 +54,7 @@ class SoundBench:
         original = _samples(source)
         phones = self._phones(original)
         plain = self._values(source, AudioLevel.NONE, original, phones)
-        for name, level in _LEVELS.items():
+        for name, level in LEVELS.items():
             for measure, value in self._values(source, level, original, phones).items():
                 yield Record(
                     "sound", piece.stem, piece.half, _METHOD, name,

@@ -260,7 +260,7 @@ def network_tables(records: Sequence[Record]) -> str:
     ):
         chosen = [record for record in records if record.kind == kind]
         columns = (*visibility, *_ASKED_AND_NOT, *_FILES)
-        lines += [f"## {title}", "", *_means(chosen, columns)]
+        lines += [f"## {title}", "", *means(chosen, columns)]
     return "\n".join(lines) + "\n"
 
 
@@ -278,7 +278,7 @@ def film_tables(records: Sequence[Record]) -> str:
 def _unseen(
     records: Sequence[Record], start: Sequence[str], title: str, columns: Sequence[Column]
 ) -> str:
-    lines = [*start, "", *_missing(records), *_means(records, columns, {"means": (UNSEEN,)})]
+    lines = [*start, "", *_missing(records), *means(records, columns, {"means": (UNSEEN,)})]
     chosen = [r for r in records if (r.method, r.epsilon) == (PROTECT, "0.12")]
     rows = _rows(chosen, columns, lambda r: r.clip)
     return "\n".join([*lines, f"### {title}, 0.12", "", *rows]) + "\n"
@@ -347,18 +347,18 @@ def _verdict(bar: Bar, records: Sequence[Record]) -> str:
 
 
 def _still_means(records: Sequence[Record]) -> Iterator[str]:
-    return _means(records, (_JOD, _JOD_WORST, *_ANSWERS, *_FILES))
+    return means(records, (_JOD, _JOD_WORST, *_ANSWERS, *_FILES))
 
 
 def _clip_means(records: Sequence[Record]) -> Iterator[str]:
-    return _means(records, _MOVING)
+    return means(records, _MOVING)
 
 
 def _sound_means(records: Sequence[Record]) -> Iterator[str]:
-    return _means(records, _SOUND_COLUMNS)
+    return means(records, _SOUND_COLUMNS)
 
 
-def _means(
+def means(
     records: Sequence[Record],
     columns: Sequence[Column],
     parts: Mapping[str, Sequence[str]] = _HALVES,
