@@ -54,6 +54,8 @@ _STILL_PICTURE_BRANDS = frozenset({"avif", "avis", "mif1", "msf1", "heic", "heix
 _AV_TIME_BASE = 1_000_000
 # Of which FFmpeg gives every packet in MP4 the same length, whatever the file says of it.
 _OF_GUESSED_LENGTH = frozenset({"vp8", "vp9"})
+# Beside PCM; of other codecs floats are what a lossy one is decoded to.
+_LOSSLESS_FLOATS = frozenset({"wavpack", "mp4als"})
 # Without a single frame among so many packets, a file is not worth reading to its end.
 _MOST_DAMAGED_PACKETS = 3000
 
@@ -322,8 +324,9 @@ def _audio_track(stream: Any, channels: Channels, is_counted: bool) -> AudioTrac
 
 def _is_deep(codec: str, samples: av.AudioFormat | None) -> bool:
     # Lossy codecs are decoded to 16 bits or to floats; of what has no packet it may not be known.
-    is_integer = samples is not None and samples.name.startswith("s32")
-    return is_integer or codec.startswith("pcm_f")
+    kind = "" if samples is None else samples.name
+    is_lossless_float = kind.startswith("flt") and codec in _LOSSLESS_FLOATS
+    return kind.startswith("s32") or codec.startswith("pcm_f") or is_lossless_float
 
 
 def _stated_end(stream: Any) -> Fraction | None:

@@ -918,6 +918,25 @@ class TestSound:
         assert any("not masked" in note for note in report.notes)
         np.testing.assert_array_equal(samples(output), samples(original))
 
+    def test_floats_of_a_lossless_codec_go_out_with_24_bits(self, tmp_path: Path) -> None:
+        """As recorders of 32-bit floats leave them in WavPack."""
+        original = tmp_path / "low.mkv"
+        with av.open(str(original), "w") as out:
+            picture: Any = out.add_stream("libx264", rate=25)
+            picture.width, picture.height = 64, 64
+            sound: Any = out.add_stream("wavpack", rate=6000)
+            sound.format, sound.layout = "fltp", "mono"
+            frame = av.AudioFrame.from_ndarray(voice(1, 6000) / 30, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 6000, 0
+            out.mux([*sound.encode(frame), *sound.encode(None)])
+            for n in range(25):
+                still = av.VideoFrame(64, 64, "yuv420p")
+                still.pts = n
+                out.mux(picture.encode(still))
+            out.mux(picture.encode(None))
+        output = protect(original, None, Parameters(), Settings()).output
+        np.testing.assert_allclose(samples(output), samples(original), rtol=0, atol=2**-23)
+
     @pytest.mark.parametrize("wild", [np.nan, np.inf, 1e30])
     def test_a_sample_that_is_no_number_costs_itself_alone(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wild: float
