@@ -22,6 +22,8 @@ from pipeline.timeline import AUDIO_JITTER
 # Seconds for which all times have to be off in one direction: jitter comes back sooner.
 _LASTING = Fraction(1, 4)
 _MOST_WAITING = 64  # as of sound with pauses between all its blocks
+# Seconds between them: blocks that are off so differently do not jitter, but crowd behind a pause.
+_WIDEST = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,10 @@ class Settler:
         return offsets
 
     def _least_moved(self, first: Fraction, offsets: Mapping[int, Fraction]) -> Fraction:
-        """Return when the first that waits begins: by its own time, if that is no worse."""
+        """Return when the first that waits begins: by its own time, unless that jitters."""
         assert self._end is not None  # else nothing is off
         least = min(offsets.values(), key=abs)
-        return self._end + (first if abs(first - least) <= AUDIO_JITTER else least)
+        return self._end + (least if AUDIO_JITTER < abs(first - least) <= _WIDEST else first)
 
     def _is_lasting(self) -> bool:
         times = [block.time for block in self._waiting if block.time is not None]

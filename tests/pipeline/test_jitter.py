@@ -55,6 +55,12 @@ def test_an_overlap_is_dropped_where_it_is() -> None:
     assert gaps(times) == [Gap(0, 15 if n == 20 else 0) for n in range(100)]
 
 
+def test_blocks_crowded_behind_a_pause_do_not_begin_in_the_midst_of_it() -> None:
+    """As FFmpeg moves times that lie before a single wrong one: each is a tick after the last."""
+    times = [LENGTH * n for n in range(20)] + [3400 + n for n in range(100)]
+    assert gaps(times)[20] == Gap(3000, 0)
+
+
 def test_a_hole_among_times_that_jitter_is_filled() -> None:
     random = Random(1)
     times = [0, *(LENGTH * n + random.randint(-9, 9) for n in range(1, 100))]
