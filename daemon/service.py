@@ -137,6 +137,7 @@ class Service:
         self._is_stopping = False
         self._is_state_replaced = lambda: False
         self._mounts: dict[str, str] = {}  # of inboxes, by folder, as they were seen last
+        self._missed: dict[str, Path] = {}  # the inbox of tasks that was away, by its name in them
         self._once = Once(server_log())
 
     def run(self, signals: ServiceSignals) -> None:
@@ -426,13 +427,28 @@ class Service:
         return disk.is_away
 
     def _is_inbox_away(self, task: Task) -> bool:
-        root = inbox_of(Path(task.original))  # of an upload, too
-        of_task = (w for w in self._watchers if w.name == task.inbox or w.root == root)
-        return any(watcher.is_away() for watcher in of_task)
+        watcher = self._watcher_of(task)
+        if watcher is None or not watcher.is_away():
+            return False
+        if task.inbox is not None:
+            self._missed[task.inbox] = watcher.root
+        return True
+
+    def _watcher_of(self, task: Task) -> InboxWatcher | None:
+        """Return who watches the inbox that `_unavailable` has a task wait for."""
+        root, watchers = inbox_of(Path(task.original)), list(self._watchers)
+        if task.inbox is None:  # an upload: what lies elsewhere than they do now waits for nothing
+            return next((w for w in watchers[:1] if w.root == root), None)
+        named = (w for w in watchers if w.name == task.inbox)
+        return next(named, next((w for w in watchers if w.root == root), None))
 
     def _unavailable(self) -> frozenset[str | None]:
-        away = {watcher.name for watcher in self._watchers if not watcher.health().is_available}
+        missing = [watcher for watcher in self._watchers if not watcher.health().is_available]
+        away, roots = {watcher.name for watcher in missing}, {watcher.root for watcher in missing}
         uploads = {None} if self._config.inboxes[0].name in away else set()  # they lie there
+        # Those that had another name when their tasks came; else these would be tried for ever.
+        missed = list(self._missed.items())
+        away |= {n for n, root in missed if root in roots and n not in self._disks.of}
         # Also those whose tasks still wait and that are configured no longer.
         inboxes = self._disks.of.keys() | self._dispatcher.inboxes
         full = {name for name in inboxes if not self._disks.of_task(name).has_room}

@@ -1061,6 +1061,40 @@ def test_tasks_wait_as_soon_as_the_first_of_them_misses_its_inbox(
             stays(lambda: not is_begun(pool, "upload.mp4"))
 
 
+def test_tasks_wait_for_an_inbox_that_was_given_another_name(house: House) -> None:
+    """And are not begun over and over again."""
+    with house.running() as pool:
+        wait_until(lambda: house.health().inboxes["main"].is_available, "there")
+        pool.size = 0
+        house.submit("clip.mp4")
+        house.reload(inboxes=[{"name": "renamed", "inbox": "inbox"}])
+        pool.size = 1
+        job = job_of(pool, "clip.mp4")
+        house.inbox.rename(house.folder / "away")
+        failure = Failure("unreadable_media", "clip.mp4 cannot be read: No such file or directory")
+        pool.say(Refused(job, failure, False, None))
+        house.wait_for("clip.mp4", Status.PENDING)
+        stays(lambda: not is_begun(pool, "clip.mp4"), 2.0)
+        (house.folder / "away").rename(house.inbox)
+        job_of(pool, "clip.mp4")
+
+
+def test_an_upload_in_an_inbox_that_is_the_first_no_longer_is_not_begun_for_ever(
+    house: House,
+) -> None:
+    with house.running() as pool:
+        wait_until(lambda: house.health().inboxes["main"].is_available, "there")
+        pool.size = 0
+        house.submit("upload.mp4", None)
+        house.reload(inboxes=[TWO_INBOXES[1], TWO_INBOXES[0]])
+        pool.size = 1
+        job = job_of(pool, "upload.mp4")
+        house.inbox.rename(house.folder / "away")
+        failure = Failure("unreadable_media", "upload.mp4 cannot be read: No such file")
+        pool.say(Refused(job, failure, False, None))
+        house.wait_for("upload.mp4", Status.FAILED)
+
+
 def test_trouble_with_the_workers_is_told(house: House) -> None:
     with house.running() as pool:
         pool.trouble = "a worker process ended with exit code 1"
