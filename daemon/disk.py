@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.logs import Once, server_log
-from daemon.mounts import mount_of, why_away
+from daemon.mounts import lasting_point, mount_of, why_away
 
 _GB = 1 << 30
 # What a full disk, or a quota that is used up, answers a write with.
@@ -181,11 +181,10 @@ class DiskWatch:
                 return f"{away}; mount it."
             if (reason := why_closed(path)) is not None:
                 return reason
-            mount = mount_of(path)
+            if (mount := mount_of(path)) is not None:
+                self._mounts[str(path)] = lasting_point(mount)
         except OSError as error:
             return unusable(path, error)
-        if mount is not None:
-            self._mounts[str(path)] = mount.point
         return None
 
     def _look(self, path: Path) -> tuple[float | None, str | None]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.atomic import make_folder
-from daemon.mounts import mount_of, why_away, why_hidden
+from daemon.mounts import lasting_point, mount_of, why_away, why_hidden
 
 
 class InboxUnavailable(Exception):
@@ -33,7 +33,7 @@ class Place:
 
     Attributes:
         mount_number: of the mount that it lies in; None where the kernel does not tell.
-        mount_point: what that is mounted on; likewise.
+        mount_point: what that is mounted on, to be remembered; likewise.
     """
 
     device: int
@@ -55,6 +55,7 @@ def find_place(root: Path, known_mount: str | None) -> Place:
     try:
         status = os.stat(root)
         mount = mount_of(root)
+        point = lasting_point(mount) if mount else None
     except OSError as error:
         raise InboxUnavailable(f"{root}: {error.strerror}") from error
     if not stat.S_ISDIR(status.st_mode):
@@ -63,8 +64,7 @@ def find_place(root: Path, known_mount: str | None) -> Place:
         raise InboxUnavailable(away)
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         raise InboxUnavailable(_why_closed(root))
-    number, point = (mount.number, mount.point) if mount else (None, None)
-    return Place(status.st_dev, status.st_ino, number, point)
+    return Place(status.st_dev, status.st_ino, mount.number if mount else None, point)
 
 
 def make_place(root: Path, known_mount: str | None) -> None:

@@ -121,6 +121,25 @@ def why_hidden(folder: Path, mount: Mount | None, known_mount: str | None) -> st
     return f"nothing is mounted on {known_mount} any more, where {folder} was"
 
 
+def lasting_point(mount: Mount) -> str:
+    """
+    Return the mount point to remember, which others see as well.
+
+    systemd mounts what a service may write to on itself, and for that service alone: whoever else
+    looks (a command, the service started by hand) finds the folder, and nothing mounted there.
+    """
+    if len(mount.origin.parts) == 1:  # a file system as a whole
+        return mount.point
+    point = PurePath(mount.point)
+    by_point = {found.point: found for found in mounts(_MOUNTS.read_bytes())}
+    above = next((folder for folder in point.parents if str(folder) in by_point), None)
+    if above is None:
+        return mount.point
+    outer = by_point[str(above)]
+    is_on_itself = outer.origin / point.relative_to(above) == mount.origin
+    return lasting_point(outer) if is_on_itself else mount.point
+
+
 def mount_of_descriptor(descriptor: int) -> Mount | None:
     """Return the mount that an open file lies in; None where the kernel does not tell."""
     try:

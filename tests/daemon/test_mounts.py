@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from daemon.mounts import Mount, is_remote, mount_of, mounts, origin_of
+from daemon.mounts import Mount, is_remote, lasting_point, mount_of, mounts, origin_of, why_away
 
 LINES = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -84,6 +84,25 @@ def test_the_origin_is_the_same_by_each_mount_of_a_folder(mounted: Path) -> None
     finally:
         subprocess.run(["umount", str(again)], check=True)
     assert origin_of(mounted / "missing") is None
+
+
+def test_a_folder_that_is_mounted_on_itself_is_remembered_as_all_see_it(mounted: Path) -> None:
+    """As systemd does it with what a service may write to, and for that service alone."""
+    inbox, elsewhere = mounted / "a/inbox", mounted.parent / "elsewhere"
+    inbox.mkdir(parents=True)
+    elsewhere.mkdir()
+    pairs = [(mounted / "a", mounted / "a"), (inbox, inbox), (inbox, elsewhere)]
+    for source, target in pairs:
+        subprocess.run(["mount", "--bind", str(source), str(target)], check=True)
+    found = {folder: mount_of(folder) for folder in (inbox, elsewhere, mounted)}
+    points = {folder: lasting_point(mount) for folder, mount in found.items() if mount}
+    known = why_away(inbox, str(inbox)), why_away(inbox, str(mounted))
+    for _, target in reversed(pairs):
+        subprocess.run(["umount", str(target)], check=True)
+    share = str(mounted)
+    assert points == {inbox: share, elsewhere: str(elsewhere), mounted: share}
+    assert known == (None, None)  # the first of a service that remembered what it alone saw
+    assert why_away(inbox, points[inbox]) is None
 
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
