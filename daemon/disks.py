@@ -29,14 +29,16 @@ class Disks:
         self.of: dict[str | None, DiskWatch] = {
             None: watch({"outbox": config.place(config.outbox)})
         }
+        self._by_outbox: dict[str | None, DiskWatch] = {}
         for inbox in config.inboxes:
             # An outbox of its own that is away holds up its own inbox only.
             outbox = {f"outbox of {inbox.name}": config.outbox_of(inbox)}
             self.of[inbox.name] = self.of[None] if inbox.outbox is None else watch(outbox)
+            self._by_outbox[str(config.outbox_of(inbox))] = self.of[inbox.name]
 
-    def of_task(self, inbox: str | None) -> DiskWatch:
-        """Return that of a task's results; an inbox may be configured no longer."""
-        return self.of.get(inbox, self.of[None])
+    def of_task(self, inbox: str | None, outbox: str | None) -> DiskWatch:
+        """Return that of a task's results; where its inbox has another name, by their folder."""
+        return self.of.get(inbox) or self._by_outbox.get(outbox, self.of[None])
 
     @property
     def all(self) -> list[DiskWatch]:

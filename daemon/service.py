@@ -137,7 +137,8 @@ class Service:
         self._is_stopping = False
         self._is_state_replaced = lambda: False
         self._mounts: dict[str, str] = {}  # of inboxes, by folder, as they were seen last
-        self._missed: dict[str, Path] = {}  # the inbox of tasks that was away, by its name in them
+        # By an inbox's name that is configured no longer, the last of its tasks that was begun.
+        self._renamed: dict[str | None, Task] = {}
         self._once = Once(server_log())
 
     def run(self, signals: ServiceSignals) -> None:
@@ -418,21 +419,19 @@ class Service:
             return False
 
     def _lacks_room(self, task: Task) -> bool:
-        disks = (self._disks.own, self._disks.of_task(task.inbox))
+        if task.inbox not in self._disks.of:
+            self._renamed[task.inbox] = task
+        disks = (self._disks.own, self._disks.of_task(task.inbox, task.outbox))
         return any([disk.check() for disk in disks])
 
     def _is_outbox_away(self, task: Task) -> bool:
-        disk = self._disks.of_task(task.inbox)
+        disk = self._disks.of_task(task.inbox, task.outbox)
         disk.check()
         return disk.is_away
 
     def _is_inbox_away(self, task: Task) -> bool:
         watcher = self._watcher_of(task)
-        if watcher is None or not watcher.is_away():
-            return False
-        if task.inbox is not None:
-            self._missed[task.inbox] = watcher.root
-        return True
+        return watcher is not None and watcher.is_away()
 
     def _watcher_of(self, task: Task) -> InboxWatcher | None:
         """Return who watches the inbox that `_unavailable` has a task wait for."""
@@ -443,16 +442,19 @@ class Service:
         return next(named, next((w for w in watchers if w.root == root), None))
 
     def _unavailable(self) -> frozenset[str | None]:
-        missing = [watcher for watcher in self._watchers if not watcher.health().is_available]
-        away, roots = {watcher.name for watcher in missing}, {watcher.root for watcher in missing}
+        away = {watcher.name for watcher in self._watchers if not watcher.health().is_available}
         uploads = {None} if self._config.inboxes[0].name in away else set()  # they lie there
-        # Those that had another name when their tasks came; else these would be tried for ever.
-        missed = list(self._missed.items())
-        away |= {n for n, root in missed if root in roots and n not in self._disks.of}
-        # Also those whose tasks still wait and that are configured no longer.
-        inboxes = self._disks.of.keys() | self._dispatcher.inboxes
-        full = {name for name in inboxes if not self._disks.of_task(name).has_room}
-        return frozenset(full | away | uploads)
+        full = {name for name, disk in self._disks.of.items() if not disk.has_room}
+        others = self._dispatcher.inboxes - self._disks.of.keys()
+        return frozenset(full | away | uploads | set(filter(self._is_renamed_away, others)))
+
+    def _is_renamed_away(self, inbox: str | None) -> bool:
+        """Must they wait whose inbox is configured no longer, or by another name? See the tasks."""
+        task = self._renamed.get(inbox)
+        outbox = None if task is None else task.outbox
+        watcher = None if task is None else self._watcher_of(task)
+        is_there = watcher is None or watcher.health().is_available
+        return not (is_there and self._disks.of_task(inbox, outbox).has_room)
 
     # --- The inboxes ---
 

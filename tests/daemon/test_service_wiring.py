@@ -304,6 +304,11 @@ def stays(claim: Callable[[], object], seconds: float = 0.5) -> None:
         time.sleep(0.02)
 
 
+def count_of(house: House, event: str) -> int:
+    """Return how often the queue's log has an event."""
+    return (house.folder / "logs/queue.log").read_text().count(event)
+
+
 def is_begun(pool: ScriptedPool, name: str) -> bool:
     return name in [job.original.name for job in list(pool.jobs)]
 
@@ -1076,6 +1081,29 @@ def test_tasks_wait_for_an_inbox_that_was_given_another_name(house: House) -> No
         house.wait_for("clip.mp4", Status.PENDING)
         stays(lambda: not is_begun(pool, "clip.mp4"), 2.0)
         (house.folder / "away").rename(house.inbox)
+        job_of(pool, "clip.mp4")
+
+
+def test_the_outbox_of_an_inbox_that_was_given_another_name_is_waited_for(house: House) -> None:
+    """A result would be put where its share is not mounted, or the task be begun for ever."""
+    house.configure(inboxes=TWO_INBOXES)
+    renamed = {**TWO_INBOXES[1], "name": "renamed"}
+    with house.running() as pool:
+        wait_until(lambda: house.health().inboxes["studio"].is_available, "there")
+        pool.size = 0
+        house.submit("clip.mp4", "studio", "out2")
+        house.reload(inboxes=[TWO_INBOXES[0], renamed])
+        pool.size = 1
+        job = job_of(pool, "clip.mp4")
+        (house.folder / "out2").rename(house.folder / "away")
+        (house.folder / "out2").write_text("no folder")
+        staged = job.folder / "result.mp4"
+        staged.write_bytes(b"protected")
+        pool.say(Done(job, staged, ".mp4", REPORT))
+        house.wait_for("clip.mp4", Status.PENDING)
+        stays(lambda: count_of(house, "waits for room") == 1, 2.0)
+        (house.folder / "out2").unlink()
+        (house.folder / "away").rename(house.folder / "out2")
         job_of(pool, "clip.mp4")
 
 
