@@ -301,10 +301,13 @@ def _check_mounted(base: Path, mounts: _Mounts) -> None:
     """
     Raises:
         ShareAway: what shows there is the folder that the share was mounted on.
-        OSError: it does not answer.
+        OSError: it was there once and is not, or does not answer.
     """
-    if (away := why_away(base, mounts.get(str(base)))) is not None:
+    known = mounts.get(str(base))
+    if (away := why_away(base, known)) is not None:
         raise ShareAway(f"{away}; mount it.")
+    if known is not None:
+        base.stat()
 
 
 def _remove_all(task: Task, mounts: _Mounts) -> Iterator[int]:

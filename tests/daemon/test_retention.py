@@ -418,6 +418,19 @@ def test_a_task_stays_while_only_the_mount_point_of_its_files_is_there(
     assert list(house.outbox.rglob("*.*")) == []
 
 
+def test_nothing_of_a_task_is_removed_while_the_inbox_of_its_original_is_not_there(
+    house: House,
+) -> None:
+    """It stays, and its result with it."""
+    upload, unmounted = house.completed(None), house.inbox.with_name("unmounted")
+    house.inbox.rename(unmounted)
+    (problem,) = cleanup(house.spool, 0, house.clock.now, {str(house.inbox): "/"}).problems
+    assert f"{house.inbox} is not there" in problem
+    assert house.has_result(upload)
+    unmounted.rename(house.inbox)
+    assert cleanup(house.spool, 0, house.clock.now, {}).deleted_tasks == 1
+
+
 @pytest.mark.parametrize("away", ["inbox", "outbox"])
 @pytest.mark.parametrize("is_mount_point_there", [True, False])
 def test_a_record_of_files_that_are_kept_stays_while_they_are_away(
