@@ -126,8 +126,8 @@ class DiskWatch:
 
     @property
     def mounts(self) -> Mapping[str, str]:
-        """Where each folder's file system was mounted when it was there, by the folder."""
-        return self._mounts
+        """Where each folder's file system was mounted when it was there, by the folder, by now."""
+        return dict(self._mounts)  # whoever goes through them may be in another thread
 
     @property
     def has_room(self) -> bool:

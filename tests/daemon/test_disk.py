@@ -128,6 +128,15 @@ def test_a_folder_that_may_be_written_and_not_read_is_a_problem(
     assert problem == (f"outbox: {tmp_path} may not be read and written by this user; mend that.")
 
 
+def test_where_folders_lie_is_told_as_it_was_when_asked(tmp_path: Path) -> None:
+    """Threads that write status files go through it while another one looks for the first time."""
+    watch = DiskWatch({"outbox": tmp_path}, 0.0)
+    told = watch.mounts
+    watch.check()
+    assert not told
+    assert watch.mounts.keys() == {str(tmp_path)}
+
+
 def test_a_disk_that_is_out_of_files_has_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
