@@ -49,9 +49,9 @@ def view(
         "task_id": task.task_id,
         "status": task.status.value,
         "status_text": STATUS_TEXTS[language][task.status],
-        "created_at": _written(task.created_at),
-        "started_at": _written(task.started_at),
-        "completed_at": _written(task.completed_at),
+        "created_at": written(task.created_at),
+        "started_at": written(task.started_at),
+        "completed_at": written(task.completed_at),
         "queue_position": queue_position if task.status is Status.PENDING else None,
         "progress": round(task.progress, 1),
         "eta_s": eta_s(task, now),
@@ -86,10 +86,11 @@ def _webhook(task: Task) -> dict[str, Any] | None:
         "status": state.status.value,
         "attempts": state.attempts,
         "last_error": state.last_error,
-        "next_attempt_at": _written(state.next_attempt_at),
-        "delivered_at": _written(state.delivered_at),
+        "next_attempt_at": written(state.next_attempt_at),
+        "delivered_at": written(state.delivered_at),
     }
 
 
-def _written(moment: datetime | None) -> str | None:
+def written(moment: datetime | None) -> str | None:
+    """Return a time as all of a task's are told, in one form on a whole second too."""
     return None if moment is None else moment.isoformat(timespec="microseconds")

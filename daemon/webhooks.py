@@ -26,7 +26,7 @@ from daemon.logs import Once, queue_log, server_log
 from daemon.spool import Spool
 from daemon.spool_errors import RecordDamaged, SpoolError, UnknownTask
 from daemon.task import Task, webhook_of
-from daemon.task_view import Language, view
+from daemon.task_view import Language, view, written
 from daemon.webhook_request import NotSent, Sender
 from daemon.webhook_secret import signer
 from daemon.webhook_state import WebhookState, WebhookStatus, delivered, failed, given_up
@@ -295,7 +295,7 @@ def _body(task: Task, language: Language, now: datetime) -> bytes:
     values = {
         "task_id": task.task_id,
         "status": task.status.value,
-        "timestamp": (task.completed_at or now).isoformat(),
+        "timestamp": written(task.completed_at or now),
         "task": view(task, language, now),
     }
     text = json.dumps(values, ensure_ascii=False, allow_nan=False)
