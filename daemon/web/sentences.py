@@ -154,6 +154,9 @@ SENTENCES: Mapping[str, str] = {
     "is a still picture, not a video.": "это неподвижное изображение, а не видео.",
     "has sound but no moving picture; it cannot be protected.": "содержит звук, но не"
     " видеоизображение; защитить его нельзя.",
+    "holds a camera's sensor data (raw), which each program develops in its own way; develop it and"
+    " export a video first.": "содержит необработанные данные матрицы камеры, которые каждая"
+    " программа проявляет по-своему; проявите их и сначала сохраните как видео.",
     "holds no video we can decode; it cannot be protected.": "не содержит видео, которое можно"
     " декодировать; защитить его нельзя.",
     "breaks off before its first frame.": "обрывается раньше первого кадра.",
