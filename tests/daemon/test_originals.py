@@ -34,7 +34,12 @@ class House:
             inboxes={"main": InboxPlace(self.inbox, Parameters())},
         )
         self.attempts = Attempts(
-            self.spool, rules, lambda task_id: None, lambda task: False, lambda task: False
+            self.spool,
+            rules,
+            lambda task_id: None,
+            lacks_room=lambda task: False,
+            is_outbox_away=lambda task: False,
+            is_inbox_away=lambda task: False,
         )
 
     @property

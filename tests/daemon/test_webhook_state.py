@@ -94,7 +94,7 @@ def test_the_task_says_how_far_telling_it_has_come() -> None:
     seen = view(dataclasses.replace(TASK, webhook=state), "en", NOON)["webhook"]
     assert seen["attempts"] == 1
     assert seen["last_error"] == "answered 500"
-    assert seen["next_attempt_at"] == "2026-11-24T12:00:05+00:00"
+    assert seen["next_attempt_at"] == "2026-11-24T12:00:05.000000+00:00"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_file_without_a_single_packet_is_told_as_that(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mkv", SMALL)
     data = bytearray(clip.read_bytes())
     for element in walk_elements(io.BytesIO(data)):
-        if element.name == "TrackNumber":  # one that no packet is of
+        if element.kind == "TrackNumber":  # one that no packet is of
             data[element.payload_offset] += 8
     clip.write_bytes(data)
     with pytest.raises(UnreadableMedia, match="clip.mkv has no frame that can be read"):
@@ -77,7 +77,7 @@ def test_copied_sound_goes_on_where_recordings_were_joined(
     """The second one's clock begins at zero again."""
     clip = make_video(tmp_path / "clip.mkv", replace(SMALL, frames=75))
     data = clip.read_bytes()
-    clusters = [e for e in walk_elements(io.BytesIO(data)) if e.name == "Cluster"]
+    clusters = [e for e in walk_elements(io.BytesIO(data)) if e.kind == "Cluster"]
     again = b"".join(data[c.offset : c.end] for c in clusters)
     clip.write_bytes(_of_unknown_length(data[: clusters[-1].end] + again))
     outcome = protect(clip, None, mode, FAST)
@@ -88,7 +88,7 @@ def test_copied_sound_goes_on_where_recordings_were_joined(
 
 
 def _of_unknown_length(data: bytes) -> bytes:
-    segment = next(e for e in walk_elements(io.BytesIO(data)) if e.name == "Segment")
+    segment = next(e for e in walk_elements(io.BytesIO(data)) if e.kind == "Segment")
     size = segment.header_size - 4
     unknown = ((1 << 7 * size) - 1 | 1 << 7 * size).to_bytes(size)
     return data[: segment.offset + 4] + unknown + data[segment.payload_offset :]
