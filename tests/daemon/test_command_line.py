@@ -445,6 +445,9 @@ def test_a_reload_takes_the_configuration_that_was_made_after_the_start(
             """Nothing is to be done."""
 
     monkeypatch.setattr("daemon.service.Service", Service)
+    # They would bind this process, and all that it starts.
+    monkeypatch.setattr("daemon.commands.serve.pass_none_on", lambda: None)
+    monkeypatch.setattr("daemon.__main__.raise_on_signals", lambda: None)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MEDIA_CLEANER_CONFIG", raising=False)
     (folder / "config.yaml").unlink(missing_ok=True)

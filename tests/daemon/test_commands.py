@@ -539,6 +539,8 @@ def test_verify_says_what_may_not_be_read(
 
     (folder / "b.mp4").write_bytes(b"")
     with monkeypatch.context() as patched:
+        # It would bind this process, and all that it starts.
+        patched.setattr("daemon.commands.verify.limit_address_space", lambda _: None)
         patched.setattr(os, "stat", stat)
         said = shell.refused("verify", f"{closed}/a.mp4", str(folder / "b.mp4"))
         assert said == f"media-cleaner: {closed}/a.mp4 cannot be read: Permission denied.\n"
