@@ -419,7 +419,7 @@ class Service:
             return False
 
     def _lacks_room(self, task: Task) -> bool:
-        if task.inbox not in self._disks.of:
+        if task.inbox not in self._disks.of:  # `_unavailable` is asked by name, and has no task
             self._renamed[task.inbox] = task
         disks = (self._disks.own, self._disks.of_task(task.inbox, task.outbox))
         return any([disk.check() for disk in disks])
@@ -449,7 +449,7 @@ class Service:
         return frozenset(full | away | uploads | set(filter(self._is_renamed_away, others)))
 
     def _is_renamed_away(self, inbox: str | None) -> bool:
-        """Must they wait whose inbox is configured no longer, or by another name? See the tasks."""
+        """Must tasks wait whose inbox's name is configured no longer? By the last one begun."""
         task = self._renamed.get(inbox)
         outbox = None if task is None else task.outbox
         watcher = None if task is None else self._watcher_of(task)
