@@ -11,13 +11,15 @@ The threshold is `masking`'s, the places of speech are `speech`'s.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from pipeline.generator import GeneratedDirections
+from pipeline.gradient import GradientDirections
 from pipeline.masking import (
     OVERLAP,
     BandEnergy,
@@ -27,7 +29,9 @@ from pipeline.masking import (
     hearing_model,
     hold,
 )
+from pipeline.misleading import Directed, Directions, Director, Misleader
 from pipeline.parameters import AudioLevel
+from pipeline.recognisers import Recognisers
 from pipeline.speech import SpeechGate
 
 Samples = NDArray[np.float32]  # (channels, n), full scale is 1
@@ -54,16 +58,24 @@ class TrackMasker:
     """
     Protects one track in a stream.
 
-    Output sample i belongs to input sample i and follows within half a second. How the
-    input is cut into pushes changes nothing: inside, the work goes by blocks of one size.
+    Output sample i belongs to input sample i and follows within three seconds, within ten where
+    recognisers are asked. How the input is cut into pushes changes nothing: inside, the work goes
+    by blocks of one size.
     """
 
-    def __init__(self, sample_rate: int, channels: int, level: AudioLevel, seed: int) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        level: AudioLevel,
+        recognisers: Recognisers | None = None,
+    ) -> None:
         """
         Args:
             sample_rate: Hz, 8000 to 192000.
             channels: 1 or more; all get the same gains, which keeps the stereo image.
-            seed: of the random signs; two seeds change the same speech differently.
+            recognisers: of speech, by whose gradient it is changed; by default by what the small
+                network that comes with the program learnt.
 
         Raises:
             ValueError: the level is `none` (such a track is copied), or a number is out of
@@ -78,8 +90,10 @@ class TrackMasker:
         self._blocks = _Blocks(channels, self._block)
         self._gate = SpeechGate(sample_rate, channels)
         self._heard: deque[Samples] = deque()
-        self._changer = _Changer(model, channels, _Control(_GOALS[level]), seed)
-        self._received = self._processed = self._given = 0
+        director = _director(level, recognisers)
+        self._misleader = Misleader(sample_rate, channels, director)
+        self._changer = _Changer(model, channels, _Control(_GOALS[level], director.ratio_db))
+        self._received = self._opened = self._processed = self._given = 0
         self._openness = 0.0
 
     def push(self, samples: Samples) -> Samples:
@@ -106,17 +120,19 @@ class TrackMasker:
         for block in self._blocks.push(samples):
             self._gate.push(block)
             self._heard.append(block)
-            while self._heard and self._gate.known_until >= self._processed + self._block:
-                yield self._trimmed(self._process(self._heard.popleft()))
+            while self._heard and self._gate.known_until >= self._opened + self._block:
+                for directed in self._directed(self._heard.popleft()):
+                    self._processed += self._block
+                    self._openness += float(directed.openness.mean())
+                    yield self._trimmed(self._changer.push(directed))
 
-    def _process(self, block: Samples) -> Samples:
+    def _directed(self, block: Samples) -> Iterator[Directed]:
         hop = self._block // _BLOCK_WINDOWS
         # The window that ends with hop k has its centre at that hop's start, less one hop.
-        centres = self._processed + hop * (np.arange(_BLOCK_WINDOWS) - 1)
+        centres = self._opened + hop * (np.arange(_BLOCK_WINDOWS) - 1)
         openness = self._gate.openness(centres)
-        self._processed += self._block
-        self._openness += float(openness.mean())
-        return self._changer.push(block, openness)
+        self._opened += self._block
+        return self._misleader.push(block, openness, centres, self._changer.quietest)
 
     def _trimmed(self, changed: Samples) -> Samples:
         """Return it without what lies before the track's start or behind its end."""
@@ -130,7 +146,7 @@ class TrackMasker:
         return np.concatenate([self._blocks.nothing, *ready], axis=1)
 
 
-# 16 hops are 85 ms: long enough for NumPy, short enough to stay within half a second.
+# 16 hops are 85 ms: long enough for NumPy.
 _BLOCK_WINDOWS = 16
 
 
@@ -161,46 +177,48 @@ class _Blocks:
 @dataclass(frozen=True)
 class _Goal:
     """
-    What a level allows, and how it gets there.
+    What a level allows.
 
     Attributes:
-        gains: the recipe: headroom of each band over the held threshold, random signs, to gains.
-        start_db: strength to begin with; measured on speech, so that the control has
-            little left to do.
+        start_db: noise-to-mask ratio to begin with, about as large as the other two mostly allow,
+            so that the control has little left to do.
     """
 
-    gains: Callable[[BandEnergy, BandEnergy], Gains]
     nmr_db: float
     snr_db: float
     start_db: float
 
 
-def _removal(headroom: BandEnergy, signs: BandEnergy) -> Gains:
-    """Take away what is hardly heard: bands below or little above the threshold."""
-    return np.clip(np.square(headroom), _LOWEST_GAIN, 1)
+def _gains(headroom: BandEnergy, directions: Directions) -> Gains:
+    """
+    Raise or lower each band by as much as is masked.
 
-
-def _gated_removal(headroom: BandEnergy, signs: BandEnergy) -> Gains:
-    """Raise or lower each band by as much as is masked, and take away what is hardly heard."""
-    gate = 1 + signs / np.sqrt(headroom + 1e-12)
-    gate = np.clip(gate, _LOWEST_GAIN, _HIGHEST_GAIN)
-    return gate * np.clip(np.square(headroom / 1.5), _LOWEST_GAIN, 1)
+    Args:
+        headroom: (windows, bands) energy over the threshold.
+    """
+    return np.clip(1 + directions / np.sqrt(headroom + 1e-12), _LOWEST_GAIN, _HIGHEST_GAIN)
 
 
 _LOWEST_GAIN, _HIGHEST_GAIN = 0.02, 8.0
 _GOALS = {
-    AudioLevel.WEAK: _Goal(_gated_removal, nmr_db=-3.0, snr_db=0.0, start_db=-3.0),
-    AudioLevel.MEDIUM: _Goal(_removal, nmr_db=0.0, snr_db=0.0, start_db=9.0),
-    AudioLevel.STRONG: _Goal(_gated_removal, nmr_db=5.0, snr_db=11.0, start_db=4.5),
+    AudioLevel.WEAK: _Goal(nmr_db=-3.0, snr_db=0.0, start_db=-3.0),
+    AudioLevel.MEDIUM: _Goal(nmr_db=0.0, snr_db=0.0, start_db=0.0),
+    AudioLevel.STRONG: _Goal(nmr_db=5.0, snr_db=11.0, start_db=3.0),
 }
+
+
+def _director(level: AudioLevel, recognisers: Recognisers | None) -> Director:
+    if recognisers is None:
+        return GeneratedDirections()
+    return GradientDirections(recognisers, _GOALS[level].start_db, _LOWEST_GAIN, _HIGHEST_GAIN)
 
 
 class _Control:
     """
     Keeps the measured ratios at a level's goal by turning its strength.
 
-    Follows both the last second or two and the whole track so far, whichever has less room:
-    so no stretch is far above the goal, and the track as a whole is not above it.
+    Follows both the last second or two and the whole track so far, whichever has less room: so
+    no stretch is far above the goal, and the track as a whole is not above it.
     """
 
     _MEMORY_WINDOWS = 280  # 1.5 s
@@ -209,8 +227,13 @@ class _Control:
     _NMR_MARGIN_DB, _SNR_MARGIN_DB = 0.1, 0.5
     _RANGE_DB = (-12.0, 8.0)  # around the start, so that odd sounds cannot run away with it
 
-    def __init__(self, goal: _Goal) -> None:
+    def __init__(self, goal: _Goal, ratio_db: float) -> None:
+        """
+        Args:
+            ratio_db: as of the director.
+        """
         self.goal = goal
+        self._start_db = goal.start_db - ratio_db
         self.total = NoiseToMask()
         self._recent = NoiseToMask()
         self._turned_db = 0.0
@@ -218,7 +241,7 @@ class _Control:
     @property
     def strength(self) -> float:
         """Energy ratio by which the threshold is raised before the gains are taken from it."""
-        return float(10 ** ((self.goal.start_db + self._turned_db) / 10))
+        return float(10 ** ((self._start_db + self._turned_db) / 10))
 
     def measured(self, block: NoiseToMask) -> None:
         """Learn what the last block came to."""
@@ -242,11 +265,10 @@ class _Control:
 class _Changer:
     """Computes the change of block after block by gains on overlapping windows."""
 
-    def __init__(self, model: HearingModel, channels: int, control: _Control, seed: int) -> None:
+    def __init__(self, model: HearingModel, channels: int, control: _Control) -> None:
         self._model = model
         self._control = control
         self._meter = NoiseToMaskMeter(model.sample_rate, channels)
-        self._signs = _Signs(model.bands, seed)
         self._listener = Listener()
         self._held: NDArray[np.float32] | None = None
         overlap = (OVERLAP - 1) * model.hop
@@ -260,35 +282,42 @@ class _Changer:
         """Sums over all that was returned."""
         return self._control.total
 
-    def push(self, block: Samples, openness: Samples) -> Samples:
+    @property
+    def quietest(self) -> float:
+        """As of `HearingModel.threshold`, by what was heard so far."""
+        return self._listener.quietest
+
+    def push(self, directed: Directed) -> Samples:
         """Return what becomes of the samples of `delay` ago, as many."""
+        block = directed.samples
         whole = np.concatenate([self._past, block], axis=1)
         self._past = whole[:, block.shape[1] :]
-        change = self._overlapped(self._windows(whole, openness), block.shape[1])
+        change = self._overlapped(self._windows(whole, directed), block.shape[1])
         original, changed = self._guard.push(whole[:, : block.shape[1]], change)
         quietest = self._listener.quietest
         self._control.measured(self._meter.push(original, changed - original, quietest))
         return changed
 
-    def _windows(self, whole: Samples, openness: Samples) -> Samples | None:
+    def _windows(self, whole: Samples, directed: Directed) -> Samples | None:
         """Return (channels, windows, width) of change, or None where nobody speaks."""
-        if not openness.any() or not whole.any():
+        openness, directions = directed.openness, directed.directions
+        if directions is None or not openness.any() or not whole.any():
             self._held = None
             return None
         model = self._model
         spectra = model.spectra(whole)
-        gains = self._gains(model.power(spectra), openness) - 1
+        headroom = self._headroom(model.power(spectra), openness)
+        gains = _gains(headroom, directions) - 1
         spectra *= model.interpolation(gains * openness[:, None])
         # Hann squared, four times overlapped, adds up to 1.5.
         return fft.irfft(spectra, len(model.window), axis=2) * (model.window / 1.5)
 
-    def _gains(self, power: NDArray[np.float32], openness: Samples) -> Gains:
+    def _headroom(self, power: NDArray[np.float32], openness: Samples) -> BandEnergy:
         energy = self._model.band_energy(power)
         self._listener.hear(energy.sum(axis=1), openness)
         held = hold(self._model.threshold(power, self._listener.quietest), self._held)
         self._held = held[-1]
-        headroom = energy / (held * np.float32(self._control.strength))
-        return self._control.goal.gains(headroom, self._signs.next(len(held)))
+        return energy / (held * np.float32(self._control.strength))
 
     def _overlapped(self, windows: Samples | None, length: int) -> Samples:
         overlap = self._unfinished.shape[1]
@@ -329,31 +358,6 @@ class Listener:
         memory = float(np.exp(-openness.sum() / self._MEMORY_WINDOWS))
         self._energy = self._energy * memory + float((energy * openness).sum())
         self._windows = self._windows * memory + float(openness.sum())
-
-
-class _Signs:
-    """Random signs over windows and bands, slowly changing in both."""
-
-    _WINDOWS_SIGMA, _BANDS_SIGMA = 2.6, 1.5
-    _REACH = 8  # windows, three sigmas
-
-    def __init__(self, bands: int, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
-        self._noise = self._random.standard_normal((2 * self._REACH, bands))
-        self._across_bands = _bells(bands, bands, self._BANDS_SIGMA, 0)
-
-    def next(self, windows: int) -> BandEnergy:
-        """Return the next (windows, bands) of -1 and 1."""
-        fresh = self._random.standard_normal((windows, self._noise.shape[1]))
-        noise = np.concatenate([self._noise, fresh])
-        self._noise = noise[windows:]
-        across_windows = _bells(windows, len(noise), self._WINDOWS_SIGMA, self._REACH)
-        return np.sign(across_windows @ noise @ self._across_bands).astype(np.float32)
-
-
-def _bells(rows: int, columns: int, sigma: float, shift: int) -> NDArray[np.float64]:
-    distance = np.arange(columns)[None, :] - np.arange(rows)[:, None] - shift
-    return np.exp(-0.5 * np.square(distance / sigma))
 
 
 _UNDER = 0.5  # energy of the change over that of the original, at most

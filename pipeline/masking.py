@@ -76,6 +76,7 @@ class HearingModel:
         window: (OVERLAP * hop,) Hann.
         scale: makes |spectrum|^2, summed over a full-scale sine's bins, 1.
         edges: (bands + 1,) first bin of each half-Bark band, and the one behind the last.
+        centres: (bands,) mean frequency of each band's bins, Hz.
         interpolation: from bands to bins over log frequency.
         spreading: (bands, bands) of energy from the row's band to the column's.
         offset_tone, offset_noise: power ratios of threshold to spread energy: of tones, (bands,);
@@ -90,6 +91,7 @@ class HearingModel:
     window: Samples
     scale: float
     edges: NDArray[np.intp]
+    centres: NDArray[np.float64]
     interpolation: Interpolation
     spreading: Samples
     offset_tone: Samples
@@ -287,6 +289,7 @@ def hearing_model(sample_rate: int) -> HearingModel:
         _single(window),
         4 / (width * np.square(window).sum()),
         edges,
+        centres_hz,
         _interpolation(centres_hz, frequencies),
         _single(_spreading(centres)),
         _single(10 ** (-(14.5 + centres) / 10)),

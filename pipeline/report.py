@@ -30,6 +30,7 @@ class TrackReport:
         nmr_db: noise-to-mask ratio of what was added, before the codec.
         snr_db: signal-to-noise ratio of it, before the codec.
         speech_share: share of the time that was taken for speech, 0 to 1.
+        recognisers: names of the networks by whose gradient it was changed.
     """
 
     track: int
@@ -40,6 +41,7 @@ class TrackReport:
     nmr_db: float | None = None
     snr_db: float | None = None
     speech_share: float | None = None
+    recognisers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class Report:
                     f" {channel_words(track.channels)})",
                     number(track.nmr_db, "NMR {:.1f} dB"),
                     number(track.snr_db, "SNR {:.1f} dB"),
+                    f"by {', '.join(track.recognisers)}" if track.recognisers else None,
                 ),
             )
 

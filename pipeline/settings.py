@@ -79,6 +79,7 @@ class Settings:
         odd_size: `pad` an odd width or height by one line and crop it on display, or
             `keep` it by a codec that can (VP9).
         faces: what changes faces as recognisers of faces misread them; nothing by default.
+        recognisers: TorchScript files of recognisers of speech that are to misread it.
         device: `auto` takes an accelerator where there is one.
         threads: of the encoder; half as many, at most 4, decode. 0 takes every core.
     """
@@ -89,6 +90,7 @@ class Settings:
     preset: str = "veryfast"
     odd_size: Literal["pad", "keep"] = "pad"
     faces: FaceSettings = FaceSettings()
+    recognisers: tuple[Path, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
     limits: Limits = Limits()

@@ -21,6 +21,7 @@ from pipeline.errors import LimitExceeded
 from pipeline.jitter import Block, Settler
 from pipeline.media import AudioTrack
 from pipeline.parameters import AudioLevel
+from pipeline.recognisers import Recognisers
 from pipeline.timeline import AudioClock, JoinedClock, StatedTimes
 
 _LONGEST_FILLING = 4096  # samples: two frames of HE-AAC
@@ -92,14 +93,14 @@ class SoundProtector:
         origin: Fraction,
         joins: JoinedClock,
         longest: float,
-        seed: int,
+        recognisers: Recognisers | None = None,
     ) -> None:
         """
         Args:
             origin: seconds on the original's clock that become zero.
             joins: keeps the track with the picture.
             longest: seconds that the track may last; a few bytes can state a gap of years.
-            seed: for what is random in the masking.
+            recognisers: as of `TrackMasker`.
         """
         self.track = plan.track
         self._layout = plan.layout
@@ -113,7 +114,7 @@ class SoundProtector:
         self._longest = longest
         self._origin = origin
         self._masker = (
-            TrackMasker(self._rate, plan.track.channels, level, seed)
+            TrackMasker(self._rate, plan.track.channels, level, recognisers)
             if plan.is_masked
             else Untouched()
         )

@@ -34,6 +34,7 @@ from pipeline.planes import planes_of
 from pipeline.progress import Progress, ShowProgress, Watch
 from pipeline.readback import CopiedSound, EncodedSound, Expected, ReadBack
 from pipeline.reader import AudioItem, Item, PacketItem, Reader, VideoItem
+from pipeline.recognisers import load_recognisers
 from pipeline.report import Report, TrackReport
 from pipeline.sampler import Sampler
 from pipeline.settings import Limits, Settings
@@ -103,18 +104,19 @@ class Transcoder:
         self._held: _Picture | None = None
         self._told: int | None = None
         self._sampler = Sampler()
-        # Unpredictable, so that what is added to one video tells nothing of another's.
-        seed = secrets.randbits(63)
         self._picture = VideoProtector(
             plan.video.coded_width,
             plan.video.coded_height,
             parameters,
             settings,
             load_surrogates(settings),
-            seed,
+            # Unpredictable, so that what is added to one video tells nothing of another's.
+            secrets.randbits(63),
             load_faces(settings),
             orientation(track.display_matrix),
         )
+        is_masked = any(a.is_masked for a in plan.audio)
+        self._recognisers = load_recognisers(settings) if is_masked else None
         self._joins = {a.track.index: _joined_clock(a, self._clock.shifts) for a in plan.audio}
         self._waiting: dict[int, list[_SoundItem]] = {index: [] for index in self._joins}
         self._sounds = {
@@ -124,7 +126,7 @@ class Transcoder:
                 self._origin,
                 self._joins[a.track.index],
                 settings.limits.max_duration_h * 3600,
-                seed ^ (a.track.index + 1),
+                self._recognisers,
             )
             for a in plan.audio
             if a.encoder is not None
@@ -308,15 +310,18 @@ class Transcoder:
             if not sound.samples:
                 continue  # nothing came of it, as a note says
             summary = sound.summary
+            is_changed = summary.nmr_db is not None
+            asked = self._recognisers if is_changed else None
             yield TrackReport(
                 number,
                 plan.encoder or track.codec,
                 track.sample_rate,
                 track.channels,
-                "unchanged" if summary.nmr_db is None else "masked",
+                "masked" if is_changed else "unchanged",
                 summary.nmr_db,
                 summary.snr_db,
                 summary.speech_share,
+                () if asked is None else asked.names,
             )
 
     def _truncation_notes(self) -> list[str]:

@@ -71,9 +71,14 @@ def make_picture(original: Path, target: Path, method: Method, networks: Setting
         return pipeline.protect.protect(original, target, parameters, settings).report
 
 
-def make_sound(original: Path, target: Path, level: AudioLevel) -> Report:
+def make_sound(
+    original: Path, target: Path, level: AudioLevel, recognisers: tuple[Path, ...] = ()
+) -> Report:
     """
     Write `original` with its sound masked; with `NONE`, encoded anew and not changed.
+
+    Args:
+        recognisers: for the network way of the sound.
 
     Raises:
         PipelineError: why there is no result.
@@ -84,12 +89,13 @@ def make_sound(original: Path, target: Path, level: AudioLevel) -> Report:
         patch.object(pipeline.sound, "TrackMasker", _masker(level)),
         patch.object(pipeline.transcode, "VideoProtector", lambda *_: baselines.Plain()),
     ):
-        return pipeline.protect.protect(original, target, parameters, Settings(threads=1)).report
+        settings = Settings(threads=1, recognisers=recognisers)
+        return pipeline.protect.protect(original, target, parameters, settings).report
 
 
 def masked(samples: NDArray[np.float32], rate: int, level: AudioLevel) -> NDArray[np.float32]:
     """Return (channels, n) sound as `make_sound` masks it, before any codec."""
-    masker = TrackMasker(rate, len(samples), level, _SEED)
+    masker = TrackMasker(rate, len(samples), level)
     return np.concatenate([masker.push(samples), masker.finish()], axis=1)
 
 
@@ -121,5 +127,5 @@ def _reference(networks: Settings | None) -> baselines.Draw:
 
 def _masker(level: AudioLevel) -> Callable[..., Any]:
     if level is AudioLevel.NONE:
-        return lambda rate, channels, asked, seed: Untouched()
-    return lambda rate, channels, asked, seed: TrackMasker(rate, channels, asked, _SEED)
+        return lambda *_: Untouched()
+    return TrackMasker

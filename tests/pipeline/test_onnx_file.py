@@ -403,7 +403,7 @@ def test_an_error_of_the_file_is_one_of_its_own_kind(tmp_path):
 
 IN_TORCH, IN_ONNX = re.findall(
     r"^```python\n(.*?)^```$",
-    (ROOT / "docs/NETWORKS.md").read_text(encoding="utf-8"),
+    (ROOT / "docs/NETWORKS.md").read_text(encoding="utf-8").partition("\n# Faces\n")[0],
     re.MULTILINE | re.DOTALL,
 )
 

@@ -27,7 +27,7 @@ def protector(*, is_masked: bool = False) -> SoundProtector:
     """One that masks nothing by default, so that what comes out is what was decoded."""
     track = AudioTrack(1, "aac", RATE, 2, "stereo", Fraction(1, RATE), None, 0)
     plan = AudioPlan(track, "aac", "stereo", None, is_masked)
-    return SoundProtector(plan, AudioLevel.WEAK, Fraction(0), JoinedClock(()), 3600, 1)
+    return SoundProtector(plan, AudioLevel.WEAK, Fraction(0), JoinedClock(()), 3600)
 
 
 def protected(sound: SoundProtector, *frames: av.AudioFrame) -> NDArray[np.float32]:

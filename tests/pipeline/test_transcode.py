@@ -10,11 +10,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from media import Audio, Video, make_video, scene
 from scipy import signal
 
 from pipeline.boxes import walk_boxes
-from pipeline.errors import LimitExceeded
+from pipeline.errors import LimitExceeded, SurrogateUnavailable
 from pipeline.parameters import Parameters
 from pipeline.parts import payload_of
 from pipeline.plan import plan_output
@@ -397,6 +398,50 @@ def with_speech(path: Path, seconds: float) -> Path:
 def sound_of(path: Path) -> np.ndarray[Any, Any]:
     with av.open(str(path)) as container:
         return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+
+
+class Moments(torch.nn.Module):
+    """Finds something every 20 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments = torch.nn.Conv1d(1, 12, 400, stride=320)
+
+    def forward(self, sound: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.moments(sound[:, None])).transpose(1, 2)
+
+
+def test_recognisers_that_are_named_change_the_sound_and_are_told(tmp_path: Path) -> None:
+    original = with_speech(tmp_path / "a.mkv", 3)
+    network = tmp_path / "moments.ts"
+    torch.jit.script(Moments()).save(str(network))
+    asked = replace(FAST, recognisers=(network,))
+    by_network, by_default = (
+        protect(original, tmp_path / f"{number}.mkv", Parameters(), settings)
+        for number, settings in enumerate((asked, FAST))
+    )
+    assert [track.recognisers for track in by_network.report.audio] == [("moments.ts",)]
+    assert [track.recognisers for track in by_default.report.audio] == [()]
+    assert "by moments.ts" in "\n".join(by_network.report.lines())
+    ours, theirs = (sound_of(outcome.output) for outcome in (by_network, by_default))
+    assert np.abs(ours - theirs).max() > 0.01
+
+
+def test_recognisers_are_not_told_of_a_track_in_which_nobody_speaks(tmp_path: Path) -> None:
+    original = with_sound(tmp_path / "a.mkv", np.zeros((1, 32_000), np.float32), 16_000)
+    network = tmp_path / "moments.ts"
+    torch.jit.script(Moments()).save(str(network))
+    asked = replace(FAST, recognisers=(network,))
+    report = protect(original, tmp_path / "out.mkv", Parameters(), asked).report
+    assert [(t.treatment, t.recognisers) for t in report.audio] == [("unchanged", ())]
+
+
+def test_recognisers_are_not_needed_where_no_sound_is_changed(tmp_path: Path) -> None:
+    original = with_speech(tmp_path / "a.mkv", 1)
+    asked = replace(FAST, recognisers=(tmp_path / "gone.ts",))
+    assert protect(original, tmp_path / "out.mkv", NO_SOUND, asked).report.frames
+    with pytest.raises(SurrogateUnavailable, match="speech.recognisers: there is no file"):
+        protect(original, tmp_path / "other.mkv", Parameters(), asked)
 
 
 @pytest.mark.parametrize("parameters", [NO_SOUND, STRIP])
