@@ -165,33 +165,52 @@ def _network_file(path: Path) -> Path:
     return path
 
 
+def _torchscript(path: Path) -> Path:
+    if path.suffix.lower() == ".onnx":
+        raise ValueError("not a TorchScript file")
+    return _network_file(path)
+
+
+def _one_or_several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _differing(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    if len(set(files)) < len(files):  # one that stands twice would weigh double
+        raise ValueError("files repeat")
+    return files
+
+
 _Detector = Annotated[_Path, AfterValidator(_onnx)]
-_Embedder = Annotated[_Path, AfterValidator(_network_file)]
+_Embedders = Annotated[
+    tuple[Annotated[_Path, AfterValidator(_network_file)], ...],
+    BeforeValidator(_one_or_several),
+    AfterValidator(_differing),
+]
+_Recognisers = Annotated[
+    tuple[Annotated[_Path, AfterValidator(_torchscript)], ...],
+    BeforeValidator(_one_or_several),
+    AfterValidator(_differing),
+]
 
 
 class Faces(_Section):
     """What finds faces, and the recognisers of faces that are to misread them."""
 
     detector: _Detector | None = None
-    embedders: tuple[_Embedder, ...] = ()
-
-    @field_validator("embedders", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("embedders")
-    @classmethod
-    def _files_differ(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
-        if len(set(files)) < len(files):  # one that stands twice would weigh double
-            raise ValueError("files repeat")
-        return files
+    embedders: _Embedders = ()
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Faces:
         if (self.detector is None) != (not self.embedders):
             raise ValueError("one without the other")
         return self
+
+
+class Speech(_Section):
+    """The recognisers of speech that are to misread it."""
+
+    recognisers: _Recognisers = ()
 
 
 class _WrongDefaults(Exception):
@@ -250,6 +269,7 @@ class Config(_Section):
     surrogate: tuple[str, ...] = _SETTINGS.surrogates
     weights: dict[str, _Path] = Field(default_factory=dict)
     faces: Faces = Faces()
+    speech: Speech = Speech()
     device: Literal["auto", "cpu", "cuda"] = _SETTINGS.device
     crf: _count(0, 51) = _SETTINGS.crf  # type: ignore[valid-type]
     preset: Literal[PRESETS] = _SETTINGS.preset  # type: ignore[valid-type]
@@ -321,6 +341,7 @@ class Config(_Section):
             preset=self.preset,
             odd_size=self.odd_size,
             faces=self._face_settings,
+            recognisers=tuple(self.place(path) for path in self.speech.recognisers),
             device=self.device,
             limits=PipelineLimits(**self.limits.model_dump()),
         )

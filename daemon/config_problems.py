@@ -64,6 +64,9 @@ ALLOWED = {
     "detector": "a path to a .onnx file, or null for none",
     "embedders": "a path or a list of paths to .onnx, .pt, .pth, .ts or .torchscript files, each"
     " once",
+    "speech": "recognisers",
+    "recognisers": "a path or a list of paths to TorchScript files (.pt, .pth, .ts or"
+    " .torchscript), each once",
     "device": "auto, cpu or cuda",
     "crf": "a whole number from 0 to 51",
     "preset": "one of " + ", ".join(PRESETS),

@@ -35,9 +35,12 @@ def of_configuration(config: Config) -> Iterator[Finding]:
 
 def _networks(config: Config) -> str:
     faces = config.faces
-    files = [path.name for path in (faces.detector, *faces.embedders) if path is not None]
-    named = f"; faces: {', '.join(files)}" if files else ""
-    return f"surrogate: {', '.join(config.surrogate)}{named}"
+    named = {
+        "faces": [path.name for path in (faces.detector, *faces.embedders) if path is not None],
+        "speech": [path.name for path in config.speech.recognisers],
+    }
+    rest = [f"; {key}: {', '.join(files)}" for key, files in named.items() if files]
+    return f"surrogate: {', '.join(config.surrogate)}{''.join(rest)}"
 
 
 def of_rights(config: Config) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ def problems(config: Config) -> list[str]:
         *_too_many_workers(config),
         *_missing_weights(config),
         *_missing_faces(config),
+        *_missing_recognisers(config),
         *_bad_secret(config),
     ]
 
@@ -179,6 +180,12 @@ def _missing_faces(config: Config) -> Iterator[str]:
     for key, path in named:
         if path is not None and not os.path.isfile(path):
             yield f"faces.{key}: {path} is not a file; put the network there."
+
+
+def _missing_recognisers(config: Config) -> Iterator[str]:
+    for path in config.settings.recognisers:
+        if not os.path.isfile(path):
+            yield f"speech.recognisers: {path} is not a file; put the network there."
 
 
 def _bad_secret(config: Config) -> Iterator[str]:

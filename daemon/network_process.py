@@ -1,6 +1,6 @@
 """
 A process that answers once which of the networks that the configuration names cannot be had,
-those for faces among them.
+those for faces and for speech among them.
 
 A process of its own, since it takes torch and seconds: neither the service nor a command is to
 hold either.
@@ -19,7 +19,9 @@ def main() -> None:
     """Read settings, answer with sentences, and end."""
     connection = child_connection()
     settings: Settings = connection.recv()
-    connection.send((*_obstacles(settings), *_face_obstacles(settings)))
+    connection.send(
+        (*_obstacles(settings), *_face_obstacles(settings), *_recogniser_obstacles(settings))
+    )
 
 
 def _obstacles(settings: Settings) -> tuple[str, ...]:
@@ -41,6 +43,19 @@ def _face_obstacles(settings: Settings) -> tuple[str, ...]:
             " media-cleaner anew.",
         )
     return find_face_obstacles(settings)
+
+
+def _recogniser_obstacles(settings: Settings) -> tuple[str, ...]:
+    if not settings.recognisers:
+        return ()
+    try:
+        from pipeline.recognisers import find_recogniser_obstacles
+    except _UNIMPORTABLE as error:
+        return (
+            f"speech.recognisers: what asks them cannot be imported ({_reason(error)}); install"
+            " media-cleaner anew.",
+        )
+    return find_recogniser_obstacles(settings)
 
 
 def _reason(error: Exception) -> str:

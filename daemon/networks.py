@@ -2,7 +2,8 @@
 Are the networks and the device there that the configuration names? Else each task would fail.
 
 Asked of a process of its own (`network_process`), and only where something is named: the
-embedded way without faces, on any device, needs neither a network nor a look.
+embedded way without faces and recognisers of speech, on any device, needs neither a network nor
+a look.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pipeline.settings import EMBEDDED, FaceSettings, Settings
 
 # Importing torch takes 2 s on an idle machine.
 _PATIENCE_SECONDS = 120.0
+# What messages begin with that name their key themselves.
+_KEYS = ("device: ", "faces.detector: ", "faces.embedders: ", "speech.recognisers: ")
 
 
 def network_problems(settings: Settings) -> list[str]:
@@ -29,15 +32,23 @@ def network_problems(settings: Settings) -> list[str]:
         settings,
         surrogates=names or (EMBEDDED,),
         faces=settings.faces if _are_files(settings.faces) else FaceSettings(),
+        recognisers=tuple(path for path in settings.recognisers if os.path.isfile(path)),
     )
-    if asked.is_embedded and asked.device != "cuda" and not asked.faces:
+    names_none = asked.is_embedded and not asked.faces and not asked.recognisers
+    if names_none and asked.device != "cuda":
         return []
     try:
         messages: tuple[str, ...] = answer_of("daemon.network_process", _PATIENCE_SECONDS, asked)
     except (OSError, EOFError) as error:
-        key = "faces" if asked.is_embedded and asked.faces else "surrogate"
-        return [f"{key}: whether it can be had cannot be told: the process {error}."]
+        return [f"{_first_key(asked)}: whether it can be had cannot be told: the process {error}."]
     return [_with_key(message) for message in messages]
+
+
+def _first_key(settings: Settings) -> str:
+    """Return the key of the first network that is named."""
+    if settings.is_embedded and settings.faces:
+        return "faces"
+    return "speech" if settings.is_embedded and settings.recognisers else "surrogate"
 
 
 def _is_missing_file(name: str, settings: Settings) -> bool:
@@ -52,5 +63,4 @@ def _are_files(faces: FaceSettings) -> bool:
 
 
 def _with_key(message: str) -> str:
-    has_one = message.startswith(("device: ", "faces.detector: ", "faces.embedders: "))
-    return message if has_one else f"surrogate: {message}"
+    return message if message.startswith(_KEYS) else f"surrogate: {message}"

@@ -116,7 +116,7 @@ def test_the_shipped_config_states_the_defaults() -> None:
 def test_the_shipped_config_leaves_no_default_out() -> None:
     values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     assert set(values) == set(Config.model_fields)
-    for section in ("limits", "retention", "faces"):
+    for section in ("limits", "retention", "faces", "speech"):
         assert set(values[section]) == {
             n.removeprefix(f"{section}.") for n in leaves(Config) if f"{section}." in n
         }

@@ -111,6 +111,7 @@ def _settings(config: Config) -> dict[str, Any]:
             "detector": settings.faces.detector and str(settings.faces.detector),
             "embedders": [str(file) for file in settings.faces.embedders],
         },
+        "speech": {"recognisers": [str(file) for file in settings.recognisers]},
         "device": settings.device,
         "crf": settings.crf,
         "preset": settings.preset,

@@ -226,6 +226,26 @@ def test_check_config_tells_what_faces_are_worked_on_with(
     assert told == {"detector": detector, "embedders": embedders}
 
 
+def test_check_config_tells_what_recognisers_of_speech_are_asked(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.commands.check_config.network_problems", lambda settings: [])
+
+    def row() -> str:
+        lines = shell("check-config").splitlines()
+        return next(line.split("  ", 1)[1].strip() for line in lines if line.startswith("speech "))
+
+    assert row() == "none"
+    assert shell.json("check-config")["settings"]["speech"] == {"recognisers": []}
+    paths = [str(folder / name) for name in ("tiny.ts", "base.ts")]
+    for path in paths:
+        Path(path).write_bytes(b"x")
+    with (folder / "config.yaml").open("a") as file:
+        file.write("speech: {recognisers: [tiny.ts, base.ts]}\n")
+    assert row() == f"recognisers {', '.join(paths)}"
+    assert shell.json("check-config")["settings"]["speech"] == {"recognisers": paths}
+
+
 def test_check_config_does_not_say_that_a_link_leading_nowhere_will_be_made(
     shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_every_setting_reaches_the_pipeline(tmp_path: Path) -> None:
         surrogate: [resnet18, mobilenet_v2]
         weights: {resnet18: nets/r18.pth}
         faces: {detector: nets/yunet.onnx, embedders: [nets/sface.ONNX, /srv/mine.pt]}
+        speech: {recognisers: [nets/tiny.TS, /srv/base.pt]}
         device: cpu
         crf: 18
         preset: slow
@@ -60,6 +61,7 @@ def test_every_setting_reaches_the_pipeline(tmp_path: Path) -> None:
         faces=FaceSettings(
             tmp_path / "nets/yunet.onnx", (tmp_path / "nets/sface.ONNX", Path("/srv/mine.pt"))
         ),
+        recognisers=(tmp_path / "nets/tiny.TS", Path("/srv/base.pt")),
         device="cpu",
         limits=Limits(1000, 0.5, 3, 60.0, 2.0),
     )
@@ -74,6 +76,17 @@ def test_one_embedder_needs_no_list(tmp_path: Path, suffix: str) -> None:
 def test_faces_are_left_alone_where_none_of_their_files_is_named(tmp_path: Path) -> None:
     for text in ("faces: {}", "faces: {detector: null, embedders: []}"):
         assert not loaded(tmp_path, text).settings.faces
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pth", "ts", "torchscript"])
+def test_one_recogniser_of_speech_needs_no_list(tmp_path: Path, suffix: str) -> None:
+    config = loaded(tmp_path, f"speech: {{recognisers: w.{suffix}}}")
+    assert config.settings.recognisers == (tmp_path / f"w.{suffix}",)
+
+
+def test_no_recogniser_of_speech_is_asked_where_none_is_named(tmp_path: Path) -> None:
+    for text in ("speech: {}", "speech: {recognisers: []}"):
+        assert loaded(tmp_path, text).settings == Settings()
 
 
 def test_defaults_are_the_parameters_of_a_task(tmp_path: Path) -> None:
@@ -168,6 +181,16 @@ def test_an_inbox_adds_its_own_defaults_and_outbox(tmp_path: Path) -> None:
             "faces: {detector: y.onnx, embedders: [s.pt, ./s.pt]}",
             ["faces.embedders is", "each once"],
         ),
+        ("speech: {recogniser: w.pt}", ["speech.recogniser", "known"]),
+        ("speech: w.pt", ["speech is 'w.pt'", "allowed is recognisers"]),
+        ("speech: off", ["speech is False", "put text in quotes"]),
+        ("speech: {recognisers: w.onnx}", ["speech.recognisers.0 is 'w.onnx'", "TorchScript"]),
+        ("speech: {recognisers: [w.ONNX]}", ["speech.recognisers.0 is 'w.ONNX'", "TorchScript"]),
+        ("speech: {recognisers: [w]}", ["speech.recognisers.0 is 'w'", ".torchscript"]),
+        ("speech: {recognisers: [a.pt, w.bin]}", ["speech.recognisers.1 is 'w.bin'", ".pth"]),
+        ("speech: {recognisers: 7}", ["speech.recognisers is 7", "a list of paths"]),
+        ("speech: {recognisers: null}", ["speech.recognisers is None", "a list of paths"]),
+        ("speech: {recognisers: [w.pt, ./w.pt]}", ["speech.recognisers is", "each once"]),
         ("limits: {max_fps: 0}", ["limits.max_fps is 0", "above 0"]),
         ("limits: {max_duration_h: .inf}", ["limits.max_duration_h is inf", "above 0"]),
         ("limits: {max_streams: true}", ["limits.max_streams is True"]),

@@ -136,6 +136,9 @@ def test_a_configuration_that_can_work_is_told_with_its_networks(
     assert finding.text == (
         "it can work; surrogate: embedded; faces: yunet.onnx, sface.onnx, mine.pt"
     )
+    config = config_of(tmp_path, speech={"recognisers": [str(tmp_path / "mine.pt")]})
+    (finding,) = doctor_folders.of_configuration(config)
+    assert finding.text == "it can work; surrogate: embedded; speech: mine.pt"
 
 
 # --- Folders ---

@@ -216,12 +216,29 @@ def test_missing_files_for_faces_are_told(tmp_path: Path) -> None:
     assert found(tmp_path, text) == ""
 
 
+def test_missing_files_for_speech_are_told(tmp_path: Path) -> None:
+    text = "speech: {recognisers: [nets/tiny.ts, nets/base.pt]}"
+    assert found(tmp_path, text).splitlines() == [
+        f"speech.recognisers: {tmp_path}/nets/{name} is not a file; put the network there."
+        for name in ("tiny.ts", "base.pt")
+    ]
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets/tiny.ts").write_bytes(b"x")
+    (tmp_path / "nets/base.pt").mkdir()
+    (told,) = found(tmp_path, text).splitlines()
+    assert "nets/base.pt is not a file" in told
+    (tmp_path / "nets/base.pt").rmdir()
+    (tmp_path / "nets/base.pt").write_bytes(b"x")
+    assert found(tmp_path, text) == ""
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [
         ("weights.resnet18", "surrogate: resnet18\nweights: {{resnet18: {name}}}"),
         ("surrogate", "surrogate: {name}"),
         ("faces.detector", "faces: {{detector: {name}, embedders: {name}}}"),
+        ("speech.recognisers", "speech: {{recognisers: {name}.pt}}"),
     ],
 )
 def test_a_name_too_long_for_a_file_is_told(tmp_path: Path, key: str, text: str) -> None:

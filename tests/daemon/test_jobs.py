@@ -32,6 +32,7 @@ JOB = Job(
     settings=Settings(
         weights={"a": Path("/a.pt")},
         faces=FaceSettings(Path("/yunet.onnx"), (Path("/sface.onnx"),)),
+        recognisers=(Path("/tiny.ts"),),
         limits=Limits(max_fps=60),
     ),
 )

@@ -60,7 +60,12 @@ def test_a_name_too_long_for_a_file_is_left_to_the_look_at_folders(
 ) -> None:
     monkeypatch.setattr(child, "Child", None)
     path = Path("/srv") / ("x" * 300 + ".onnx")
-    settings = Settings(surrogates=(str(path),), faces=FaceSettings(path, (path,)), device="cpu")
+    settings = Settings(
+        surrogates=(str(path),),
+        faces=FaceSettings(path, (path,)),
+        recognisers=(path,),
+        device="cpu",
+    )
     assert network_problems(settings) == []
 
 
@@ -132,3 +137,61 @@ def test_what_faces_need_is_imported_where_they_are_named(
     monkeypatch.setattr(stand_in, "find_face_obstacles", lambda settings: told, raising=False)
     monkeypatch.setitem(sys.modules, "pipeline.face_networks", stand_in)
     assert network_process._face_obstacles(faces) == told
+
+
+# --- Speech ---
+
+
+def recognisers_in(folder: Path) -> tuple[Path, ...]:
+    """Return files that are there and are no networks."""
+    paths = folder / "tiny.ts", folder / "base.pt"
+    for path in paths:
+        path.write_bytes(b"not a network")
+    return paths
+
+
+def test_recognisers_beside_the_embedded_way_are_asked_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = child.Child
+    monkeypatch.setattr(child, "Child", lambda module: started("daemon.no_such_module"))
+    settings = Settings(recognisers=recognisers_in(tmp_path), device="cpu")
+    (problem,) = network_problems(settings)
+    assert problem.startswith("speech: whether")
+    assert "cannot be told: the process ended with exit code 1" in problem
+
+
+def test_a_missing_recogniser_is_left_to_the_look_at_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, base = recognisers_in(tmp_path)
+    tiny.unlink()
+    (problem,) = network_problems(Settings(recognisers=(tiny, base), device="cpu"))
+    assert problem.startswith(f"speech.recognisers: {base} ")
+    base.unlink()
+    monkeypatch.setattr(child, "Child", None)
+    assert network_problems(Settings(recognisers=(tiny, base), device="cpu")) == []
+
+
+def test_a_file_that_is_no_recogniser_is_told_under_its_own_key(tmp_path: Path) -> None:
+    paths = recognisers_in(tmp_path)
+    problems = network_problems(Settings(("resnet19",), recognisers=paths, device="cpu"))
+    assert problems[0].startswith("surrogate: Surrogate 'resnet19' is not known")
+    assert [problem.split(" is ")[0] for problem in problems[1:]] == [
+        f"speech.recognisers: {path}" for path in paths
+    ]
+
+
+def test_what_asks_recognisers_is_imported_where_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech = Settings(recognisers=recognisers_in(tmp_path))
+    monkeypatch.setitem(sys.modules, "pipeline.recognisers", None)
+    assert network_process._recogniser_obstacles(Settings()) == ()
+    (problem,) = network_process._recogniser_obstacles(speech)
+    assert problem.startswith("speech.recognisers: what asks them cannot be imported (")
+    told = ("speech.recognisers: tiny.ts is wrong",)
+    stand_in = ModuleType("pipeline.recognisers")
+    monkeypatch.setattr(stand_in, "find_recogniser_obstacles", lambda settings: told, raising=False)
+    monkeypatch.setitem(sys.modules, "pipeline.recognisers", stand_in)
+    assert network_process._recogniser_obstacles(speech) == told
