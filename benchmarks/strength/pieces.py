@@ -188,7 +188,8 @@ def prompts(folder: Path) -> Iterator[tuple[Speech, str]]:
 
     Args:
         folder: with what packages of Debian have unpacked there: asterisk-core-sounds-en-g722,
-            -es-, -fr-, -it- and -ru-g722, 1.6.1-1. No constant was chosen by them.
+            -es-, -fr-, -it- and -ru-g722, 1.6.1-1. The generator of the sound was trained on
+            those in English, French and Russian; by the others nothing was chosen.
 
     Raises:
         SystemExit: they are not there.

@@ -5,7 +5,7 @@ Measure what the protection does to recognisers, and what people see and hear of
         [picture] [sound] [network] [faces] [photographs] [films] [words] [tables]
         [--quick] [--media DIR] [--recognisers DIR] [--detector FILE] [--embedder FILE]
         [--photographs DIR] [--films DIR]
-        [--prompts DIR] [--whisper DIR ...] [--out DIR]
+        [--prompts DIR] [--whisper DIR ...] [--moonshine DIR] [--asked FILE ...] [--out DIR]
 
 Real clips and pretrained recognisers are the user's and never part of the project. Needs the
 packages cvvdp, pesq, visqol-python, pocketsphinx, ai-edge-litert, onnxruntime, ncnn, matplotlib;
@@ -17,10 +17,12 @@ embedded one on the clips with faces, and writes faces.csv and FACES.md; it need
 extra `onnx`, and DETECTOR and EMBEDDER, YuNet and SFace of the OpenCV Zoo. `photographs` takes
 pictures that packages of Debian and Python bring (`pieces.PICTURES`), unpacked into one folder, and
 writes photographs.csv and PHOTOGRAPHS.md; `films` takes films in the same way (`pieces.FILMS`), in
-motion, and writes films.csv and FILMS.md. `words` asks Whisper what it still understands of the
-stretches of speech, and of prompts that packages of Debian bring (`pieces.prompts`), and writes
-words.csv and WORDS.md; it needs faster-whisper and jiwer beside what `sound` needs, and folders of
-Whisper's weights for CTranslate2. `tables` writes all tables anew.
+motion, and writes films.csv and FILMS.md. `words` asks Whisper and Moonshine what they still
+understand of the stretches of speech, and of prompts that packages of Debian bring
+(`pieces.prompts`), and writes words.csv and WORDS.md; it needs faster-whisper, moonshine-voice and
+jiwer beside what `sound` needs, and folders of their weights. With ASKED, recognisers as
+docs/NETWORKS.md has them, it sets the network way of the sound beside the embedded one. `tables`
+writes all tables anew.
 """
 
 from __future__ import annotations
@@ -223,7 +225,7 @@ def _measure_sound(arguments: argparse.Namespace, scratch: Path, book: _Book) ->
 
 def _measure_words(arguments: argparse.Namespace, scratch: Path, book: _Book) -> None:
     check_media(arguments.media, {piece.name for piece in SPEECHES})
-    bench = WordBench(scratch, arguments.whisper)
+    bench = WordBench(scratch, arguments.whisper, arguments.moonshine, arguments.asked)
     stretches = [
         *((arguments.media, replace(piece, half="clips"), "en") for piece in SPEECHES),
         *((arguments.prompts, piece, language) for piece, language in prompts(arguments.prompts)),
@@ -267,6 +269,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--films", type=Path, help="for films: where they lie")
     parser.add_argument("--prompts", type=Path, help="for words: where they lie")
     parser.add_argument("--whisper", type=Path, nargs="+", help="for words: folders of weights")
+    parser.add_argument("--moonshine", type=Path, help="for words: its tiny network's folder")
+    parser.add_argument(
+        "--asked", type=Path, nargs="+", default=(), help="for words: recognisers (TorchScript)"
+    )
     parser.add_argument("--quick", action="store_true", help="four clips, little of each")
     parser.add_argument("--out", type=Path, default=_HERE)
     arguments = parser.parse_args(sys.argv[1:])

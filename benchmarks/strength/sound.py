@@ -19,7 +19,7 @@ from pipeline.parameters import AudioLevel
 from pipeline.report import Report
 from pipeline.verify import compare
 
-_RATE = 16_000  # Hz, which PocketSphinx and wide-band PESQ take
+RATE = 16_000  # Hz, which PocketSphinx and wide-band PESQ take
 LEVELS = {
     "weak": AudioLevel.WEAK,
     "medium": AudioLevel.MEDIUM,
@@ -51,7 +51,7 @@ class SoundBench:
         """Yield the measures of every level beside those of the codec alone."""
         source = self._scratch / f"{piece.stem}.mov"
         cut_speech(self._media / piece.name, piece.start, piece.seconds, source)
-        original = _samples(source)
+        original = samples_of(source)
         phones = self._phones(original)
         plain = self._values(source, AudioLevel.NONE, original, phones)
         for name, level in LEVELS.items():
@@ -67,7 +67,7 @@ class SoundBench:
         target = self._scratch / f"{source.stem}.{level.name.lower()}.mp4"
         report = make_sound(source, target, level)
         track = compare(source, target).audio[0]
-        changed = _aligned(original, _samples(target))
+        changed = _aligned(original, samples_of(target))
         found = {
             "nmr_db": report.audio_nmr_db,
             "snr_db": report.audio_snr_db,
@@ -75,8 +75,8 @@ class SoundBench:
             "nmr_decoded_db": track.nmr_db,
             "snr_decoded_db": track.snr_db,
             "phone_error": self._recognisers.wer(phones, self._phones(changed)),
-            "pesq": float(self._pesq.pesq(_RATE, original, changed, "wb")),
-            "visqol": float(self._visqol.measure_from_arrays(original, changed, _RATE).moslqo),
+            "pesq": float(self._pesq.pesq(RATE, original, changed, "wb")),
+            "visqol": float(self._visqol.measure_from_arrays(original, changed, RATE).moslqo),
         }
         if level is not AudioLevel.NONE:
             found |= _before_codec(source, level)
@@ -92,7 +92,7 @@ class SoundBench:
             lw=_LANGUAGE_WEIGHT,
             beam=_BEAM,
             pbeam=_BEAM,
-            samprate=_RATE,
+            samprate=RATE,
             loglevel="FATAL",
         )
         decoder.start_utt()
@@ -134,9 +134,9 @@ def _track(path: Path) -> tuple[NDArray[np.float32], int]:
     return np.concatenate(blocks, axis=1).astype(np.float32), rate
 
 
-def _samples(path: Path) -> NDArray[np.float32]:
+def samples_of(path: Path) -> NDArray[np.float32]:
     """Return mono sound at 16 kHz, full scale 1."""
-    convert = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
+    convert = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     blocks = []
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
