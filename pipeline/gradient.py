@@ -67,6 +67,7 @@ class GradientDirections:
             gradient = torch.autograd.grad(torch.stack(alike).sum(), place)[0]
             speed = _MOMENTUM * speed - gradient / (gradient.abs().mean() + _TINY)
             place = (place.detach() + _STEP * speed.sign()).clamp(-_FURTHEST, _FURTHEST)
+            self._recognisers.tell_asked()
         return torch.tanh(place)[self.reach : -self.reach].cpu().numpy()
 
     def _start(self, stretch: Stretch) -> Tensor:

@@ -58,10 +58,17 @@ class Recogniser:
 
 @dataclass(frozen=True)
 class Recognisers:
-    """All that are asked, and what they compute on."""
+    """
+    All that are asked, and what they compute on.
+
+    Attributes:
+        tell_asked: called each time that all have answered, which may be a second or a minute
+            after the last.
+    """
 
     networks: tuple[Recogniser, ...]
     device: torch.device
+    tell_asked: Callable[[], None] = lambda: None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,9 +81,14 @@ def likeness(before: Tensor, after: Tensor, weights: Tensor) -> Tensor:
     return (F.cosine_similarity(before, after, dim=1) * weights).sum() / weights.sum()
 
 
-def load_recognisers(settings: Settings) -> Recognisers | None:
+def load_recognisers(
+    settings: Settings, tell_asked: Callable[[], None] = lambda: None
+) -> Recognisers | None:
     """
     Return those that the settings name; None where they name none.
+
+    Args:
+        tell_asked: as of `Recognisers`.
 
     Raises:
         SurrogateUnavailable: a file cannot be loaded or used; says what to do.
@@ -86,7 +98,7 @@ def load_recognisers(settings: Settings) -> Recognisers | None:
     device = choose_device(settings)
     with told_as_unavailable(_OTHER_WAY, _KEY):
         networks = tuple(_recogniser(file, device) for file in settings.recognisers)
-    return Recognisers(networks, device)
+    return Recognisers(networks, device, tell_asked)
 
 
 def find_recogniser_obstacles(settings: Settings) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ class Transcoder:
         progress: ShowProgress,
     ) -> None:
         track = info.video
-        self.frames = 0
+        self.frames = self._encoded = 0
         self._info, self._plan, self._settings = info, plan, settings
         self._progress = progress
         self._frame_clock = FrameClock(info)
@@ -116,7 +116,7 @@ class Transcoder:
             orientation(track.display_matrix),
         )
         is_masked = any(a.is_masked for a in plan.audio)
-        self._recognisers = load_recognisers(settings) if is_masked else None
+        self._recognisers = load_recognisers(settings, self._show_alive) if is_masked else None
         self._joins = {a.track.index: _joined_clock(a, self._clock.shifts) for a in plan.audio}
         self._waiting: dict[int, list[_SoundItem]] = {index: [] for index in self._joins}
         self._sounds = {
@@ -278,7 +278,12 @@ class Transcoder:
         return replace(last, placed=replace(placed, duration=length or placed.duration))
 
     def _show_encoded(self, frames: int) -> None:
-        self._progress(Progress("protect", frames, self._info.expected_frames))
+        self._encoded = frames
+        self._show_alive()
+
+    def _show_alive(self) -> None:
+        """Tell the frames so far: while a recogniser is asked, none are encoded for long."""
+        self._progress(Progress("protect", self._encoded, self._info.expected_frames))
 
     def _queue_depth(self) -> int:
         video = self._plan.video

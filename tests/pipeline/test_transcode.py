@@ -20,7 +20,8 @@ from pipeline.parameters import Parameters
 from pipeline.parts import payload_of
 from pipeline.plan import plan_output
 from pipeline.probe import probe
-from pipeline.protect import protect
+from pipeline.progress import Progress
+from pipeline.protect import protect, protect_into
 from pipeline.settings import Limits, Settings
 from pipeline.verify import compare
 from tests.pipeline.voices import voice
@@ -425,6 +426,17 @@ def test_recognisers_that_are_named_change_the_sound_and_are_told(tmp_path: Path
     assert "by moments.ts" in "\n".join(by_network.report.lines())
     ours, theirs = (sound_of(outcome.output) for outcome in (by_network, by_default))
     assert np.abs(ours - theirs).max() > 0.01
+
+
+def test_something_moves_while_recognisers_are_asked(tmp_path: Path) -> None:
+    original = with_speech(tmp_path / "a.mkv", 3)
+    network = tmp_path / "moments.ts"
+    torch.jit.script(Moments()).save(str(network))
+    steps: list[Progress] = []
+    asked = replace(FAST, recognisers=(network,))
+    protect_into(original, tmp_path / "b.mkv", Parameters(), asked, progress=steps.append)
+    told = [step.frames for step in steps if step.phase == "protect"]
+    assert len(told) - len(set(told)) > 20  # the service ends what is silent for long
 
 
 def test_recognisers_are_not_told_of_a_track_in_which_nobody_speaks(tmp_path: Path) -> None:
