@@ -133,7 +133,7 @@ def _read(file: Path, device: torch.device, _state: tuple[int, ...]) -> Recognis
 
 def _try(network: Recogniser, file: Path, device: torch.device) -> None:
     """
-    Run the network forward and back on sounds of two lengths.
+    Run the network forward and back on sounds of two lengths, which begin with silence.
 
     Raises:
         UnfitNetwork: it does not take them, answers otherwise, or passes no gradient.
@@ -142,6 +142,7 @@ def _try(network: Recogniser, file: Path, device: torch.device) -> None:
     for seconds in _TRIED:
         generator = torch.Generator().manual_seed(seconds)
         sound, other = torch.randn(2, seconds * RATE, generator=generator).mul_(0.1).to(device)
+        sound[: RATE // 2] = other[: RATE // 2] = 0  # as there is before a track's start
         try:
             count, gradient = _gradient(network, sound, other)
         except UNUSABLE as error:
@@ -149,7 +150,7 @@ def _try(network: Recogniser, file: Path, device: torch.device) -> None:
         if gradient is None or not (gradient.isfinite().all() and gradient.any()):
             raise UnfitNetwork(
                 f"{file} passes no usable gradient to its input: export it again without no_grad,"
-                " detach or quantisation"
+                " detach or quantisation, and so that digital silence gives numbers too"
             )
         frames.append(count)
     if frames[0] == frames[1]:

@@ -89,6 +89,14 @@ class Undefined(Small):
         return torch.log(self.moments(sound[:, None]) - 1e9).transpose(1, 2)
 
 
+class Scaled(Small):
+    """Makes each moment as loud as the others: of silence, no number."""
+
+    def forward(self, sound: Tensor) -> Tensor:
+        moments = sound.unfold(1, 320, 320)
+        return torch.tanh(moments / moments.square().mean(2, keepdim=True).sqrt())
+
+
 class OneLength(Small):
     """Takes two seconds and nothing else, as one whose places were traced."""
 
@@ -270,6 +278,7 @@ def made(kind: type[Small], reason: str) -> Callable[[Path], tuple[Path, str]]:
         made(Detached, "passes no usable gradient to its input: export it again without no_grad"),
         made(Rounded, "passes no usable gradient"),
         made(Undefined, "passes no usable gradient"),
+        made(Scaled, "quantisation, and so that digital silence gives numbers too, or remove"),
     ],
     ids=lambda make: make.__name__,
 )
