@@ -33,7 +33,7 @@ from pipeline.network_file import (
 from pipeline.settings import Settings
 from pipeline.speech import RATE
 
-_TRIED = (2, 3)  # seconds
+_TRIED = (2, 10)  # seconds: the ends of what the convention says
 _KEY = "speech.recognisers: "
 _OTHER_WAY = "or remove `speech:`, without which no network of yours is asked about the sound"
 
