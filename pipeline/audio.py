@@ -94,7 +94,7 @@ class TrackMasker:
         self._misleader = Misleader(sample_rate, channels, director)
         self._changer = _Changer(model, channels, _Control(_GOALS[level], director.ratio_db))
         self._received = self._opened = self._processed = self._given = 0
-        self._openness = 0.0
+        self._openness, self._windows = 0.0, 0
 
     def push(self, samples: Samples) -> Samples:
         """Take (channels, n) float32 samples and return the (channels, m) that are ready."""
@@ -113,8 +113,8 @@ class TrackMasker:
     def summary(self) -> AudioSummary:
         """What was done so far; of the whole track after `finish`."""
         measured = self._changer.measured
-        blocks = max(self._processed // self._block, 1)
-        return AudioSummary(self._openness / blocks, measured.nmr_db, measured.snr_db)
+        share = self._openness / max(self._windows, 1)
+        return AudioSummary(share, measured.nmr_db, measured.snr_db)
 
     def _advance(self, samples: Samples) -> Iterator[Samples]:
         for block in self._blocks.push(samples):
@@ -122,9 +122,16 @@ class TrackMasker:
             self._heard.append(block)
             while self._heard and self._gate.known_until >= self._opened + self._block:
                 for directed in self._directed(self._heard.popleft()):
+                    self._count(directed.openness)
                     self._processed += self._block
-                    self._openness += float(directed.openness.mean())
                     yield self._trimmed(self._changer.push(directed))
+
+    def _count(self, openness: Samples) -> None:
+        """Add up what lies within the track; seconds of silence follow it in `finish`."""
+        left = max(self._received - self._processed, 0)
+        within = openness[: -(-left * _BLOCK_WINDOWS // self._block)]
+        self._openness += float(within.sum())
+        self._windows += len(within)
 
     def _directed(self, block: Samples) -> Iterator[Directed]:
         hop = self._block // _BLOCK_WINDOWS

@@ -69,6 +69,12 @@ def test_a_voice_is_changed_at_every_rate_and_keeps_its_length(rate: int) -> Non
     assert 8 < _level_db(samples) - _level_db(changed - samples) < 25
 
 
+@pytest.mark.parametrize("seconds", [0.6, 2.2, 5])
+def test_the_share_of_speech_is_of_the_track_and_not_of_what_follows(seconds: float) -> None:
+    _, summary = _mask(voice(seconds, 16_000), 16_000)
+    assert summary.speech_share > 0.99
+
+
 @pytest.mark.parametrize("channels", [1, 2, 6, 8])
 def test_every_channel_layout_is_taken(channels: int) -> None:
     samples = np.repeat(voice(1, 16_000), channels, axis=0)
