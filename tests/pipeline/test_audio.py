@@ -337,13 +337,13 @@ def test_memory_does_not_grow_with_length() -> None:
     peaks = []
     tracemalloc.start()
     for number in range(pieces):
-        changed = masker.push(piece)
+        masker.push(piece)
         if number in (1, pieces - 1):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.reset_peak()
     tracemalloc.stop()
     assert peaks[1] < peaks[0] + 20_000
-    assert changed.any()
+    assert masker.summary.nmr_db is not None  # else nobody was heard, and no director asked
 
 
 def test_level_none_is_refused() -> None:
