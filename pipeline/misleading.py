@@ -132,8 +132,8 @@ class _Heard:
 
     def __init__(self, sample_rate: int, channels: int, reach: int) -> None:
         self._hop = hearing_model(RATE).hop
-        self._windows_per_sample = RATE / (sample_rate * self._hop)
         self._resampler = Resampler(sample_rate, channels)
+        self._windows_per_sample = float(self._resampler.ratio / self._hop)
         self._reach = reach
         # Silence before the start.
         self._first = -(reach + OVERLAP)  # hop of the first sample

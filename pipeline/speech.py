@@ -58,7 +58,6 @@ class SpeechGate:
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        self._rate = sample_rate
         self._resampler = Resampler(sample_rate, channels)
         self._network = SpeechNetwork(channels)
         self._waiting = np.zeros((channels, 0), np.float32)
@@ -71,7 +70,7 @@ class SpeechGate:
     def known_until(self) -> int:
         """Samples of the track, from its start, for which the gate can be told."""
         chunks = self._first + len(self._speech) - _LOOK_AHEAD
-        return int(max(chunks, 0) * CHUNK * self._rate // RATE)
+        return int(max(chunks, 0) * CHUNK / self._resampler.ratio)
 
     def push(self, samples: Samples) -> None:
         """Listen to (channels, n) more samples in [-1, 1]."""
@@ -94,7 +93,7 @@ class SpeechGate:
         """
         if at[-1] > self.known_until:
             raise ValueError(f"the gate is known until {self.known_until}, not {at[-1]}")
-        chunks = at * (RATE / (CHUNK * self._rate)) - 0.5
+        chunks = at * float(self._resampler.ratio / CHUNK) - 0.5
         gate = _soft(self._speech)
         places = self._first + _LOOK_BACK + np.arange(len(gate))
         opened = np.interp(chunks, places, gate).astype(np.float32)
@@ -222,18 +221,21 @@ def _as_matrix(kernel: Samples) -> Samples:
 
 class Resampler:
     """
-    To the network's rate, block by block; output sample k lies at k * rate / RATE.
+    To the network's rate, block by block; output sample k lies at k / ratio.
 
     Not scipy.signal's, whose import alone takes 47 MB in every worker. Some outputs at a time
     are one product of the samples around them with a matrix that is mostly zeros, which takes
     a fifth of the time of gathering the samples of each output.
+
+    Attributes:
+        ratio: output samples for one of input. Of rates without a ratio of small numbers (32,029
+            Hz) the pitch is off by under 2e-4, which no detector hears; but in an hour RATE / rate
+            would be wrong by up to half a second.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
-        # Beyond the finest ratio the pitch is off by under 1e-6, which no detector hears;
-        # over two hours the places shift by under 8 ms.
-        ratio = Fraction(RATE, sample_rate).limit_denominator(_FINEST_RATIO)
-        up, down = ratio.numerator, ratio.denominator
+        self.ratio = Fraction(RATE, sample_rate).limit_denominator(_FINEST_RATIO)
+        up, down = self.ratio.numerator, self.ratio.denominator
         slower = max(up, down)
         # A whole number of outputs, so that the filter's delay is one too.
         half = -(-_FILTER_REACH * slower // down) * down

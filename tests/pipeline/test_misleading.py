@@ -79,6 +79,23 @@ def test_directions_are_those_of_the_moment_at_every_rate(rate: int) -> None:
         assert loudest == pytest.approx(click + 0.0005, abs=0.001)
 
 
+@pytest.mark.parametrize("rate", [8_001, 32_029])
+def test_directions_stay_with_their_moment_at_rates_without_a_small_ratio(rate: int) -> None:
+    click = 100.2  # seconds
+    samples = np.zeros((1, 102 * rate), np.float32)
+    at = round(click * rate)
+    samples[:, at : at + rate // 1000] = 0.5
+    hop = hearing_model(rate).hop
+    gate = np.zeros(102 * rate // (WINDOWS * hop) + 1, np.float32)
+    gate[round(99 * rate / (WINDOWS * hop)) :] = 1
+    parts = directed(samples, rate, Loudness(), gate)
+    nothing = np.zeros((WINDOWS, 1), np.float32)
+    found = [(nothing if d.directions is None else d.directions)[:, 0] for d in parts]
+    loudness = np.concatenate(found)
+    times = hop * (np.arange(len(loudness)) - 1) / rate
+    assert np.average(times, weights=loudness) == pytest.approx(click + 0.0005, abs=0.001)
+
+
 def test_blocks_come_out_in_order_and_untouched() -> None:
     samples = np.random.default_rng(1).normal(0, 0.1, (2, 64_000)).astype(np.float32)
     blocks = list(directed(samples, 16_000, Loudness()))
