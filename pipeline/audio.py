@@ -210,7 +210,7 @@ _LOWEST_GAIN, _HIGHEST_GAIN = 0.02, 8.0
 _GOALS = {
     AudioLevel.WEAK: _Goal(nmr_db=-3.0, snr_db=0.0, start_db=-3.0),
     AudioLevel.MEDIUM: _Goal(nmr_db=0.0, snr_db=0.0, start_db=0.0),
-    AudioLevel.STRONG: _Goal(nmr_db=5.0, snr_db=11.0, start_db=3.0),
+    AudioLevel.STRONG: _Goal(nmr_db=5.0, snr_db=11.0, start_db=2.5),
 }
 
 
@@ -231,7 +231,7 @@ class _Control:
     _MEMORY_WINDOWS = 280  # 1.5 s
     _RISING_WINDOWS, _FALLING_WINDOWS = 560, 140  # a goal is a bound: down fast, up slowly
     # Loud words come suddenly and weigh on the SNR as much as many quiet ones.
-    _NMR_MARGIN_DB, _SNR_MARGIN_DB = 0.1, 0.5
+    _NMR_MARGIN_DB, _SNR_MARGIN_DB = 0.1, 0.7
     _RANGE_DB = (-12.0, 8.0)  # around the start, so that odd sounds cannot run away with it
 
     def __init__(self, goal: _Goal, ratio_db: float) -> None:
