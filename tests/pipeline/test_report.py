@@ -151,6 +151,7 @@ def test_tracks_keep_their_own_numbers() -> None:
         "nmr_db": -3.0,
         "snr_db": 19.0,
         "speech_share": None,
+        "recognisers": [],
     }
     assert third["treatment"] == "copied"
 
