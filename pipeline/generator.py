@@ -38,11 +38,16 @@ class GeneratedDirections:
 
     def __call__(self, stretch: Stretch) -> Directions:
         """Return (windows - 2 `reach`, bands) directions."""
-        model = hearing_model(RATE)
-        power = model.power(model.spectra(stretch.samples))
-        threshold = model.threshold(power, stretch.quietest)
-        above = (model.band_energy(power) + _TINY) / threshold
-        return self._network(np.log10(np.clip(above, _LEAST, _MOST)) / 2)
+        return self._network(features(stretch))
+
+
+def features(stretch: Stretch) -> Samples:
+    """Return (windows, bands): half the decades by which each is above its masking threshold."""
+    model = hearing_model(RATE)
+    power = model.power(model.spectra(stretch.samples))
+    threshold = model.threshold(power, stretch.quietest)
+    above = (model.band_energy(power) + _TINY) / threshold
+    return np.log10(np.clip(above, _LEAST, _MOST)) / 2
 
 
 @dataclass(frozen=True)
