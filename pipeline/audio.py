@@ -5,7 +5,8 @@ Where somebody speaks, the loudness of the speech's own bands is changed just be
 the stronger levels, up to) what the ear masks. Machines that listen to those bands then hear
 other phones. Nothing is added, so silence stays silent; everything else passes untouched.
 
-The threshold is `masking`'s, the places of speech are `speech`'s.
+The threshold is `masking`'s, the places of speech are `speech`'s, which way each band goes is
+`misleading`'s.
 """
 
 from __future__ import annotations
